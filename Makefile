@@ -1,0 +1,42 @@
+# make demo       compare plain LoRA and LaLoRA on a real model; ends with a table and runs/quickstart/report.html
+# make test       every test
+# make lint       style, format and types
+# make benchmarks the performance table
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: demo test lint benchmarks clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.lab
+	$(BIN)/lalora run quickstart
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+benchmarks: $(VENV)/.lab
+	$(BIN)/python benchmarks/cost.py
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.lab: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing lalora and what its studies need into $(VENV) (some minutes, once)"
+	$(INSTALL) -e '.[lab]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing lalora, its lab and its development tools into $(VENV) (some minutes, once)"
+	$(INSTALL) -e '.[lab,dev]'
+	@touch $(VENV)/.lab $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
