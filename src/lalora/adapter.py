@@ -1,0 +1,135 @@
+"""The trainable tensors of a PEFT LoRA model, by names that do not depend on the adapter's own name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accelerate.utils import extract_model_from_parallel
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
+from torch import Tensor, nn
+
+from lalora.errors import LaloraError
+
+
+@dataclass(frozen=True)
+class LinearPair:
+    """A LoRA layer whose A and B are linear modules: h = W₀x + s·B(A x).
+
+    Attributes:
+        layer: Name of the adapted module in the model.
+        a: Normalised name of the weight of A, (r, d_in).
+        b: Normalised name of the weight of B, (d_out, r).
+        down: The module that applies A.
+        up: The module that applies B.
+        scaling: s = α/r, or α/√r for rsLoRA.
+    """
+
+    layer: str
+    a: str
+    b: str
+    down: nn.Linear
+    up: nn.Linear
+    scaling: float
+
+
+def peft_model(model: nn.Module) -> PeftModel:
+    """Unwrap a model to its PEFT model.
+
+    Args:
+        model: A PEFT model, perhaps inside a parallel or compiled wrapper.
+
+    Returns:
+        The PEFT model itself.
+
+    Raises:
+        LaloraError: If there is no PEFT LoRA adapter, or more than one is active.
+    """
+    bare = extract_model_from_parallel(model, keep_torch_compile=False)
+    if not isinstance(bare, PeftModel) or not lora_layers(bare):
+        raise LaloraError(f"{type(bare).__name__} has no LoRA adapter: wrap it with peft.get_peft_model first")
+    if len(bare.active_adapters) != 1:
+        raise LaloraError(f"adapters {list(bare.active_adapters)} are active: activate one with set_adapter")
+    return bare
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:
+    """List the adapted modules.
+
+    Args:
+        model: A model.
+
+    Returns:
+        Every LoRA layer by its name in the model.
+    """
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+
+
+def trainable_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name the tensors that fine-tuning moves.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        Every trainable parameter by its name, the adapter's own name taken out.
+
+    Raises:
+        LaloraError: If nothing is trainable or the model has no LoRA adapter.
+    """
+    bare = peft_model(model)
+    adapter = bare.active_adapters[0]
+    tensors = {
+        normalised(name, adapter): parameter for name, parameter in bare.named_parameters() if parameter.requires_grad
+    }
+    if not tensors:
+        raise LaloraError(f"adapter '{adapter}' has no trainable tensors: load it with is_trainable=True")
+    return tensors
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Copy the trainable tensors to the CPU.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        A copy of each trainable tensor by normalised name.
+    """
+    return {name: parameter.detach().cpu().clone() for name, parameter in trainable_tensors(model).items()}
+
+
+def linear_pairs(model: nn.Module) -> list[LinearPair]:
+    """List the LoRA layers whose adapter is two linear modules that are called in the forward pass.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        One entry a layer; embeddings, convolutions and adapted bare parameters are not among them.
+    """
+    bare = peft_model(model)
+    adapter = bare.active_adapters[0]
+    pairs = []
+    for name, layer in lora_layers(bare).items():
+        if isinstance(layer, ParamWrapper) or adapter not in layer.lora_A:
+            continue
+        down, up = layer.lora_A[adapter], layer.lora_B[adapter]
+        if isinstance(down, nn.Linear) and isinstance(up, nn.Linear):
+            a, b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
+            pairs.append(LinearPair(name, a, b, down, up, float(layer.scaling[adapter])))
+    return pairs
+
+
+def normalised(name: str, adapter: str) -> str:
+    """Take the adapter's own name out of a parameter's name.
+
+    Args:
+        name: Name of a parameter, such as `…q_proj.lora_A.default.weight`.
+        adapter: Name of the adapter, such as `default`.
+
+    Returns:
+        The name without it, such as `…q_proj.lora_A.weight`.
+    """
+    return f"{name}.".replace(f".{adapter}.", ".").removesuffix(".")

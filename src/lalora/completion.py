@@ -1,0 +1,68 @@
+"""Logits of a causal language model at the positions that predict completion tokens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from peft import PeftModel
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The K completion tokens of a batch, row after row.
+
+    Attributes:
+        logits: What the model predicts for each of them, float32 or wider, (K, vocabulary).
+        targets: The tokens themselves, (K,).
+        rows: The row of the batch that each belongs to, (K,).
+    """
+
+    logits: Tensor
+    targets: Tensor
+    rows: Tensor
+
+
+def completion(model: nn.Module, batch: Mapping[str, Tensor]) -> Completion:
+    """Run the model over a batch and return its logits for the completion tokens.
+
+    The token at position t is predicted from position t-1. Where the architecture takes `logits_to_keep`,
+    no other logits are computed.
+
+    Args:
+        model: A causal language model, with or without an adapter.
+        batch: `input_ids`, `labels` (unshifted, -100 where there is no loss) and `attention_mask`, each (rows, length).
+
+    Returns:
+        Logits and targets of the completion tokens, differentiable.
+    """
+    is_completion = batch["labels"][:, 1:] != -100
+    positions = is_completion.any(dim=0).nonzero().squeeze(1)
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
+    if keeps_logits(model):
+        logits = model(**inputs, logits_to_keep=positions).logits
+        kept = is_completion[:, positions]
+        selected = logits[kept]
+    else:
+        selected = model(**inputs).logits[:, :-1][is_completion]
+    wide = torch.promote_types(selected.dtype, torch.float32)
+    rows = is_completion.nonzero()[:, 0]
+    return Completion(selected.to(wide), batch["labels"][:, 1:][is_completion], rows)
+
+
+def keeps_logits(model: nn.Module) -> bool:
+    """Tell whether the architecture can compute logits at chosen positions only.
+
+    Args:
+        model: A causal language model, with or without an adapter or a parallel wrapper.
+
+    Returns:
+        Whether its forward takes `logits_to_keep`.
+    """
+    bare = extract_model_from_parallel(model)
+    base = bare.get_base_model() if isinstance(bare, PeftModel) else bare
+    return "logits_to_keep" in inspect.signature(base.forward).parameters
