@@ -9,6 +9,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from lalora.errors import LaloraError
 
@@ -52,6 +53,20 @@ def peft_model(model: nn.Module) -> PeftModel:
     if len(bare.active_adapters) != 1:
         raise LaloraError(f"adapters {list(bare.active_adapters)} are active: activate one with set_adapter")
     return bare
+
+
+def base_config(model: nn.Module) -> PreTrainedConfig:
+    """Read the configuration of the base model.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        The base model's configuration.
+    """
+    config = peft_model(model).get_base_model().config
+    assert isinstance(config, PreTrainedConfig)
+    return config
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:

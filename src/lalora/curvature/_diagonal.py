@@ -17,7 +17,7 @@ class Diagonal:
 
     Attributes:
         precision: D ≥ 0 by tensor name, each of the shape of its tensor. Tensors whose precision is zero everywhere
-            are left out.
+            are left out; names are sorted.
     """
 
     kind: ClassVar[str] = "diagonal"
@@ -33,7 +33,7 @@ class Diagonal:
         Returns:
             The curvature.
         """
-        return cls({name: block for name, block in precision.items() if bool(block.any())})
+        return cls({name: precision[name] for name in sorted(precision) if bool(precision[name].any())})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,4 +127,4 @@ class Diagonal:
         Returns:
             The curvature.
         """
-        return cls(dict(tensors))
+        return cls({name: tensors[name] for name in sorted(tensors)})

@@ -1,0 +1,48 @@
+"""Labels drawn from the model itself, which make the Fisher the true one."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+_TOKENS_AT_ONCE = 64
+
+
+def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, dataset: str) -> Tensor:
+    """Draw a token for each position from the model's own distribution.
+
+    The randomness of a row depends on the seed, the dataset and the row's number alone, so that the batch size
+    changes nothing; inverting the distribution function keeps draws the same under rounding.
+
+    Args:
+        logits: (K, vocabulary).
+        rows: Row of the batch that each position belongs to, ascending, (K,).
+        first_row: Number of the batch's first row within its dataset.
+        seed: The caller's seed.
+        dataset: Name of the dataset.
+
+    Returns:
+        Token ids, (K,).
+    """
+    counts = torch.bincount(rows.cpu()).tolist()
+    uniform = [
+        torch.rand(count, generator=_generator(seed, dataset, first_row + row), dtype=torch.float64)
+        for row, count in enumerate(counts)
+    ]
+    thresholds = torch.cat(uniform).to(logits.device)
+    starts = range(0, len(thresholds), _TOKENS_AT_ONCE)
+    parts = [slice(start, start + _TOKENS_AT_ONCE) for start in starts]
+    return torch.cat([_invert(logits[part].detach(), thresholds[part]) for part in parts])
+
+
+def _invert(logits: Tensor, threshold: Tensor) -> Tensor:
+    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    scaled = (threshold * cumulative[:, -1]).unsqueeze(1)
+    return torch.searchsorted(cumulative, scaled, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
+
+
+def _generator(seed: int, dataset: str, row: int) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed}/{dataset}/{row}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,0 +1,82 @@
+"""Hooks that hand over the inputs and output gradients of linear adapters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from lalora.errors import LaloraError
+
+Sink = Callable[[str, Tensor, Tensor, bool], None]
+
+
+class Taps:
+    """Pairs each call's input with that call's output gradient and passes both on during the backward pass.
+
+    A call whose output reaches no loss (such as DoRA's call on an identity matrix) never gets a gradient and so
+    counts for nothing. Outputs that no gradient would reach become leaves: nothing below the lowest adapted module
+    is differentiated, and no parameter.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], sink: Sink) -> None:
+        """Name the modules to listen to.
+
+        Args:
+            modules: Linear modules by the name of their weight.
+            sink: Takes the name, inputs and output gradients (rows, length, features), and whether it is the only call.
+        """
+        self._modules = modules
+        self._sink = sink
+        self._calls: Counter[str] = Counter()
+        self._mask: Tensor = torch.empty(0)
+        self._hidden = False
+
+    @contextmanager
+    def listening(self) -> Generator[None, None, None]:
+        """Attach the hooks for as long as the context lasts."""
+        handles = [
+            module.register_forward_hook(partial(self._on_forward, name)) for name, module in self._modules.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def begin(self, mask: Tensor) -> None:
+        """Start a batch.
+
+        Args:
+            mask: 1 where a position is shown, (rows, length).
+        """
+        self._calls.clear()
+        self._mask = mask.bool()
+        self._hidden = not bool(self._mask.all())
+
+    def _on_forward(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if not torch.is_grad_enabled():
+            return
+        self._calls[name] += 1
+        if not output.requires_grad:
+            output.requires_grad_(True)
+        output.register_hook(partial(self._on_gradient, name, inputs[0].detach()))  # type: ignore[no-untyped-call]
+
+    def _on_gradient(self, name: str, a: Tensor, g: Tensor) -> None:
+        wide = torch.promote_types(g.dtype, torch.float32)
+        shaped = self._shaped(name, a.to(wide)), self._shaped(name, g.to(wide))
+        self._sink(name, *shaped, self._calls[name] == 1)
+
+    def _shaped(self, name: str, value: Tensor) -> Tensor:
+        if value.dim() == 2 and value.shape[0] == self._mask.numel():
+            value = value.view(*self._mask.shape, -1)
+        if value.shape[:-1] != self._mask.shape:
+            shape, expected = tuple(value.shape), tuple(self._mask.shape)
+            raise LaloraError(
+                f"module '{name}' works on {shape}, not on {expected} positions: leave it out of target_modules"
+            )
+        return value.masked_fill(~self._mask.to(value.device).unsqueeze(-1), 0.0) if self._hidden else value

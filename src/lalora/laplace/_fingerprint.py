@@ -1,0 +1,92 @@
+"""Recognise the base model that a curvature was fitted on, across dtypes and quantisation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor, nn
+
+from lalora.adapter import base_config, lora_layers, peft_model
+from lalora.errors import LaloraError
+
+_PROJECTIONS = 4
+_NORM_TOLERANCE = 0.05
+_LEAST_CORRELATION = 0.9
+_SHAPE_SETTINGS = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+
+Fingerprint = dict[str, Any]
+
+
+def fingerprint(model: nn.Module) -> Fingerprint:
+    """Summarise the base model: its configuration and, for each adapted module, the weight's norm and projections.
+
+    A projection is uᵀWv/‖W‖ for fixed random sign vectors u, v: rounding hardly moves it, another model's weight
+    has an unrelated one.
+
+    Args:
+        model: A PEFT LoRA model whose base weights have not been replaced.
+
+    Returns:
+        A JSON-ready mapping with `config` and `layers` (name to [norm, projections…]).
+    """
+    bare = peft_model(model)
+    settings = base_config(bare).to_dict()
+    layers = {}
+    for name, layer in lora_layers(bare).items():
+        base = layer.get_base_layer()
+        weight = getattr(base, "weight", None)  # a wrapped bare parameter, as in a mixture of experts, has none
+        if isinstance(weight, Tensor):
+            layers[name] = _summary(name, weight if weight.is_floating_point() else dequantize_module_weight(base))
+    return {"config": {key: settings[key] for key in _SHAPE_SETTINGS if key in settings}, "layers": layers}
+
+
+def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], base_model: str) -> None:
+    """Refuse a model that is not the one a curvature was fitted on.
+
+    Args:
+        expected: Fingerprint in the Laplace.
+        found: Fingerprint of the model at hand.
+        base_model: Name of the model that the Laplace was fitted on, for the message.
+
+    Raises:
+        LaloraError: If configuration, norms or projections differ beyond rounding.
+    """
+    prefix = f"this Laplace was fitted on base model '{base_model}', and the model here is another"
+    for key, value in expected["config"].items():
+        if found["config"].get(key) != value:
+            raise LaloraError(f"{prefix}: {key} is {found['config'].get(key)} instead of {value}")
+    ours: list[float] = []
+    theirs: list[float] = []
+    for name, summary in expected["layers"].items():
+        other = found["layers"].get(name)
+        if other is None:
+            raise LaloraError(f"{prefix}: it has no adapted module '{name}'")
+        if abs(other[0] - summary[0]) > _NORM_TOLERANCE * summary[0]:
+            raise LaloraError(f"{prefix}: the weight of '{name}' has norm {other[0]:.4g} instead of {summary[0]:.4g}")
+        ours += summary[1:]
+        theirs += other[1:]
+    if _cosine(torch.tensor(ours), torch.tensor(theirs)) < _LEAST_CORRELATION:
+        raise LaloraError(f"{prefix}: its weights have the same shapes and norms but other values")
+
+
+def _summary(name: str, weight: Tensor) -> list[float]:
+    matrix = weight.detach().reshape(weight.shape[0], -1).float()
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    generator = torch.Generator().manual_seed(seed)
+    left = _signs(_PROJECTIONS, matrix.shape[0], generator).to(matrix.device)
+    right = _signs(_PROJECTIONS, matrix.shape[1], generator).to(matrix.device)
+    norm = matrix.norm()
+    projections = ((left @ matrix) * right).sum(dim=1) / norm.clamp_min(1e-30)
+    return [round(float(value), 6) for value in (norm, *projections)]
+
+
+def _signs(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, (rows, columns), generator=generator).float().mul_(2).sub_(1)
+
+
+def _cosine(left: Tensor, right: Tensor) -> float:
+    return float(torch.dot(left, right) / (left.norm() * right.norm()).clamp_min(1e-30))

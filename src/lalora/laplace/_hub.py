@@ -1,0 +1,133 @@
+"""A Laplace on the Hugging Face hub, with a model card."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from lalora.errors import LaloraError
+from lalora.laplace import _storage
+from lalora.laplace._provenance import Provenance
+
+_UNREACHABLE = (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+
+
+def push(save: Callable[[Path], None], provenance: Provenance, repo_id: str, licence: str, **options: Any) -> str:
+    """Upload the files and a card.
+
+    Args:
+        save: Writes the files into a folder.
+        provenance: For the card.
+        repo_id: `user/name`.
+        licence: The hub's name of a licence.
+        **options: Passed to `create_repo`.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        LaloraError: If the hub cannot be reached or refuses.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save(folder)
+        (folder / "README.md").write_text(card(provenance, repo_id, licence), encoding="utf-8")
+        try:
+            api = HfApi(token=options.pop("token", None))
+            api.create_repo(repo_id, exist_ok=True, **options)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Add a Laplace"))
+        except _UNREACHABLE as error:
+            raise LaloraError(
+                f"cannot push to '{repo_id}': {_first_line(error)}; check the id, token and network"
+            ) from error
+
+
+def pull(repo_id: str, **options: Any) -> Path:
+    """Download the two files.
+
+    Args:
+        repo_id: `user/name`.
+        **options: Passed to `snapshot_download`.
+
+    Returns:
+        The folder they lie in.
+
+    Raises:
+        LaloraError: If the hub cannot be reached or has no such repository.
+    """
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=[_storage.TENSORS, _storage.DESCRIPTION], **options))
+    except _UNREACHABLE as error:
+        raise LaloraError(
+            f"cannot fetch '{repo_id}' from the hub: {_first_line(error)}; check the id and network, "
+            "or load a local folder with Laplace.load"
+        ) from error
+
+
+def card(provenance: Provenance, repo_id: str, licence: str) -> str:
+    """Write the model card.
+
+    Args:
+        provenance: Of the Laplace.
+        repo_id: `user/name`.
+        licence: The hub's name of a licence.
+
+    Returns:
+        Markdown with the hub's YAML header.
+    """
+    rows = "\n".join(
+        f"| {data.name} | {data.rows} | {data.tokens} | `{data.sha256[:16]}` |" for data in provenance.datasets
+    )
+    return f"""---
+license: {licence}
+base_model: {provenance.base_model}
+library_name: lalora
+tags: [lalora, laplace, lora, peft]
+---
+# Laplace approximation for LoRA on {provenance.base_model}
+
+Curvature (`{provenance.curvature}`) of the source likelihood over the weights of a LoRA adapter. Charging for
+½ΔᵀΛΔ while the adapter learns something new keeps what the base model knows.
+
+```python
+import lalora
+
+laplace = lalora.Laplace.from_hub("{repo_id}")
+laplace.restore_mean(model)  # the adapter starts where the curvature was fitted
+loss = loss + laplace.penalty(model, strength=1.0)
+```
+
+## Provenance
+
+lalora {provenance.lalora}, {provenance.created}. Fisher `{provenance.fisher}`, labels `{provenance.labels}`,
+datasets combined by `{provenance.combine}`, seed {provenance.seed}. LoRA: `{provenance.lora}`.
+
+| source dataset | rows | completion tokens | SHA-256 |
+|---|---:|---:|---|
+{rows}
+
+## Licence
+
+Released as `{licence}`. It is computed from the base model and the datasets above: their licences apply too.
+
+## Privacy
+
+The files hold squared gradients summed over the source rows, not text. With very few rows such sums can still
+tell something of them; do not fit on private text and publish the result without a review.
+"""
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,290 @@
+"""The Laplace approximation over an adapter: mean, curvature, provenance."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lalora.adapter import peft_model, trainable_tensors
+from lalora.curvature import Curvature, Diagonal
+from lalora.errors import LaloraError
+from lalora.laplace import _hub, _storage
+from lalora.laplace._penalty import Penalty, displacement, inner
+from lalora.laplace._provenance import Provenance, require_same_model
+
+
+@dataclass(frozen=True)
+class _Attached:
+    """A Laplace's tensors beside the tensors of one model."""
+
+    model: weakref.ref[nn.Module]
+    parameters: list[nn.Parameter]
+    means: list[Tensor | None]
+    curvature: Curvature
+
+
+class Laplace:
+    """What stage I produces and stage II charges with: N(μ, Λ⁻¹) over an adapter's tensors (paper, Eq. 2).
+
+    Attributes:
+        mean: μ by tensor name, on the CPU; tensors that are zero everywhere are left out.
+        shapes: Shape of every trainable tensor of the adapter.
+        curvature: Λ, the Fisher information of the mean per-token source likelihood at μ.
+        provenance: How it was made.
+    """
+
+    def __init__(
+        self,
+        mean: Mapping[str, Tensor],
+        shapes: Mapping[str, tuple[int, ...]],
+        curvature: Curvature,
+        provenance: Provenance,
+    ) -> None:
+        """Put the parts together; `lalora.fit` and `Laplace.load` are the usual ways to get one.
+
+        Args:
+            mean: μ by tensor name.
+            shapes: Shape of every trainable tensor.
+            curvature: Λ.
+            provenance: How it was made.
+        """
+        self.mean = dict(mean)
+        self.shapes = dict(shapes)
+        self.curvature = curvature
+        self.provenance = provenance
+        self._attached: _Attached | None = None
+        self._warned = False
+
+    def penalty(self, model: nn.Module, strength: float = 1.0) -> Tensor:
+        """Compute ½λΔᵀΛΔ, to be added to a loss once per optimizer step (paper, Eq. 12).
+
+        Args:
+            model: The PEFT model that is trained.
+            strength: λ ≥ 0, in nats of target loss per nat of forecast drift on the source.
+
+        Returns:
+            A scalar in nats, differentiable with respect to the adapter.
+
+        Raises:
+            LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
+        """
+        require_strength(strength)
+        attached = self._attach(model)
+        if not attached.parameters:
+            return torch.zeros((), device=next(model.parameters()).device)
+        value: Tensor = Penalty.apply(attached.curvature, attached.means, strength, *attached.parameters)  # type: ignore[no-untyped-call]
+        return value
+
+    @torch.no_grad()
+    def forecast(self, model: nn.Module) -> float:
+        """Predict KL(base ‖ model) on source text from the displacement alone: ½ΔᵀΛΔ.
+
+        Args:
+            model: The PEFT model.
+
+        Returns:
+            Nats per token. With `labels="data"`, `combine="sum"` or `fisher="batch"` the scale is not calibrated,
+            which a warning says once.
+        """
+        if not self.provenance.calibrated and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "this forecast is not calibrated in nats per token: fit with labels='sampled', combine='mean' and "
+                "fisher='sequence' or 'token' for that",
+                stacklevel=2,
+            )
+        attached = self._attach(model)
+        if not attached.parameters:
+            return 0.0
+        return 0.5 * float(attached.curvature.quadratic(self._delta(attached)))
+
+    @torch.no_grad()
+    def add_gradient(self, model: nn.Module, strength: float, loss_scale: float = 1.0) -> float:
+        """Add λΛΔ to the `.grad` of the adapter: the gradient of the penalty, counted exactly once.
+
+        Call it after the last micro-batch's backward pass and before clipping.
+
+        Args:
+            model: The PEFT model that is trained.
+            strength: λ ≥ 0.
+            loss_scale: Factor that gradients carry at this point, as under fp16 loss scaling.
+
+        Returns:
+            ½ΔᵀΛΔ in nats per token, which comes for free.
+
+        Raises:
+            LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
+        """
+        require_strength(strength)
+        attached = self._attach(model)
+        if not attached.parameters:
+            return 0.0
+        delta = self._delta(attached)
+        product = attached.curvature.apply(delta)
+        gradient = [product[name] for name in attached.curvature.names]
+        half = 0.5 * float(inner(list(delta.values()), gradient))
+        if strength == 0:
+            return half
+        for parameter in attached.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in attached.parameters if parameter.grad is not None]
+        cast = [value.to(grad.dtype) for value, grad in zip(gradient, gradients, strict=True)]
+        torch._foreach_add_(gradients, cast, alpha=strength * loss_scale)
+        return half
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse a model that this Laplace does not belong to.
+
+        Args:
+            model: A PEFT model.
+
+        Raises:
+            LaloraError: If tensor names, shapes, LoRA settings or the base model differ.
+        """
+        found = {name: tuple(parameter.shape) for name, parameter in trainable_tensors(model).items()}
+        for name, shape in self.shapes.items():
+            if name not in found:
+                raise LaloraError(
+                    f"the adapter here has no trainable tensor '{name}', which this Laplace was fitted on"
+                )
+            if found[name] != shape:
+                raise LaloraError(f"tensor '{name}' has shape {found[name]} here and {shape} in this Laplace")
+        extra = sorted(set(found) - set(self.shapes))
+        if extra:
+            raise LaloraError(f"the adapter here has a trainable tensor '{extra[0]}', which this Laplace never saw")
+        require_same_model(self.provenance, model)
+
+    @torch.no_grad()
+    def restore_mean(self, model: nn.Module) -> None:
+        """Set the adapter to μ, the point where the curvature was fitted.
+
+        A curvature over A and B speaks of the A it was fitted at: a new adapter starts from here.
+
+        Args:
+            model: A PEFT model that this Laplace belongs to.
+
+        Raises:
+            LaloraError: If it does not.
+        """
+        self.check(model)
+        for name, parameter in trainable_tensors(model).items():
+            parameter.copy_(self.mean[name]) if name in self.mean else parameter.zero_()
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder with `laplace.safetensors` and `laplace.json`.
+
+        Args:
+            folder: Made where missing.
+
+        Raises:
+            LaloraError: If it cannot be written.
+        """
+        tensors = {f"mean/{name}": tensor for name, tensor in self.mean.items()}
+        tensors |= {f"{self.curvature.kind}/{name}": tensor for name, tensor in self.curvature.tensors().items()}
+        shapes = {name: list(shape) for name, shape in self.shapes.items()}
+        _storage.write(Path(folder), tensors, {"shapes": shapes, "provenance": self.provenance.as_json()})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Laplace:
+        """Read what `save` wrote.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            The Laplace; it checks a model when it first meets it.
+
+        Raises:
+            LaloraError: If a file is missing, truncated, altered, of a newer format, or holds another curvature.
+        """
+        tensors, description = _storage.read(Path(folder))
+        provenance = Provenance.from_json(description["provenance"])
+        if provenance.curvature != Diagonal.kind:
+            raise LaloraError(f"'{folder}' holds curvature '{provenance.curvature}', which this lalora does not know")
+        parts: dict[str, dict[str, Tensor]] = {"mean": {}, provenance.curvature: {}}
+        for key, tensor in tensors.items():
+            part, name = key.split("/", 1)
+            parts[part][name] = tensor
+        shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
+        return cls(parts["mean"], shapes, Diagonal.from_tensors(parts[provenance.curvature]), provenance)
+
+    def push_to_hub(self, repo_id: str, licence: str = "other", **options: Any) -> str:
+        """Upload the two files and a model card to the Hugging Face hub.
+
+        Args:
+            repo_id: `user/name`.
+            licence: The hub's name of the licence, which should fit that of the base model and the source data.
+            **options: Passed to `huggingface_hub.HfApi.create_repo`, such as `private=True` or `token=…`.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            LaloraError: If the hub cannot be reached or refuses.
+        """
+        return _hub.push(self.save, self.provenance, repo_id, licence, **options)
+
+    @classmethod
+    def from_hub(cls, repo_id: str, **options: Any) -> Laplace:
+        """Download a Laplace from the Hugging Face hub.
+
+        Args:
+            repo_id: `user/name`.
+            **options: Passed to `huggingface_hub.snapshot_download`, such as `revision=…` or `token=…`.
+
+        Returns:
+            The Laplace.
+
+        Raises:
+            LaloraError: If the hub cannot be reached, or the files are not a Laplace.
+        """
+        return cls.load(_hub.pull(repo_id, **options))
+
+    def _delta(self, attached: _Attached) -> dict[str, Tensor]:
+        values = displacement(attached.parameters, attached.means)
+        return dict(zip(attached.curvature.names, values, strict=True))
+
+    def _attach(self, model: nn.Module) -> _Attached:
+        bare = peft_model(model)
+        if self._attached is None or self._attached.model() is not bare:
+            self.check(bare)
+            self._attached = self._beside(bare)
+        elif any(
+            parameter.device != block.device
+            for parameter, block in zip(
+                self._attached.parameters, self._attached.curvature.tensors().values(), strict=False
+            )
+        ):
+            self._attached = self._beside(bare)
+        return self._attached
+
+    def _beside(self, bare: nn.Module) -> _Attached:
+        tensors = trainable_tensors(bare)
+        names = self.curvature.names
+        devices = {name: tensors[name].device for name in names}
+        wide = torch.promote_types(next(iter(tensors.values())).dtype, torch.float32)
+        means = [self.mean[name].to(devices[name], wide) if name in self.mean else None for name in names]
+        curvature = self.curvature.to(devices, wide)
+        return _Attached(weakref.ref(bare), [tensors[name] for name in names], means, curvature)
+
+
+def require_strength(strength: float) -> None:
+    """Refuse a strength that means nothing.
+
+    Args:
+        strength: λ.
+
+    Raises:
+        LaloraError: If it is negative, NaN or infinite.
+    """
+    if not (math.isfinite(strength) and strength >= 0):
+        raise LaloraError(f"strength must be a finite number ≥ 0, not {strength}")

@@ -1,0 +1,171 @@
+"""Where a Laplace comes from: enough to refuse a wrong model and to tell a reader what was done."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lalora.adapter import base_config, peft_model
+from lalora.errors import LaloraError
+from lalora.laplace._fingerprint import Fingerprint, fingerprint, require_same_base
+from lalora.version import __version__
+
+# The settings of LoRA that change what a displacement of its tensors does to the model.
+_LORA_SETTINGS = (
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "bias",
+    "lora_bias",
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source dataset as it was seen in stage I.
+
+    Attributes:
+        name: Its name.
+        rows: Number of sequences.
+        tokens: Number of completion tokens.
+        batches: Number of mini-batches.
+        sha256: Hash of the visible tokens and labels.
+    """
+
+    name: str
+    rows: int
+    tokens: int
+    batches: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything a file says about how it was made.
+
+    Attributes:
+        lalora: Version of lalora.
+        base_model: Id of the base model; the folder's name for a local one.
+        fingerprint: Configuration, norms and projections of the adapted base weights.
+        lora: The LoRA settings that matter.
+        curvature: Kind of curvature.
+        fisher: Estimator.
+        labels: `sampled` or `data`.
+        combine: How datasets were combined.
+        seed: Seed of the sampled labels.
+        datasets: The source datasets.
+        created: Date in UTC, ISO 8601.
+    """
+
+    lalora: str
+    base_model: str
+    fingerprint: Fingerprint
+    lora: dict[str, Any]
+    curvature: str
+    fisher: str
+    labels: str
+    combine: str
+    seed: int
+    datasets: tuple[Dataset, ...]
+    created: str
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether ½ΔᵀΛΔ forecasts KL(base ‖ model) in nats per token."""
+        return self.labels == "sampled" and self.fisher != "batch" and self.combine == "mean"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return a JSON-ready mapping.
+
+        Returns:
+            The fields by name.
+        """
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Provenance:
+        """Rebuild what `as_json` returned.
+
+        Args:
+            fields: The fields by name.
+
+        Returns:
+            The provenance.
+        """
+        datasets = tuple(Dataset(**dataset) for dataset in fields["datasets"])
+        return cls(**{**fields, "datasets": datasets})
+
+
+def describe(model: nn.Module, datasets: tuple[Dataset, ...], **settings: Any) -> Provenance:
+    """Write down how a Laplace is made.
+
+    Args:
+        model: The PEFT LoRA model.
+        datasets: What stage I saw.
+        **settings: `curvature`, `fisher`, `labels`, `combine` and `seed`.
+
+    Returns:
+        The provenance, dated today.
+    """
+    return Provenance(
+        lalora=__version__,
+        base_model=base_name(model),
+        fingerprint=fingerprint(model),
+        lora=lora_settings(model),
+        datasets=datasets,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **settings,
+    )
+
+
+def require_same_model(provenance: Provenance, model: nn.Module) -> None:
+    """Refuse a model whose base or LoRA settings differ from those of the fit.
+
+    Args:
+        provenance: Of the Laplace.
+        model: The model at hand.
+
+    Raises:
+        LaloraError: If they differ; the message names the first setting that does.
+    """
+    found = lora_settings(model)
+    for key, value in provenance.lora.items():
+        if found[key] != value:
+            raise LaloraError(
+                f"this Laplace was fitted with LoRA {key}={value!r}, and the adapter here has {key}={found[key]!r}"
+            )
+    require_same_base(provenance.fingerprint, fingerprint(model), provenance.base_model)
+
+
+def lora_settings(model: nn.Module) -> dict[str, Any]:
+    """Read the LoRA settings that matter.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        A JSON-ready mapping.
+    """
+    bare = peft_model(model)
+    settings = bare.peft_config[bare.active_adapters[0]].to_dict()
+    return {key: settings.get(key) for key in _LORA_SETTINGS}
+
+
+def base_name(model: nn.Module) -> str:
+    """Name the base model without telling where it lies on this machine.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        A hub id, or the name of a local folder.
+    """
+    name = str(base_config(model).name_or_path)
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name

@@ -1,0 +1,49 @@
+"""What a way to fine-tune can change; by default, nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from torch import nn
+
+from lalora.fisher import Batch
+
+
+class Method:
+    """A way to fine-tune with LoRA. Each step that a method does not override does nothing.
+
+    Attributes:
+        name: Its name in recipes.
+        needs_source: Whether `prepare` needs proxy batches.
+    """
+
+    name: ClassVar[str]
+    needs_source: ClassVar[bool] = False
+
+    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
+        """Get ready, before the first step.
+
+        Args:
+            model: The PEFT model at its start.
+            proxies: Batches of surrogate source text by dataset.
+        """
+
+    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
+        """Change the gradients of a step, complete but not yet clipped.
+
+        Args:
+            model: The PEFT model.
+            loss_scale: Factor that the gradients carry.
+        """
+
+    def metrics(self, model: nn.Module) -> dict[str, float]:
+        """Measure what the method adds to the log.
+
+        Args:
+            model: The PEFT model.
+
+        Returns:
+            Numbers by name.
+        """
+        return {}

@@ -1,0 +1,31 @@
+"""The methods by the names that recipes use."""
+
+from typing import Any
+
+from lalora.errors import LaloraError
+from lalora.methods.base import Method
+from lalora.methods.lalora import LaLoRA
+from lalora.methods.lora import Lora
+
+METHODS: dict[str, type[Method]] = {method.name: method for method in (Lora, LaLoRA)}
+
+
+def build(name: str, **knobs: Any) -> Method:
+    """Build a method by its name in recipes.
+
+    Args:
+        name: Such as `lora` or `lalora`.
+        **knobs: Its own settings.
+
+    Returns:
+        The method.
+
+    Raises:
+        LaloraError: If the name or a knob is unknown, or a knob is out of range.
+    """
+    if name not in METHODS:
+        raise LaloraError(f"method '{name}' is unknown: choose {' or '.join(METHODS)}")
+    try:
+        return METHODS[name](**knobs)
+    except TypeError as error:
+        raise LaloraError(f"method '{name}': {error}") from error

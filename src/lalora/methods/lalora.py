@@ -1,0 +1,90 @@
+"""LaLoRA (Sliwa et al., 2025): a Laplace penalty over the adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+
+from lalora.fisher import Batch
+from lalora.laplace import Laplace, fit, require_strength
+from lalora.methods.base import Method
+
+
+class LaLoRA(Method):
+    """Target loss + λ·½ΔᵀΛΔ, with Λ fitted on proxy batches at the start (paper, Eq. 12)."""
+
+    name = "lalora"
+    needs_source = True
+
+    def __init__(
+        self,
+        strength: float = 1.0,
+        *,
+        curvature: str = "diagonal",
+        fisher: str = "sequence",
+        labels: str = "sampled",
+        combine: str = "mean",
+        seed: int = 0,
+        laplace: Laplace | None = None,
+    ) -> None:
+        """Choose the strength and how the curvature is fitted.
+
+        Args:
+            strength: λ ≥ 0.
+            curvature: As in `lalora.fit`.
+            fisher: As in `lalora.fit`.
+            labels: As in `lalora.fit`.
+            combine: As in `lalora.fit`.
+            seed: As in `lalora.fit`.
+            laplace: One that is fitted already; `prepare` then only checks it.
+
+        Raises:
+            LaloraError: If the strength is negative or not finite.
+        """
+        require_strength(strength)
+        self.strength = strength
+        self.laplace = laplace
+        self._options = {
+            "curvature": curvature,
+            "fisher": fisher,
+            "labels": labels,
+            "combine": combine,
+            "seed": seed,
+        }
+
+    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
+        """Fit the curvature, or check the one that was given.
+
+        Args:
+            model: The PEFT model at its start.
+            proxies: Batches of surrogate source text by dataset.
+        """
+        if self.laplace is None:
+            self.laplace = fit(model, proxies, **self._options)  # type: ignore[arg-type]
+        else:
+            self.laplace.check(model)
+
+    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
+        """Add λΛΔ to the gradients.
+
+        Args:
+            model: The PEFT model.
+            loss_scale: Factor that the gradients carry.
+        """
+        if self.laplace is not None:
+            self.laplace.add_gradient(model, self.strength, loss_scale)
+
+    def metrics(self, model: nn.Module) -> dict[str, float]:
+        """Measure penalty and forecast.
+
+        Args:
+            model: The PEFT model.
+
+        Returns:
+            `penalty` in nats, `forecast` in nats per source token.
+        """
+        if self.laplace is None:
+            return {}
+        forecast = self.laplace.forecast(model)
+        return {"penalty": self.strength * forecast, "forecast": forecast}

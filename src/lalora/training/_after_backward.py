@@ -1,0 +1,87 @@
+"""A Trainer hook that the Trainer lacks: after the last backward of a step, before clipping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lalora.errors import LaloraError, TrainingDivergedError
+
+if TYPE_CHECKING:
+    from transformers import Trainer as _Trainer
+else:
+    _Trainer = object
+
+
+class AfterBackwardMixin(_Trainer):
+    """Calls `after_backward` once per optimizer step and stops a run that diverges.
+
+    Gradients are then complete: summed over micro-batches and averaged over processes, not yet clipped. What is added
+    to them there counts exactly once whatever the accumulation, the number of processes, the precision and the way
+    the loss is normalised. Put it before a Trainer class: `class MyTrainer(AfterBackwardMixin, Trainer)`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Build the Trainer.
+
+        Args:
+            *args: The Trainer's own.
+            **kwargs: The Trainer's own.
+
+        Raises:
+            LaloraError: If gradients are sharded over processes (DeepSpeed, FSDP).
+        """
+        super().__init__(*args, **kwargs)
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            raise LaloraError("DeepSpeed and FSDP shard the adapter's gradients: use one process or DDP")
+        # The filter replaces a NaN loss by the running average, which hides a run that diverged.
+        self.args.logging_nan_inf_filter = False
+        self._loss_of_step = torch.zeros(())
+
+    def after_backward(self, loss_scale: float) -> None:
+        """Change the gradients of a step, or do nothing.
+
+        Args:
+            loss_scale: Factor that the gradients carry, as under fp16 loss scaling.
+        """
+
+    def describe_run(self) -> str:
+        """Say which run this is, for the message when it diverges.
+
+        Returns:
+            A few words, or nothing.
+        """
+        return ""
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Run one micro-batch, and `after_backward` if it is the step's last.
+
+        Args:
+            model: The model as the Trainer wraps it.
+            inputs: The micro-batch.
+            num_items_in_batch: Loss tokens in the whole step.
+
+        Returns:
+            The micro-batch's part of the target loss.
+
+        Raises:
+            TrainingDivergedError: If the loss of the step is NaN or infinite.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._loss_of_step = self._loss_of_step.to(loss.device) + loss.detach()
+        if self.accelerator.sync_gradients:
+            step_loss = float(self._loss_of_step)
+            self._loss_of_step = torch.zeros(())
+            if not torch.isfinite(torch.tensor(step_loss)):
+                step = self.state.global_step + 1
+                raise TrainingDivergedError(
+                    f"training diverged: the loss is {step_loss} at step {step}{self.describe_run()}; "
+                    "lower the learning rate or clip gradients"
+                )
+            scaler = self.accelerator.scaler
+            self.after_backward(1.0 if scaler is None else float(scaler.get_scale()))
+        return loss

@@ -1,0 +1,73 @@
+"""The Hugging Face Trainer with a Laplace penalty."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import nn
+from transformers import Trainer
+
+from lalora.adapter import peft_model
+from lalora.laplace import Laplace, require_strength
+from lalora.training._after_backward import AfterBackwardMixin
+
+
+class LaplaceMixin(AfterBackwardMixin):
+    """Adds λ·½ΔᵀΛΔ to the objective of any Trainer (paper, Eq. 12), exactly once per optimizer step.
+
+    `class MyTrainer(LaplaceMixin, SFTTrainer)` is all that TRL needs. The reported `loss` is the target loss alone,
+    in training and in evaluation; `penalty` (λ·½ΔᵀΛΔ, nats) and `forecast` (½ΔᵀΛΔ, nats per source token) are logged
+    beside it and so reach whatever `report_to` names.
+    """
+
+    def __init__(self, *args: Any, laplace: Laplace, strength: float = 1.0, **kwargs: Any) -> None:
+        """Build the Trainer.
+
+        Args:
+            *args: The Trainer's own.
+            laplace: The Laplace fitted on this model's adapter.
+            strength: λ ≥ 0; 0 is plain LoRA.
+            **kwargs: The Trainer's own.
+
+        Raises:
+            LaloraError: If the strength is negative or not finite, the Laplace is of another model, or gradients are
+                sharded.
+        """
+        require_strength(strength)
+        self.laplace = laplace
+        self.strength = strength
+        super().__init__(*args, **kwargs)
+        self._adapted = peft_model(cast("nn.Module", self.model))
+        self.laplace.check(self._adapted)
+
+    def after_backward(self, loss_scale: float) -> None:
+        """Add λΛΔ to the gradients.
+
+        Args:
+            loss_scale: Factor that the gradients carry.
+        """
+        self.laplace.add_gradient(self._adapted, self.strength, loss_scale)
+
+    def describe_run(self) -> str:
+        """Name the strength.
+
+        Returns:
+            ` with strength λ`.
+        """
+        return f" with strength {self.strength:g}"
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the penalty and the forecast beside the target loss.
+
+        Args:
+            logs: What the Trainer logs.
+            start_time: The Trainer's own.
+        """
+        if "loss" in logs:
+            forecast = self.laplace.forecast(self._adapted)
+            logs |= {"penalty": self.strength * forecast, "forecast": forecast}
+        super().log(logs, start_time)
+
+
+class LaplaceTrainer(LaplaceMixin, Trainer):
+    """`transformers.Trainer` with `laplace` and `strength`."""
