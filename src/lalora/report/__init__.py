@@ -1,0 +1,8 @@
+"""What a study found, shown three ways: a table in the terminal, two pictures, one HTML page."""
+
+from lalora.report.drawing import draw
+from lalora.report.headline import headline
+from lalora.report.loading import load_results
+from lalora.report.terminal import terminal_table
+
+__all__ = ["draw", "headline", "load_results", "terminal_table"]

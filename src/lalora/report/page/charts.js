@@ -1,0 +1,129 @@
+"use strict";
+// Scales, axes, marks and the tooltip: what every plot of the page is made of.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function add(parent, name, attributes = {}, text = null) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== null) node.textContent = text;
+  parent.append(node);
+  return node;
+}
+
+function html(parent, name, properties = {}) {
+  const node = Object.assign(document.createElement(name), properties);
+  parent.append(node);
+  return node;
+}
+
+function polygon(corners, turn, radius) {
+  const at = (k) => {
+    const angle = turn + (2 * Math.PI * k) / corners;
+    return (radius * Math.sin(angle)).toFixed(2) + " " + (-radius * Math.cos(angle)).toFixed(2);
+  };
+  return "M" + Array.from({ length: corners }, (_, k) => at(k)).join("L") + "Z";
+}
+
+// Shapes of about equal area, so that none looks more important than another.
+const SHAPES = {
+  circle: (r) => "M" + -r + " 0a" + r + " " + r + " 0 1 0 " + 2 * r + " 0a" + r + " " + r + " 0 1 0 " + -2 * r + " 0Z",
+  diamond: (r) => polygon(4, 0, 1.25 * r),
+  square: (r) => polygon(4, Math.PI / 4, 1.25 * r),
+  triangle: (r) => polygon(3, 0, 1.4 * r),
+  wedge: (r) => polygon(3, Math.PI, 1.4 * r),
+  hexagon: (r) => polygon(6, 0, 1.1 * r),
+};
+
+function mark(parent, shape, x, y, radius, extra = "") {
+  return add(parent, "path", { class: "mark " + extra, d: SHAPES[shape](radius), transform: "translate(" + x + " " + y + ")" });
+}
+
+function niceTicks(low, high, count) {
+  const rough = (high - low) / Math.max(1, count);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const last = Math.floor(high / step + 1e-9);
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (String(step / power).includes(".") ? 1 : 0));
+  return Array.from({ length: last - first + 1 }, (_, k) => {
+    const value = (first + k) * step;
+    return { value, text: fixed(value, digits) };
+  });
+}
+
+function fixed(value, digits) {
+  if (value === null || value === undefined) return "–";
+  const text = Math.abs(value) < 0.5 * 10 ** -digits ? (0).toFixed(digits) : value.toFixed(digits);
+  return text.replace("-", "−");
+}
+
+function extent(values, share) {
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const room = (high - low || Math.abs(high) || 1) * share;
+  return [low - room, high + room];
+}
+
+// An empty plot: grid, tick labels, titles. x and y are { domain, title, zero }; y.title stands above, never sideways.
+function frame(host, height, x, y) {
+  host.replaceChildren();
+  const width = Math.max(220, Math.floor(host.clientWidth));
+  const yTicks = niceTicks(y.domain[0], y.domain[1], Math.round((height - 70) / 48));
+  const widest = Math.max(...yTicks.map((t) => t.text.length));
+  const box = { left: 12 + 7 * widest, right: width - 10, top: 32, bottom: height - 44 };
+  const svg = add(host, "svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "group" });
+  const sx = (v) => box.left + ((v - x.domain[0]) / (x.domain[1] - x.domain[0])) * (box.right - box.left);
+  const sy = (v) => box.bottom - ((v - y.domain[0]) / (y.domain[1] - y.domain[0])) * (box.bottom - box.top);
+  const xTicks = x.ticks || niceTicks(x.domain[0], x.domain[1], Math.floor((box.right - box.left) / 80));
+  for (const tick of yTicks) {
+    const at = sy(tick.value);
+    add(svg, "line", { class: tick.value === 0 && y.zero ? "zero" : "grid", x1: box.left, x2: box.right, y1: at, y2: at });
+    add(svg, "text", { x: box.left - 8, y: at + 4, "text-anchor": "end" }, tick.text);
+  }
+  for (const tick of xTicks) {
+    const at = sx(tick.value);
+    add(svg, "line", { class: tick.value === 0 && x.zero ? "zero" : "grid", x1: at, x2: at, y1: box.top, y2: box.bottom });
+    add(svg, "text", { x: at, y: box.bottom + 18, "text-anchor": "middle" }, tick.text);
+  }
+  add(svg, "text", { class: "title", x: 0, y: 14 }, y.title);
+  add(svg, "text", { class: "title", x: box.right, y: height - 6, "text-anchor": "end" }, x.title);
+  return { svg, box, sx, sy, width, height };
+}
+
+function line(parent, points, dash, extra = "") {
+  const d = "M" + points.map(([x, y]) => x.toFixed(1) + " " + y.toFixed(1)).join("L");
+  const node = add(parent, "path", { class: "path " + extra, d });
+  if (dash && !extra.includes("thin")) node.setAttribute("stroke-dasharray", dash);
+  return node;
+}
+
+const tip = document.getElementById("tip");
+
+// rows: [label, value, run index or null]
+function showTip(x, y, title, sub, rows) {
+  tip.replaceChildren();
+  html(tip, "b", { textContent: title });
+  if (sub) html(tip, "div", { className: "sub", textContent: sub });
+  const list = html(tip, "dl");
+  for (const [label, value, run] of rows) {
+    const term = html(list, "dt");
+    if (run !== undefined && run !== null) key(term, run);
+    term.append(label);
+    html(list, "dd", { textContent: value });
+  }
+  tip.hidden = false;
+  const { width, height } = tip.getBoundingClientRect();
+  const right = x + 16 + width < innerWidth - 8 ? x + 16 : x - 16 - width;
+  const below = y + 16 + height < innerHeight - 8 ? y + 16 : y - 16 - height;
+  tip.style.transform = "translate(" + Math.max(8, Math.min(right, innerWidth - width - 8)) + "px," + Math.max(8, below) + "px)";
+}
+
+function hideTip() {
+  tip.hidden = true;
+}
+
+function key(parent, run) {
+  const svg = add(parent, "svg", { viewBox: "-8 -8 16 16", class: "run-" + run, "aria-hidden": "true" });
+  mark(svg, DATA.runs[run].shape, 0, 0, 6);
+}

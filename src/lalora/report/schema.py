@@ -1,0 +1,128 @@
+"""The shape of `results.json`, as far as the report reads it; losses and KL are in nats per token."""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ValidationError
+
+from lalora.errors import LaloraError
+
+FORMAT = 1
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+Number = Annotated[float | None, AfterValidator(_finite)]
+"""A measured number; one that was not measured, is NaN or infinite reads as None."""
+
+
+class Evaluation(BaseModel):
+    """What was measured on a model at one step; `forecast` only where the method has one."""
+
+    step: int = 0
+    target_loss: Number = None
+    source_loss: Number = None
+    heldout_loss: Number = None
+    source_kl: Number = None
+    heldout_kl: Number = None
+    source_accuracy: Number = None
+    target_accuracy: Number = None
+    forecast: Number = None
+    loss: dict[str, Number] = {}
+    kl: dict[str, Number] = {}
+    accuracy: dict[str, Number] = {}
+
+
+class Step(BaseModel):
+    """What the training logged at one step."""
+
+    step: int
+    loss: Number = None
+    penalty: Number = None
+    forecast: Number = None
+
+
+class PrecisionGroup(BaseModel):
+    """A group of adapter weights by precision: how many, their precision, their mean |change|."""
+
+    group: str
+    n: int
+    mean: Number = None
+    min: Number = None
+    max: Number = None
+    change: Number = None
+
+
+class Run(BaseModel):
+    """One fine-tuning."""
+
+    name: str
+    method: str
+    label: str
+    strength: Number = None
+    seed: int | None = None
+    settings: dict[str, Any] = {}
+    final: Evaluation | None = None
+    curve: list[Evaluation] = []
+    train: list[Step] = []
+    seconds: Number = None
+    step_seconds: Number = None
+    precision_groups: list[PrecisionGroup] | None = None
+
+    @property
+    def points(self) -> list[Evaluation]:
+        """Every evaluation by step, the final one last (it may know more than the curve does)."""
+        rows = {row.step: row for row in self.curve}
+        if self.final is not None:
+            rows[self.final.step] = self.final
+        return [rows[step] for step in sorted(rows)]
+
+
+class Results(BaseModel):
+    """A whole study."""
+
+    format: int
+    name: str
+    lalora: str = ""
+    created: str = ""
+    command: str = ""
+    versions: dict[str, str] = {}
+    machine: str = ""
+    recipe: dict[str, Any] = {}
+    notes: list[str] = []
+    base: Evaluation
+    runs: list[Run]
+
+    @property
+    def seeds(self) -> int:
+        """The number of different seeds."""
+        return len({run.seed for run in self.runs})
+
+
+def parse(results: dict[str, Any], where: str = "results") -> Results:
+    """Checks results that were read or just measured, and gives them types.
+
+    Args:
+        results: the content of a `results.json`.
+        where: what to call the results in an error message, such as the file name.
+
+    Raises:
+        LaloraError: a field is missing or of the wrong type, or the format is another one.
+    """
+    found = results.get("format")
+    if not isinstance(found, int) or found < FORMAT:
+        raise LaloraError(
+            f"{where}: written in an older format ({found}) than this lalora reads ({FORMAT}); run the study again"
+        )
+    if found > FORMAT:
+        raise LaloraError(
+            f"{where}: written in a newer format ({found}) than this lalora reads ({FORMAT}); update lalora"
+        )
+    try:
+        return Results.model_validate(results)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise LaloraError(f"{where}: field '{field}': {first['msg']}; run the study again") from error

@@ -1,0 +1,61 @@
+"""The curves that the pictures and the page share: which there are, and their points."""
+
+from dataclasses import dataclass
+from statistics import mean
+
+from lalora.report.schema import Run
+
+Point = tuple[float, float]
+
+MOST_POINTS = 300
+"""Longer curves are averaged over neighbouring steps; no screen shows more."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot over steps: the field it shows, and whether the training or an evaluation logged it."""
+
+    key: str
+    title: str
+    axis: str
+    trained: bool = False
+
+
+PANELS = (
+    Panel("loss", "Training loss", "target loss of the batch, nats per token", trained=True),
+    Panel("target_loss", "Target loss", "scored rows, nats per token"),
+    Panel("source_loss", "Source loss", "mean over sources, nats per token"),
+    Panel("source_kl", "Drift on source text", "KL(base ‖ model), nats per token"),
+    Panel("heldout_kl", "Drift on held-out text", "KL(base ‖ model), nats per token"),
+    Panel("penalty", "Penalty", "strength × forecast, nats per token", trained=True),
+)
+
+
+def points(run: Run, panel: Panel) -> list[Point]:
+    """The (step, value) pairs of a run in a panel, thinned to what a screen can show."""
+    rows = run.train if panel.trained else run.points
+    pairs = [(float(row.step), value) for row in rows if (value := getattr(row, panel.key)) is not None]
+    width = -(-len(pairs) // MOST_POINTS)
+    bins = [pairs[start : start + width] for start in range(0, len(pairs), width or 1)]
+    return [(mean(x for x, _ in part), mean(y for _, y in part)) for part in bins]
+
+
+def smooth(curve: list[Point]) -> list[Point]:
+    """A centred moving mean over a tenth of the curve, for losses that jump from batch to batch."""
+    reach = len(curve) // 20
+    return [(x, mean(y for _, y in curve[max(0, i - reach) : i + reach + 1])) for i, (x, _) in enumerate(curve)]
+
+
+def forecasts(run: Run) -> list[tuple[float, float, float]]:
+    """(step, forecast, measured KL) wherever both are known after step 0, nats per token.
+
+    A forecast logged by the training counts for the evaluation that follows it.
+    """
+    logged = [(row.step, row.forecast) for row in run.train if row.forecast is not None]
+    found = []
+    for row in run.points:
+        earlier = [value for step, value in logged if step <= row.step]
+        forecast = row.forecast if row.forecast is not None else (earlier[-1] if earlier else None)
+        if row.step > 0 and forecast is not None and row.source_kl is not None:
+            found.append((float(row.step), forecast, row.source_kl))
+    return found

@@ -1,0 +1,102 @@
+"""One row a run: what it learned, what it forgot, and both as shares of what plain LoRA did."""
+
+from dataclasses import dataclass
+
+from lalora.report.schema import Evaluation, Results, Run
+
+PLAIN = "lora"
+"""The method that every other one is compared with."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The numbers of one run at its end; losses and KL in nats per token, shares as fractions."""
+
+    name: str
+    label: str
+    method: str
+    target_loss: float | None
+    source_loss: float | None
+    source_rise: float | None
+    source_kl: float | None
+    heldout_kl: float | None
+    source_accuracy: float | None
+    target_accuracy: float | None
+    gain: float | None
+    forgetting_removed: float | None
+    gain_kept: float | None
+    step_seconds: float | None
+
+
+def difference(minuend: float | None, subtrahend: float | None) -> float | None:
+    """`minuend - subtrahend`, None where one of them is missing."""
+    return None if minuend is None or subtrahend is None else minuend - subtrahend
+
+
+def share(part: float | None, whole: float | None) -> float | None:
+    """`part / whole`, None where one is missing or the whole is not positive."""
+    return None if part is None or whole is None or whole <= 0 else part / whole
+
+
+def label(results: Results, run: Run) -> str:
+    """The name of a run as people read it, with its seed where the study has several."""
+    return f"{run.label}, seed {run.seed}" if results.seeds > 1 else run.label
+
+
+def plain_partner(results: Results, run: Run) -> Run | None:
+    """The finished plain LoRA run to compare with: of the same seed, else the first one."""
+    plain = [other for other in results.runs if other.method == PLAIN and other.final is not None]
+    same_seed = [other for other in plain if other.seed == run.seed]
+    return next(iter(same_seed + plain), None)
+
+
+def base_row(results: Results) -> Row:
+    """The row of the untouched model."""
+    return _row("base", "Base model", "", results.base, results.base, None, None)
+
+
+def run_row(results: Results, run: Run) -> Row:
+    """The row of a run; one that did not finish has no numbers."""
+    final = run.final or Evaluation()
+    partner = None if run.method == PLAIN else plain_partner(results, run)
+    plain = None if partner is None else partner.final
+    return _row(run.name, label(results, run), run.method, results.base, final, plain, run.step_seconds)
+
+
+def rows(results: Results) -> list[Row]:
+    """The base model's row, then one a run, in the order of the study."""
+    return [base_row(results), *(run_row(results, run) for run in results.runs)]
+
+
+def _row(
+    name: str,
+    text: str,
+    method: str,
+    base: Evaluation,
+    final: Evaluation,
+    plain: Evaluation | None,
+    step_seconds: float | None,
+) -> Row:
+    gain = difference(base.target_loss, final.target_loss)
+    removed = kept = None
+    if plain is not None:
+        left = share(final.source_kl, plain.source_kl)
+        removed = difference(1.0, left)
+        kept = share(gain, difference(base.target_loss, plain.target_loss))
+    is_base = final is base
+    return Row(
+        name=name,
+        label=text,
+        method=method,
+        target_loss=final.target_loss,
+        source_loss=final.source_loss,
+        source_rise=None if is_base else difference(final.source_loss, base.source_loss),
+        source_kl=final.source_kl,
+        heldout_kl=final.heldout_kl,
+        source_accuracy=final.source_accuracy,
+        target_accuracy=final.target_accuracy,
+        gain=None if is_base else gain,
+        forgetting_removed=removed,
+        gain_kept=kept,
+        step_seconds=step_seconds,
+    )
