@@ -27,9 +27,7 @@ def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
     where = _locate(name_or_path)
     try:
         # from_pretrained leaves the model in evaluation mode.
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=dtype, use_safetensors=True
-        )
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise LaloraError(_explain("model", name_or_path, error)) from error
     return model
