@@ -39,7 +39,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     # which changes how spaces in front of a digit are encoded.
     backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
     backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         bos_token=backend.id_to_token(config.bos_token_id),
         eos_token=backend.id_to_token(config.eos_token_id),

@@ -1,0 +1,20 @@
+"""Source, target and held-out tasks: where their rows come from and how they are worded and encoded."""
+
+from lalora.domains.domain import DOMAINS, Domain
+from lalora.domains.harness import harness_tasks
+from lalora.domains.load import DomainData, load_domain
+from lalora.domains.prompts import Example, examples
+from lalora.domains.tokens import batches, collate, tokenize
+
+__all__ = [
+    "DOMAINS",
+    "Domain",
+    "DomainData",
+    "Example",
+    "batches",
+    "collate",
+    "examples",
+    "harness_tasks",
+    "load_domain",
+    "tokenize",
+]

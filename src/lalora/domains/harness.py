@@ -1,0 +1,95 @@
+"""The harness's own task definitions, with their data redirected to rows at hand."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lalora.domains.domain import Domain
+from lalora.domains.load import DomainData
+from lalora.domains.read import Row
+from lalora.errors import LaloraError
+
+
+def harness_tasks(data: Sequence[DomainData], folder: Path, limit: int | None = None) -> dict[str, str]:
+    """Write tasks that score the rows of domains, for a `TaskManager(include_path=folder)`.
+
+    Args:
+        data: the domains; those without a task are passed over.
+        folder: where the YAML and JSON-Lines files go; made where it is missing.
+        limit: the largest number of rows a task scores, `None` for all.
+
+    Returns:
+        The name of the task for each domain's name.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        item.domain.name: write_task(item.domain, item.test[:limit], folder)
+        for item in data
+        if item.domain.task is not None
+    }
+
+
+def write_task(domain: Domain, rows: Sequence[Row], folder: Path) -> str:
+    """Write one task that inherits everything from the harness's but the data.
+
+    Args:
+        domain: a domain that has a task.
+        rows: the rows that the task is about.
+        folder: an existing folder, as an absolute path.
+
+    Returns:
+        The name of the task.
+
+    Raises:
+        LaloraError: this version of the harness has no such task.
+    """
+    import lm_eval.tasks
+
+    definition = Path(lm_eval.tasks.__file__).parent / str(domain.task_file)
+    if not definition.is_file():
+        raise LaloraError(f"the installed lm-eval has no task {domain.task} at {definition}; install lm-eval 0.4.13")
+    name = f"lalora_{domain.name}"
+    data = folder / f"{name}.jsonl"
+    task: dict[str, Any] = {
+        "include": str(definition),
+        "task": name,
+        "tag": [],
+        "dataset_path": "json",
+        "dataset_name": None,
+        # The cache lies beside the data: it must not outlive it, nor serve it to another study.
+        "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(folder / "cache")},
+        "training_split": None,
+        "validation_split": None,
+        "test_split": "test",
+        "fewshot_split": None,
+        "num_fewshot": 0,
+    }
+    _write(data, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    _write(folder / f"{name}.yaml", yaml.safe_dump(task, sort_keys=False))
+    return name
+
+
+def load_task(folder: Path, name: str) -> Any:
+    """Build a task that was written to a folder.
+
+    Args:
+        folder: the folder.
+        name: the task's name.
+
+    Returns:
+        The harness's task object.
+    """
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(folder), include_defaults=False).load([name])["tasks"][name]
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

@@ -1,0 +1,111 @@
+"""Load a domain: rows that methods may see and rows that are scored, never the same ones."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lalora.domains.domain import DOMAINS, Domain
+from lalora.domains.places import from_embedded, from_hub, from_local
+from lalora.domains.read import Row
+from lalora.errors import LaloraError
+
+
+@dataclass(frozen=True)
+class DomainData:
+    """The rows of one domain.
+
+    Attributes:
+        domain: what they are rows of.
+        origin: where they came from, for people.
+        train: the rows methods may see, in an order fixed by their content, so that any first n are a fair sample.
+        test: the rows that are scored, in such an order too.
+        note: what a reader of results has to be told, `None` where there is nothing.
+        sha: for `"train"` and `"test"` the SHA-256 of the rows.
+    """
+
+    domain: Domain
+    origin: str
+    train: list[Row]
+    test: list[Row]
+    note: str | None
+    sha: Mapping[str, str]
+
+
+def load_domain(name: str, place: str = "embedded") -> DomainData:
+    """Load the rows of a domain; they have the same columns whatever the place.
+
+    Data with one split only is split by a fixed hash of its content, with related rows on the same side.
+
+    Args:
+        name: one of the names in `DOMAINS`.
+        place: `"embedded"`, a `.jsonl` or `.jsonl.gz` file, a folder of such files, `"hub"` for the domain's own
+            data set on the Hugging Face hub, or the id of another one there.
+
+    Returns:
+        The rows.
+
+    Raises:
+        LaloraError: an unknown domain, or no usable data at that place.
+    """
+    if name not in DOMAINS:
+        raise LaloraError(f"no domain is called '{name}'; there are: {', '.join(DOMAINS)}")
+    domain = DOMAINS[name]
+    path = Path(place).expanduser()
+    notes = []
+    if place == "embedded":
+        (train, test), origin = from_embedded(domain), f"embedded {domain.embedded}"
+        notes += [domain.note] if domain.note else []
+    elif path.exists() or place.startswith((".", "/", "~")) or re.search(r"\.jsonl(\.gz)?$", place):
+        (train, test), origin = from_local(domain, path), str(path)
+    else:
+        hub = domain.hub if place == "hub" else place
+        (train, test), origin = from_hub(domain, hub), f"Hugging Face hub, {hub}"
+
+    if train is None:
+        rows = test
+        train = [row for row in rows if _share(domain, row) < domain.share]
+        test = [row for row in rows if _share(domain, row) >= domain.share]
+        if train:
+            origin += f" (one split, divided by a fixed hash: {domain.share:.0%} for training)"
+    elif domain.role == "held-out":
+        train = []
+    asked = {_identity(domain, row) for row in train}
+    unseen = [row for row in test if _identity(domain, row) not in asked]
+    if len(unseen) < len(test):
+        notes.append(f"{name}: {len(test) - len(unseen)} rows that also occur in the training rows are not scored.")
+    for rows, what in ((unseen, "to score"), (train, "to train on")):
+        if not rows and not (rows is train and domain.role == "held-out"):
+            raise LaloraError(f"{origin}: no rows {what} are left for {name}; give more data, or separate files")
+    train, test = _ordered(train), _ordered(unseen)
+    sha = {"train": _sha(_text(row) for row in train), "test": _sha(_text(row) for row in test)}
+    return DomainData(domain, origin, train, test, " ".join(notes) or None, sha)
+
+
+def _text(row: Row, columns: Sequence[str] | None = None) -> str:
+    chosen = row if columns is None else {column: row[column] for column in columns}
+    return json.dumps(chosen, sort_keys=True, ensure_ascii=False)
+
+
+def _identity(domain: Domain, row: Row) -> str:
+    # Rows that differ in case or white space only ask the same.
+    return " ".join(_text(row, domain.identity).casefold().split())
+
+
+def _share(domain: Domain, row: Row) -> float:
+    # A number in [0, 1) that is fixed for the family of a row.
+    family = sorted(" ".join(str(row[column]).casefold().split()) for column in domain.family)
+    return int(_sha([domain.name, *family])[:8], 16) / 16**8
+
+
+def _ordered(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (_sha([_text(row)]), _text(row)))
+
+
+def _sha(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode() + b"\n")
+    return digest.hexdigest()

