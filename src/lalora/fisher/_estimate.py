@@ -98,7 +98,7 @@ class DiagonalFisher:
                 for part in [checked] if whole else _batches.rows(checked):
                     tokens += self._add(estimator, taps, part, dataset, rows, where)
                     rows += part["input_ids"].shape[0]
-                if not all(torch.isfinite(norm) for norm in torch._foreach_norm(list(estimator.total.values()))):
+                if not _finite(list(estimator.total.values())):
                     raise LaloraError(f"{where}: a gradient is not finite; check the rows or use a wider dtype")
         if tokens == 0:
             raise LaloraError(f"source '{dataset}' has no completion token: every label is -100 or there is no batch")
@@ -125,7 +125,7 @@ class DiagonalFisher:
             targets = draw(seen.logits, seen.rows, first_row, self._seed, dataset)
         loss = F.cross_entropy(seen.logits, targets, reduction="sum")
         if not torch.isfinite(loss):
-            raise LaloraError(f"{where}: the loss is {float(loss)}; check the rows or use a wider dtype")
+            raise LaloraError(f"{where}: the loss is {float(loss.detach())}; check the rows or use a wider dtype")
         loss.backward()  # type: ignore[no-untyped-call]
         for name, parameter in self._others.items():
             if parameter.grad is not None:
@@ -134,3 +134,7 @@ class DiagonalFisher:
                 parameter.grad = None
         estimator.end_batch(tokens)
         return tokens
+
+
+def _finite(tensors: list[Tensor]) -> bool:
+    return not tensors or bool(torch.stack([norm.cpu() for norm in torch._foreach_norm(tensors)]).isfinite().all())

@@ -1,0 +1,110 @@
+"""Stage I leaves the model as it came, and says what is wrong with its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.data import DataLoader
+
+import lalora
+from lalora import LaloraError
+from tiny import VOCABULARY, batches, collate, llama, lora, rows
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True, "b_scale": 0.2}], ids=["LoRA", "DoRA"])
+def test_the_model_leaves_as_it_came(settings: dict[str, Any]) -> None:
+    model = lora(**settings)
+    model.train()
+    model.get_base_model().model.layers[1].eval()
+    for number, parameter in enumerate(model.parameters()):
+        if parameter.requires_grad and number % 2:
+            parameter.grad = torch.full_like(parameter, 3.0)
+    modes = [module.training for module in model.modules()]
+    weights = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+    wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    state = torch.get_rng_state()
+
+    lalora.fit(model, DataLoader(rows(6), batch_size=2, shuffle=True, collate_fn=collate), progress=False)
+
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == modes
+    assert not [module for module in model.modules() if module._forward_hooks]
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, weights[name])
+        assert parameter.grad is grads[name]
+        assert parameter.requires_grad == wanted[name]
+
+
+def test_the_model_leaves_as_it_came_after_an_error() -> None:
+    model = lora()
+    model.train()
+    wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    with pytest.raises(LaloraError):
+        lalora.fit(model, [{"input_ids": torch.ones(1, 4, dtype=torch.long)}], progress=False)
+    assert model.training
+    assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == wanted
+    assert not [module for module in model.modules() if module._forward_hooks]
+
+
+GOOD = collate(rows(2))
+BAD_SOURCES: dict[str, tuple[Any, str]] = {
+    "no labels": ([{"input_ids": GOOD["input_ids"]}], "source 'source', batch 1: the batch has no 'labels'"),
+    "one batch": (GOOD, "sources\\['input_ids'\\] is a tensor"),
+    "not a dict": ([GOOD["input_ids"]], "batch 1: a batch must be a dict"),
+    "shapes": ([{**GOOD, "labels": GOOD["labels"][:, 1:]}], "must all be \\(rows, length\\)"),
+    "packed": ([{**GOOD, "position_ids": torch.zeros_like(GOOD["input_ids"])}], "rows are packed"),
+    "empty": ({"arc": []}, "source 'arc' has no completion token"),
+    "no completion": ({"arc": [{**GOOD, "labels": GOOD["labels"] * 0 - 100}]}, "source 'arc' has no completion token"),
+    "nothing": ({}, "sources is empty"),
+}
+
+
+@pytest.mark.parametrize(("sources", "message"), BAD_SOURCES.values(), ids=BAD_SOURCES.keys())
+def test_bad_sources(sources: Any, message: str) -> None:
+    with pytest.raises(LaloraError, match=message):
+        lalora.fit(lora(), sources, progress=False)
+
+
+@pytest.mark.parametrize("option", ["curvature", "fisher", "labels", "combine"])
+def test_unknown_option(option: str) -> None:
+    with pytest.raises(LaloraError, match=f"{option}='best' is unknown: choose"):
+        lalora.fit(lora(), [GOOD], progress=False, **{option: "best"})
+
+
+def test_a_loss_that_is_not_finite_names_dataset_and_batch() -> None:
+    model = lora()
+    embedding = model.get_base_model().model.embed_tokens.weight
+    with torch.no_grad():
+        embedding[VOCABULARY - 1] = float("nan")
+    bad = {key: value.clone() for key, value in GOOD.items()}
+    bad["input_ids"][0, 0] = VOCABULARY - 1
+    clean = {**GOOD, "input_ids": GOOD["input_ids"].clamp(max=VOCABULARY - 2)}
+    clean["labels"] = clean["labels"].clamp(max=VOCABULARY - 2)
+    model.get_base_model().lm_head.weight.data.nan_to_num_(0.0)
+    with pytest.raises(LaloraError, match="source 'arc', batch 2: the loss is nan"):
+        lalora.fit(model, {"arc": [clean, bad]}, labels="data", progress=False)
+
+
+def test_a_gradient_that_is_not_finite_names_dataset_and_batch() -> None:
+    model = lora(b_scale=0.1)
+    handle = model.get_base_model().model.norm.register_full_backward_hook(
+        lambda module, grad_input, grad_output: (grad_input[0] * float("inf"),)
+    )
+    with pytest.raises(LaloraError, match="source 'arc', batch 1: a gradient is not finite"):
+        lalora.fit(model, {"arc": [GOOD]}, progress=False)
+    handle.remove()
+
+
+def test_a_model_without_adapter() -> None:
+    with pytest.raises(LaloraError, match="LlamaForCausalLM has no LoRA adapter"):
+        lalora.fit(llama(), [GOOD], progress=False)
+
+
+def test_an_adapter_that_is_not_trainable() -> None:
+    model = get_peft_model(llama(), LoraConfig(r=2, target_modules=["q_proj"], inference_mode=True))
+    with pytest.raises(LaloraError, match="no trainable tensors"):
+        lalora.fit(model, [GOOD], progress=False)
