@@ -1,0 +1,60 @@
+"""Task accuracy through lm-evaluation-harness, on the model as it lies in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lalora.domains import DOMAINS
+from lalora.evaluation._undisturbed import undisturbed
+
+
+def score_accuracy(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Mapping[str, str],
+    folder: Path,
+    max_new_tokens: int = 128,
+    batch_size: int = 16,
+) -> dict[str, float]:
+    """Let the harness score a model, without examples in the prompt and with greedy answers.
+
+    The model leaves as it came: modes, trainability, random state.
+
+    Args:
+        model: A causal language model, with or without an adapter.
+        tokenizer: Its tokenizer, with a pad token.
+        tasks: Names of domains and of the harness tasks that score them, as `domains.harness_tasks` made them.
+        folder: The folder that holds these tasks.
+        max_new_tokens: Length of a generated answer, in tokens.
+        batch_size: Rows a forward pass.
+
+    Returns:
+        The metric of each domain, from 0 to 1.
+    """
+    # The harness takes seconds to import; only a study that asks for accuracy waits for it.
+    from lm_eval import evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    # `evaluate`, and not `simple_evaluate`, which besides seeds the process, asks git and collects the machine's state.
+    with undisturbed(model), contextlib.redirect_stderr(io.StringIO()):
+        loaded = TaskManager(include_path=str(folder), include_defaults=False).load(list(tasks.values()))
+        for task in loaded["tasks"].values():
+            task.set_config("num_fewshot", 0)
+            if task.OUTPUT_TYPE == "generate_until":
+                task.set_config("generation_kwargs", {"max_gen_toks": max_new_tokens, "do_sample": False}, update=True)
+        # Choices are told apart by sums of log-probabilities: in bfloat16 these would be rounded to a tenth of a nat.
+        harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32")
+        results = evaluate(harness, loaded, bootstrap_iters=0, log_samples=False)["results"]
+    return {domain: float(results[task][_column(domain)]) for domain, task in tasks.items()}
+
+
+def _column(domain: str) -> str:
+    metric = DOMAINS[domain].metric or ""
+    return metric if "," in metric else f"{metric},none"

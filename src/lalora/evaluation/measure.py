@@ -1,0 +1,141 @@
+"""One row of metrics: what a model knows of every domain at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lalora.domains import DOMAINS, DomainData, batches, examples, harness_tasks, tokenize
+from lalora.errors import LaloraError
+from lalora.evaluation.accuracy import score_accuracy
+from lalora.evaluation.text import score_text
+
+Row = dict[str, Any]
+Item = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Everything that models are measured on, prepared once so that all are measured alike.
+
+    Attributes:
+        text: Batches of scored rows by domain.
+        tasks: Harness task of each domain whose accuracy is measured.
+        folder: Where these tasks lie.
+        max_new_tokens: Length of a generated answer, in tokens.
+        batch_size: Rows a forward pass.
+    """
+
+    text: Mapping[str, Sequence[Mapping[str, Tensor]]]
+    tasks: Mapping[str, str]
+    folder: Path
+    max_new_tokens: int
+    batch_size: int
+
+    @classmethod
+    def prepare(
+        cls,
+        data: Sequence[DomainData],
+        tokenizer: PreTrainedTokenizerBase,
+        folder: Path,
+        *,
+        scored_rows: int,
+        accuracy_rows: int = 0,
+        target_accuracy_rows: int = 0,
+        max_length: int | None = None,
+        max_new_tokens: int = 128,
+        batch_size: int = 8,
+    ) -> EvalSet:
+        """Tokenize the scored rows and write the harness tasks.
+
+        Args:
+            data: The domains; only their scored rows are used.
+            tokenizer: The model's tokenizer.
+            folder: Where the harness tasks are written.
+            scored_rows: Rows of each domain for loss and KL.
+            accuracy_rows: Rows of each source for accuracy; 0 leaves it out.
+            target_accuracy_rows: The same for the target.
+            max_length: Target rows of more tokens than this are left out; `None` for the context alone.
+            max_new_tokens: Length of a generated answer, in tokens.
+            batch_size: Rows a forward pass.
+
+        Returns:
+            The set.
+
+        Raises:
+            LaloraError: If no target row is short enough, or a row does not fit the model's context.
+        """
+        chosen, text = [], {}
+        for one in data:
+            accuracy = target_accuracy_rows if one.domain.role == "target" else accuracy_rows
+            longest = max_length if one.domain.role == "target" else None
+            rows, items = _fitting(one, tokenizer, max(scored_rows, accuracy), longest)
+            # Rows of like length side by side: padding is computed too.
+            alike = sorted(items[:scored_rows], key=lambda item: len(item["input_ids"]))
+            text[one.domain.name] = batches(alike, batch_size, tokenizer.pad_token_id)
+            if one.domain.task is not None and accuracy > 0:
+                chosen.append(replace(one, test=rows[:accuracy]))
+        tasks = harness_tasks(chosen, folder, None)
+        return cls(MappingProxyType(text), MappingProxyType(tasks), folder, max_new_tokens, batch_size)
+
+
+def evaluate(
+    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, evalset: EvalSet, step: int, accuracy: bool
+) -> dict[str, Any]:
+    """Measure a model on everything in the set.
+
+    Args:
+        model: A PEFT LoRA model.
+        tokenizer: Its tokenizer.
+        evalset: What to measure it on.
+        step: The optimizer step the model is at.
+        accuracy: Whether to measure accuracy too, which takes longer than loss and KL.
+
+    Returns:
+        A row of metrics that JSON can hold: `loss` and `kl` (nats per token) and `accuracy` (0 to 1) by domain, and
+        their macro means over the domains of a role, such as `source_loss`; what was not measured has no key.
+    """
+    scores = {name: score_text(model, text) for name, text in evalset.text.items()}
+    loss = {name: score.loss for name, score in scores.items()}
+    kl = {name: score.kl for name, score in scores.items()}
+    row: dict[str, Any] = {"step": step, "kind": "eval", "loss": loss, "kl": kl}
+    means = {
+        "target_loss": _mean_over("target", loss),
+        "source_loss": _mean_over("source", loss),
+        "heldout_loss": _mean_over("held-out", loss),
+        "source_kl": _mean_over("source", kl),
+        "heldout_kl": _mean_over("held-out", kl),
+    }
+    if accuracy and evalset.tasks:
+        right = score_accuracy(
+            model, tokenizer, evalset.tasks, evalset.folder, evalset.max_new_tokens, evalset.batch_size
+        )
+        row["accuracy"] = right
+        means["source_accuracy"] = _mean_over("source", right)
+        means["target_accuracy"] = _mean_over("target", right)
+    return row | {name: mean for name, mean in means.items() if mean is not None}
+
+
+def _fitting(
+    data: DomainData, tokenizer: PreTrainedTokenizerBase, count: int, longest: int | None
+) -> tuple[list[Row], list[Item]]:
+    rows = data.test if longest is not None else data.test[:count]
+    items = tokenize(examples(data.domain, rows), tokenizer)
+    if longest is None:
+        return rows, items
+    short = [(row, item) for row, item in zip(rows, items, strict=True) if len(item["input_ids"]) <= longest][:count]
+    if not short:
+        raise LaloraError(f"{data.domain.name}: no row of {data.origin} that is scored has {longest} tokens or fewer")
+    return [row for row, _ in short], [item for _, item in short]
+
+
+def _mean_over(role: str, values: Mapping[str, float]) -> float | None:
+    of_role = [value for domain, value in values.items() if DOMAINS[domain].role == role]
+    return sum(of_role) / len(of_role) if of_role else None

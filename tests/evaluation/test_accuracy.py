@@ -1,0 +1,98 @@
+"""Accuracy through the harness, on tiny models and tiny tasks."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import PreTrainedTokenizerFast
+
+from lalora.domains import DomainData, harness_tasks
+from lalora.evaluation import score_accuracy
+
+Data = dict[str, DomainData]
+
+
+def by_hand(model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: DomainData) -> float:
+    """Choose by log-likelihood, of a choice as a whole (acc) or per character (acc_norm)."""
+    right = 0
+    for row in data.test:
+        if data.domain.name == "winogrande":
+            start, end = row["sentence"].split("_")
+            texts = [(start + row[option], " " + end.strip()) for option in ("option1", "option2")]
+            gold, lengths = int(row["answer"]) - 1, [1, 1]
+        else:
+            texts = [(f"Question: {row['question']}\nAnswer:", f" {choice}") for choice in row["choices"]["text"]]
+            gold, lengths = 0, [len(choice) for choice in row["choices"]["text"]]
+        scores = []
+        for prompt, completion in texts:
+            ids = torch.tensor([tokenizer.encode(prompt + completion)])
+            start_of_completion = len(tokenizer.encode(prompt))
+            with torch.no_grad():
+                log_p = model.eval()(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            scores.append(float(log_p.gather(-1, ids[0, 1:, None])[start_of_completion - 1 :].sum()))
+        right += max(range(len(texts)), key=lambda one: scores[one] / lengths[one]) == gold
+    return right / len(data.test)
+
+
+def test_multiple_choice_is_what_the_log_likelihoods_say(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    tasks = harness_tasks([data["winogrande"], data["arc_challenge"]], tmp_path)
+    measured = score_accuracy(model, tokenizer, tasks, tmp_path, batch_size=3)
+    assert measured == {name: by_hand(model, tokenizer, data[name]) for name in ("winogrande", "arc_challenge")}
+    assert score_accuracy(model, tokenizer, tasks, tmp_path, batch_size=8) == measured
+
+
+def test_generated_answers_are_short_greedy_and_matched_flexibly(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def generate(**arguments: Any) -> torch.Tensor:
+        calls.append(arguments)
+        answers = []
+        for prompt in tokenizer.batch_decode(arguments["input_ids"], skip_special_tokens=True):
+            number = int(prompt.split("How much is ")[1].split()[0])
+            # 7 is answered wrongly; what follows a made-up next question does not count.
+            answers.append(f" I say ${number + 2 + (number == 7)}. Question: 99?")
+        made = tokenizer(answers, padding=True, return_tensors="pt")["input_ids"]
+        return torch.cat([arguments["input_ids"], made], dim=1)
+
+    monkeypatch.setattr(model, "generate", generate)
+    tasks = harness_tasks([data["gsm8k"]], tmp_path)
+    assert score_accuracy(model, tokenizer, tasks, tmp_path, max_new_tokens=9, batch_size=2) == {"gsm8k": 0.75}
+    for call in calls:
+        assert call["do_sample"] is False
+        assert call["max_length"] - call["input_ids"].shape[1] == 9
+        assert call["attention_mask"].shape == call["input_ids"].shape
+
+
+def test_generation_really_runs_and_is_the_same_every_time(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    tasks = harness_tasks([data["gsm8k"]], tmp_path)
+    first, second = (score_accuracy(model, tokenizer, tasks, tmp_path, max_new_tokens=5) for _ in range(2))
+    assert first == second
+
+
+def test_the_harness_is_quiet_and_leaves_the_model_as_it_came(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model.train()
+    modes = [module.training for module in model.modules()]
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    tasks = harness_tasks([data["arc_challenge"], data["gsm8k"]], tmp_path)
+
+    score_accuracy(model, tokenizer, tasks, tmp_path, max_new_tokens=3)
+
+    assert capfd.readouterr() == ("", "")
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == trainable

@@ -1,0 +1,80 @@
+"""One row of metrics from a set that is prepared once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from peft import PeftModel
+from transformers import PreTrainedTokenizerFast
+
+from lalora import LaloraError
+from lalora.domains import DomainData, batches, examples, tokenize
+from lalora.evaluation import EvalSet, evaluate, score_text
+
+SOURCES = ("winogrande", "arc_challenge", "hellaswag")
+Data = dict[str, DomainData]
+
+
+def test_a_row_has_every_domain_and_the_means_of_each_role(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    evalset = EvalSet.prepare(
+        list(data.values()),
+        tokenizer,
+        tmp_path,
+        scored_rows=3,
+        accuracy_rows=2,
+        target_accuracy_rows=1,
+        max_new_tokens=3,
+        batch_size=2,
+    )
+    row = json.loads(json.dumps(evaluate(model, tokenizer, evalset, step=7, accuracy=True)))
+
+    assert (row["step"], row["kind"]) == (7, "eval")
+    assert set(row["loss"]) == set(row["kl"]) == set(data)
+    assert set(row["accuracy"]) == set(data) - {"lambada"}
+    for mean, values in [("source_loss", "loss"), ("source_kl", "kl"), ("source_accuracy", "accuracy")]:
+        assert row[mean] == pytest.approx(sum(row[values][name] for name in SOURCES) / 3)
+    assert row["target_loss"] == row["loss"]["gsm8k"]
+    assert row["target_accuracy"] == row["accuracy"]["gsm8k"]
+    assert (row["heldout_loss"], row["heldout_kl"]) == (row["loss"]["lambada"], row["kl"]["lambada"])
+
+
+def test_the_first_rows_are_scored_and_sorting_them_changes_nothing(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    evalset = EvalSet.prepare(list(data.values()), tokenizer, tmp_path, scored_rows=2, batch_size=2)
+    row = evaluate(model, tokenizer, evalset, step=0, accuracy=True)
+    assert "accuracy" not in row
+    for name, one in data.items():
+        items = tokenize(examples(one.domain, one.test[:2]), tokenizer)
+        score = score_text(model, batches(items, 1, 0))
+        assert row["loss"][name] == pytest.approx(score.loss, rel=1e-5)
+        assert row["kl"][name] == pytest.approx(score.kl, rel=1e-4)
+
+
+def test_what_is_not_measured_has_no_key(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    evalset = EvalSet.prepare([data["gsm8k"]], tokenizer, tmp_path, scored_rows=2, target_accuracy_rows=1)
+    row = evaluate(model, tokenizer, evalset, step=0, accuracy=False)
+    assert set(row) == {"step", "kind", "loss", "kl", "target_loss"}
+
+
+def test_long_target_rows_are_left_out(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    lengths = [
+        len(item["input_ids"]) for item in tokenize(examples(data["gsm8k"].domain, data["gsm8k"].test), tokenizer)
+    ]
+    longest = sorted(lengths)[0]
+    kept = [length for length in lengths if length <= longest]
+    evalset = EvalSet.prepare(
+        [data["gsm8k"]], tokenizer, tmp_path, scored_rows=4, target_accuracy_rows=4, max_length=longest
+    )
+    assert sum(len(batch["input_ids"]) for batch in evalset.text["gsm8k"]) == len(kept) < len(lengths)
+    assert len((tmp_path / "lalora_gsm8k.jsonl").read_text().splitlines()) == len(kept)
+    with pytest.raises(LaloraError, match="no row of here that is scored has 3 tokens or fewer"):
+        EvalSet.prepare([data["gsm8k"]], tokenizer, tmp_path, scored_rows=4, max_length=3)
