@@ -24,7 +24,7 @@ class ChangeTable:
 
 
 def change_tables(results: Results) -> list[ChangeTable]:
-    """One table for each set of precisions; runs without groups are in none."""
+    """Returns one table for each set of precisions; runs without groups are in none."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, run in enumerate(results.runs):
         if run.precision_groups:
@@ -34,7 +34,7 @@ def change_tables(results: Results) -> list[ChangeTable]:
 
 
 def precision(row: PrecisionGroup) -> tuple[str, str, str]:
-    """Mean, least and greatest precision as written; two fits of one curvature may differ beyond that."""
+    """Returns mean, least and greatest precision as written; two fits of one curvature may differ beyond that."""
     return scientific(row.mean), scientific(row.min), scientific(row.max)
 
 

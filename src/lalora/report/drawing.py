@@ -23,11 +23,23 @@ def draw(results: dict[str, Any], folder: Path) -> None:
         "report.html": render(study).encode(),
     }
     for name, content in files.items():
-        partial = folder / f".{name}.{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            os.replace(partial, folder / name)
+            _write(folder / name, content)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise LaloraError(f"{folder / name}: cannot be written ({error.strerror})") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes beside the file and moves over it, so that nobody ever sees half of it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

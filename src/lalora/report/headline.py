@@ -28,7 +28,7 @@ class Group:
 
 
 def groups(results: Results) -> list[Group]:
-    """The runs of a study, averaged over seeds."""
+    """Returns the runs of a study, averaged over seeds."""
     members: dict[tuple[str, str], list[Row]] = {}
     for run in results.runs:
         members.setdefault((run.method, run.label), []).append(run_row(results, run))
@@ -36,7 +36,7 @@ def groups(results: Results) -> list[Group]:
 
 
 def best(results: Results) -> Group | None:
-    """The group that forgot least of those that learned enough, else the best compromise."""
+    """Returns the group that forgot least of those that learned enough, else the best compromise."""
     compared = [g for g in groups(results) if g.removed is not None and g.kept is not None]
     learned = [g for g in compared if _value(g.kept) >= ENOUGH_GAIN]
     if learned:
@@ -45,7 +45,7 @@ def best(results: Results) -> Group | None:
 
 
 def headline(results: dict[str, Any]) -> str:
-    """What the study found, in one or two sentences.
+    """Returns what the study found, in one or two sentences.
 
     Raises:
         LaloraError: the results have another format or lack a field.
@@ -54,7 +54,7 @@ def headline(results: dict[str, Any]) -> str:
 
 
 def compose(results: Results) -> str:
-    """What the study found, in one or two sentences."""
+    """Returns what the study found, in one or two sentences."""
     every = groups(results)
     plain = next((g for g in every if g.method == PLAIN and g.gain is not None), None)
     if plain is None:
@@ -63,8 +63,8 @@ def compose(results: Results) -> str:
     seeds = f" (means of {plain.runs} seeds)" if plain.runs > 1 else ""
     if _value(plain.gain) <= 0:
         return (
-            f"Plain LoRA did not learn the target{seeds}: its loss went from {before} to {nats(plain.target_loss)} nats "
-            "per token, so there is no gain to compare other methods with."
+            f"Plain LoRA did not learn the target{seeds}: its loss went from {before} to {nats(plain.target_loss)} "
+            "nats per token, so there is no gain to compare other methods with."
         )
     first = f"Plain LoRA lowered the target loss from {before} to {nats(plain.target_loss)}{seeds}"
     if plain.source_kl is None:
@@ -79,7 +79,8 @@ def _comparison(winner: Group | None) -> str:
     kept, removed = percent(winner.kept), percent(abs(_value(winner.removed)))
     drift = f"removed {removed} of that drift" if _value(winner.removed) > 0 else f"drifted {removed} more"
     if _value(winner.kept) < ENOUGH_GAIN:
-        return f"No other method kept {percent(ENOUGH_GAIN)} of that gain; the closest, {winner.label}, kept {kept} and {drift}."
+        failure = f"No other method kept {percent(ENOUGH_GAIN)} of that gain"
+        return f"{failure}; the closest, {winner.label}, kept {kept} and {drift}."
     if _value(winner.removed) <= 0:
         return f"No method that learned as well drifted less: {winner.label} kept {kept} of the gain and {drift}."
     return f"{winner.label} kept {kept} of that gain and {drift}."
@@ -90,10 +91,11 @@ def _without_plain(results: Results, every: list[Group]) -> str:
     if not finished:
         return "No run has finished yet, so there is nothing to compare with the base model."
     winner = min(finished, key=lambda g: _value(g.target_loss))
-    drift = "" if winner.source_kl is None else f", {nats(winner.source_kl)} nats per token from the base on source text"
+    drift = f", with a drift on source text of {nats(winner.source_kl)} nats per token" if winner.source_kl else ""
     return (
         f"{winner.label} reached the lowest target loss: {nats(results.base.target_loss)} before, "
-        f"{nats(winner.target_loss)} after{drift}. Without a run of plain LoRA there is nothing to compare its forgetting with."
+        f"{nats(winner.target_loss)} after{drift}. Without a finished run of plain LoRA there is nothing to compare "
+        "its forgetting with."
     )
 
 

@@ -9,7 +9,7 @@ from lalora.report.schema import parse
 
 
 def load_results(folder: Path) -> dict[str, Any]:
-    """Reads `results.json` from the folder of a study and checks its shape.
+    """Returns what `results.json` in the folder of a study holds, its shape checked.
 
     Raises:
         LaloraError: the file is missing, unreadable, not JSON, or of another format.

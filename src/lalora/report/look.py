@@ -36,13 +36,14 @@ _OTHERS = (
     _Family("triangle", "#b3588d", "#e29ac4"),
     _Family("wedge", "#9a6f00", "#e6b23c"),
     _Family("hexagon", "#5b6472", "#a5b0bf"),
+    _Family("star", "#7456c8", "#ab97ee"),
 )
 _DASHES: tuple[tuple[int, ...], ...] = ((), (6, 3), (2, 3), (8, 3, 2, 3))
 _PALEST = 0.38
 
 
 def looks(results: Results) -> list[Look]:
-    """One look a run, in the order of the runs; seeds of one strength look the same."""
+    """Returns one look a run, in the order of the runs; seeds of one strength look the same."""
     methods = list(dict.fromkeys(run.method for run in results.runs))
     rivals = [method for method in methods if method not in ("lora", "lalora")]
     families = {"lora": _LORA, "lalora": _LALORA}
@@ -51,7 +52,7 @@ def looks(results: Results) -> list[Look]:
 
 
 def _rank(results: Results, run: Run) -> tuple[int, int]:
-    """The place of a run among the variants of its method, weakest first, and their number."""
+    """Returns the place of a run among the variants of its method, weakest first, and their number."""
     variants = {(other.strength or 0.0, other.label) for other in results.runs if other.method == run.method}
     return sorted(variants).index((run.strength or 0.0, run.label)), len(variants)
 

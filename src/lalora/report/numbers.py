@@ -4,44 +4,44 @@ MISSING = "–"
 
 
 def nats(value: float | None) -> str:
-    """A loss or a KL in nats per token: 0.182."""
+    """Returns a loss or a KL in nats per token: 0.182."""
     return MISSING if value is None else _tidy(f"{value:.3f}")
 
 
 def change(value: float | None) -> str:
-    """A difference of losses in nats per token: +0.021."""
+    """Returns a difference of losses in nats per token: +0.021."""
     return MISSING if value is None else _tidy(f"{value:+.3f}")
 
 
 def percent(value: float | None) -> str:
-    """A share, rounded to whole percent: 97%."""
+    """Returns a share, rounded to whole percent: 97%."""
     return MISSING if value is None else _tidy(f"{100 * value:.0f}") + "%"
 
 
 def accuracy(value: float | None) -> str:
-    """An accuracy in percent: 51.6%."""
+    """Returns an accuracy in percent: 51.6%."""
     return MISSING if value is None else f"{100 * value:.1f}%"
 
 
 def seconds(value: float | None) -> str:
-    """A duration in seconds with two or three digits: 5.52, 0.093."""
+    """Returns a duration in seconds with two or three digits: 5.52, 0.093."""
     if value is None:
         return MISSING
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def factor(value: float | None) -> str:
-    """A ratio: 1.01×."""
+    """Returns a ratio: 1.01×."""
     return MISSING if value is None else f"{value:.2f}×"
 
 
 def count(value: int) -> str:
-    """A number of weights: 2,752,512."""
+    """Returns a number of weights: 2,752,512."""
     return f"{value:,}"
 
 
 def scientific(value: float | None) -> str:
-    """A number whose size alone matters: 7.24×10⁻⁵; zero is 0."""
+    """Returns a number whose size alone matters: 7.24×10⁻⁵; zero is 0."""
     if value is None:
         return MISSING
     if value == 0:
@@ -56,7 +56,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _tidy(text: str) -> str:
-    """A true minus sign, and no sign on a number that rounds to zero."""
+    """Returns a true minus sign, and no sign on a number that rounds to zero."""
     if text[0] in "+-" and not text.strip("+-0."):
         text = text[1:]
     return text.replace("-", "−")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from lalora.report import numbers
 from lalora.report.changes import change_tables
+from lalora.report.datasets import by_dataset
 from lalora.report.headline import best, compose
 from lalora.report.look import Look, looks
 from lalora.report.schema import Evaluation, Results, Run
@@ -19,7 +21,7 @@ from lalora.report.tiles import tiles
 
 
 def render(results: Results) -> str:
-    """The page of a study as HTML; everything that came from outside is escaped."""
+    """Returns the page of a study as HTML; everything that came from outside is escaped."""
     environment = Environment(
         loader=PackageLoader("lalora.report", "page"),
         autoescape=True,
@@ -36,7 +38,9 @@ def render(results: Results) -> str:
         rows=rows(results),
         looks=looks(results),
         labels=[label(results, run) for run in results.runs],
+        datasets=by_dataset(results),
         changes=change_tables(results),
+        finished=moment(results.created),
         settings=[list(flat(run.settings)) for run in results.runs],
         recipe=list(flat(results.recipe)),
         numbers=numbers,
@@ -47,24 +51,27 @@ def render(results: Results) -> str:
 
 
 def plot_data(results: Results) -> dict[str, Any]:
-    """What the plots of the page draw from, as plain JSON values; runs keep their order."""
+    """Returns what the plots of the page draw from, as plain JSON values; runs keep their order."""
     return {
-        "runs": [
-            _run_data(results, run, look) for run, look in zip(results.runs, looks(results), strict=True)
-        ],
+        "runs": [_run_data(results, run, look) for run, look in zip(results.runs, looks(results), strict=True)],
         "panels": [
-            {"key": panel.key, "title": panel.title, "axis": panel.axis, "trained": panel.trained}
+            {
+                "key": panel.key,
+                "title": panel.title,
+                "axis": panel.axis,
+                "noisy": panel.noisy,
+                "marked": not panel.trained,
+            }
             for panel in PANELS
         ],
         "changes": [
-            {"groups": table.groups, "changes": table.changes, "runs": table.runs}
-            for table in change_tables(results)
+            {"groups": table.groups, "changes": table.changes, "runs": table.runs} for table in change_tables(results)
         ],
     }
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted names with their values as text."""
+    """Yields nested settings as dotted names with their values as text."""
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and value:
@@ -72,7 +79,15 @@ def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         elif isinstance(value, str):
             yield name, value
         else:
-            yield name, json.dumps(value, ensure_ascii=False)
+            yield name, json.dumps(value, ensure_ascii=False, default=str)
+
+
+def moment(iso: str) -> str:
+    """Returns an ISO date and time as people write it: 2026-01-31 12:00 UTC; anything else as it is."""
+    try:
+        return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return iso
 
 
 def _run_data(results: Results, run: Run, look: Look) -> dict[str, Any]:
@@ -85,7 +100,7 @@ def _run_data(results: Results, run: Run, look: Look) -> dict[str, Any]:
         "size": look.size,
         "points": [_point(results.base, row) for row in run.points],
         "curves": curves,
-        "smooth": {panel.key: smooth(curves[panel.key]) for panel in PANELS if panel.trained},
+        "smooth": {panel.key: smooth(curves[panel.key]) for panel in PANELS if panel.noisy},
         "forecasts": forecasts(run),
     }
 

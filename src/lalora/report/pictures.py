@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lalora.report.look import Look, looks
 from lalora.report.schema import Results
@@ -13,8 +14,16 @@ from lalora.report.series import PANELS, Panel, points, smooth
 from lalora.report.summary import difference, label
 
 INK, QUIET, GRID = "#1c2026", "#5b6472", "#e4e7eb"
-MARKERS = {"circle": "o", "diamond": "D", "square": "s", "triangle": "^", "wedge": "v", "hexagon": "h"}
-STYLE = {
+MARKERS = {
+    "circle": "o",
+    "diamond": "D",
+    "square": "s",
+    "triangle": "^",
+    "wedge": "v",
+    "hexagon": "h",
+    "star": "*",
+}
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
@@ -35,9 +44,9 @@ STYLE = {
 
 
 def tradeoff(results: Results) -> bytes:
-    """The trade-off as PNG: learning to the right, forgetting (KL on source) upwards."""
+    """Returns the trade-off as PNG: learning to the right, forgetting (KL on source) upwards."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(8, 5.2), layout="constrained")
+        figure = _figure(8, 5.2)
         axes = figure.add_subplot()
         for run, look in zip(results.runs, looks(results), strict=True):
             pairs = [
@@ -56,15 +65,16 @@ def tradeoff(results: Results) -> bytes:
         axes.annotate(
             "better ↘", xy=(1, 0), xycoords="axes fraction", xytext=(-6, 10), textcoords="offset points",
             ha="right", color=QUIET, style="italic",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
         )  # fmt: skip
         axes.legend(loc="upper left")
         return _png(figure)
 
 
 def curves(results: Results) -> bytes:
-    """The curves over steps as PNG, one panel a quantity."""
+    """Returns the curves over steps as PNG, one panel a quantity."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(12, 6.6), layout="constrained")
+        figure = _figure(12, 6.6)
         grid: Any = figure.subplots(2, 3)
         appearance = looks(results)
         for axes, panel in zip(grid.flat, PANELS, strict=True):
@@ -73,6 +83,10 @@ def curves(results: Results) -> bytes:
         if handles:
             figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)))
         return _png(figure)
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
 def _path(axes: Axes, pairs: list[tuple[float, float]], look: Look, name: str) -> None:
@@ -92,9 +106,11 @@ def _panel(axes: Axes, panel: Panel, results: Results, appearance: list[Look]) -
             continue
         xs, ys = zip(*curve, strict=True)
         style: dict[str, Any] = {"color": look.light, "dashes": look.dash or (None, None)}
-        if panel.trained:
+        if panel.noisy:
             axes.plot(xs, ys, color=look.light, linewidth=0.8, alpha=0.3)
-            axes.plot(*zip(*smooth(curve), strict=True), linewidth=1.8, **style)
+            xs, ys = zip(*smooth(curve), strict=True)
+        if panel.trained:
+            axes.plot(xs, ys, linewidth=1.8, **style)
         else:
             axes.plot(xs, ys, MARKERS[look.shape], linestyle="-", markersize=5, label=label(results, run), **style)
     axes.set_title(panel.title)

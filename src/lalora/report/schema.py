@@ -98,11 +98,11 @@ class Results(BaseModel):
     @property
     def seeds(self) -> int:
         """The number of different seeds."""
-        return len({run.seed for run in self.runs})
+        return len({run.seed for run in self.runs if run.seed is not None})
 
 
 def parse(results: dict[str, Any], where: str = "results") -> Results:
-    """Checks results that were read or just measured, and gives them types.
+    """Returns results that were read or just measured with types, every field checked.
 
     Args:
         results: the content of a `results.json`.

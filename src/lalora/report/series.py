@@ -13,16 +13,21 @@ MOST_POINTS = 300
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot over steps: the field it shows, and whether the training or an evaluation logged it."""
+    """One plot over steps.
+
+    It shows the field `key`, which the training logged (`trained`) or an evaluation measured, and which may jump
+    from batch to batch (`noisy`).
+    """
 
     key: str
     title: str
     axis: str
     trained: bool = False
+    noisy: bool = False
 
 
 PANELS = (
-    Panel("loss", "Training loss", "target loss of the batch, nats per token", trained=True),
+    Panel("loss", "Training loss", "target loss of the batch, nats per token", trained=True, noisy=True),
     Panel("target_loss", "Target loss", "scored rows, nats per token"),
     Panel("source_loss", "Source loss", "mean over sources, nats per token"),
     Panel("source_kl", "Drift on source text", "KL(base ‖ model), nats per token"),
@@ -32,7 +37,7 @@ PANELS = (
 
 
 def points(run: Run, panel: Panel) -> list[Point]:
-    """The (step, value) pairs of a run in a panel, thinned to what a screen can show."""
+    """Returns the (step, value) pairs of a run in a panel, thinned to what a screen can show."""
     rows = run.train if panel.trained else run.points
     pairs = [(float(row.step), value) for row in rows if (value := getattr(row, panel.key)) is not None]
     width = -(-len(pairs) // MOST_POINTS)
@@ -41,13 +46,17 @@ def points(run: Run, panel: Panel) -> list[Point]:
 
 
 def smooth(curve: list[Point]) -> list[Point]:
-    """A centred moving mean over a tenth of the curve, for losses that jump from batch to batch."""
-    reach = len(curve) // 20
-    return [(x, mean(y for _, y in curve[max(0, i - reach) : i + reach + 1])) for i, (x, _) in enumerate(curve)]
+    """Returns a centred moving mean over a tenth of the curve; near an end the window shrinks, so that no end is bent."""
+    widest = len(curve) // 20
+    reaches = [min(widest, i, len(curve) - 1 - i) for i in range(len(curve))]
+    return [
+        (x, mean(y for _, y in curve[i - r : i + r + 1]))
+        for i, ((x, _), r) in enumerate(zip(curve, reaches, strict=True))
+    ]
 
 
 def forecasts(run: Run) -> list[tuple[float, float, float]]:
-    """(step, forecast, measured KL) wherever both are known after step 0, nats per token.
+    """Returns (step, forecast, measured KL) wherever both are known after step 0, nats per token.
 
     A forecast logged by the training counts for the evaluation that follows it.
     """

@@ -29,34 +29,33 @@ class Row:
 
 
 def difference(minuend: float | None, subtrahend: float | None) -> float | None:
-    """`minuend - subtrahend`, None where one of them is missing."""
+    """Returns `minuend - subtrahend`, None where one of them is missing."""
     return None if minuend is None or subtrahend is None else minuend - subtrahend
 
 
 def share(part: float | None, whole: float | None) -> float | None:
-    """`part / whole`, None where one is missing or the whole is not positive."""
+    """Returns `part / whole`, None where one is missing or the whole is not positive."""
     return None if part is None or whole is None or whole <= 0 else part / whole
 
 
 def label(results: Results, run: Run) -> str:
-    """The name of a run as people read it, with its seed where the study has several."""
-    return f"{run.label}, seed {run.seed}" if results.seeds > 1 else run.label
+    """Returns the name of a run as people read it, with its seed where the study has several."""
+    return run.label if results.seeds <= 1 or run.seed is None else f"{run.label}, seed {run.seed}"
 
 
 def plain_partner(results: Results, run: Run) -> Run | None:
-    """The finished plain LoRA run to compare with: of the same seed, else the first one."""
-    plain = [other for other in results.runs if other.method == PLAIN and other.final is not None]
-    same_seed = [other for other in plain if other.seed == run.seed]
-    return next(iter(same_seed + plain), None)
+    """Returns the finished plain LoRA run of the same seed, which alone a run is compared with."""
+    partners = (other for other in results.runs if other.method == PLAIN and other.seed == run.seed)
+    return next((other for other in partners if other.final is not None), None)
 
 
 def base_row(results: Results) -> Row:
-    """The row of the untouched model."""
+    """Returns the row of the untouched model."""
     return _row("base", "Base model", "", results.base, results.base, None, None)
 
 
 def run_row(results: Results, run: Run) -> Row:
-    """The row of a run; one that did not finish has no numbers."""
+    """Returns the row of a run; one that did not finish has no numbers."""
     final = run.final or Evaluation()
     partner = None if run.method == PLAIN else plain_partner(results, run)
     plain = None if partner is None else partner.final
@@ -64,7 +63,7 @@ def run_row(results: Results, run: Run) -> Row:
 
 
 def rows(results: Results) -> list[Row]:
-    """The base model's row, then one a run, in the order of the study."""
+    """Returns the base model's row, then one a run, in the order of the study."""
     return [base_row(results), *(run_row(results, run) for run in results.runs)]
 
 

@@ -25,7 +25,7 @@ HEADERS = (
 
 
 def terminal_table(results: dict[str, Any]) -> Table:
-    """The base model and every run, a row each; at most 100 columns wide, nats per token.
+    """Returns the base model and every run, a row each; at most 100 columns wide, nats per token.
 
     Raises:
         LaloraError: the results have another format or lack a field.
@@ -45,7 +45,7 @@ def terminal_table(results: dict[str, Any]) -> Table:
 
 
 def cells(row: Row) -> list[str]:
-    """The numbers of a row as text, in the order of the columns."""
+    """Returns the numbers of a row as text, in the order of the columns."""
     return [
         numbers.nats(row.target_loss),
         numbers.nats(row.source_loss),

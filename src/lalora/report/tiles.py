@@ -18,7 +18,7 @@ class Tile:
 
 
 def tiles(results: Results) -> list[Tile]:
-    """What the best other method did against plain LoRA; none where there is nothing to compare."""
+    """Returns what the best other method did against plain LoRA; none where there is nothing to compare."""
     winner = best(results)
     plain = next((group for group in groups(results) if group.method == PLAIN), None)
     if winner is None or plain is None:

@@ -17,10 +17,11 @@ function html(parent, name, properties = {}) {
   return node;
 }
 
-function polygon(corners, turn, radius) {
+function polygon(corners, turn, radius, inner = radius) {
   const at = (k) => {
     const angle = turn + (2 * Math.PI * k) / corners;
-    return (radius * Math.sin(angle)).toFixed(2) + " " + (-radius * Math.cos(angle)).toFixed(2);
+    const reach = k % 2 ? inner : radius;
+    return (reach * Math.sin(angle)).toFixed(2) + " " + (-reach * Math.cos(angle)).toFixed(2);
   };
   return "M" + Array.from({ length: corners }, (_, k) => at(k)).join("L") + "Z";
 }
@@ -33,6 +34,7 @@ const SHAPES = {
   triangle: (r) => polygon(3, 0, 1.4 * r),
   wedge: (r) => polygon(3, Math.PI, 1.4 * r),
   hexagon: (r) => polygon(6, 0, 1.1 * r),
+  star: (r) => polygon(10, 0, 1.5 * r, 0.68 * r),
 };
 
 function mark(parent, shape, x, y, radius, extra = "") {
@@ -42,7 +44,8 @@ function mark(parent, shape, x, y, radius, extra = "") {
 function niceTicks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
+  const away = (s) => Math.abs(Math.log(s / rough));
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).reduce((a, b) => (away(b) < away(a) ? b : a));
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (String(step / power).includes(".") ? 1 : 0));
@@ -69,7 +72,7 @@ function extent(values, share) {
 function frame(host, height, x, y) {
   host.replaceChildren();
   const width = Math.max(220, Math.floor(host.clientWidth));
-  const yTicks = niceTicks(y.domain[0], y.domain[1], Math.round((height - 70) / 48));
+  const yTicks = niceTicks(y.domain[0], y.domain[1], Math.round((height - 76) / 38));
   const widest = Math.max(...yTicks.map((t) => t.text.length));
   const box = { left: 12 + 7 * widest, right: width - 10, top: 32, bottom: height - 44 };
   const svg = add(host, "svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "group" });

@@ -3,9 +3,9 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const hidden = new Set();
 const Y = {
-  source_kl: "↑ forgetting: KL(base ‖ model), source, nats per token",
-  source_rise: "↑ forgetting: rise of source loss, nats per token",
-  heldout_kl: "↑ forgetting: KL(base ‖ model), held-out, nats per token",
+  source_kl: "KL(base ‖ model) on source, nats per token",
+  source_rise: "rise of source loss, nats per token",
+  heldout_kl: "KL(base ‖ model) on held-out, nats per token",
 };
 
 const visible = () => DATA.runs.map((run, index) => ({ run, index })).filter(({ index }) => !hidden.has(index));
@@ -61,20 +61,27 @@ function scatter(host, height, x, y, series, names) {
 // Names beside end points where there is room; a name that would touch another mark or name stays in the legend alone.
 function label(plot, series, ends, all) {
   const taken = all.map(({ at, last }) => [at[0] - (last ? 11 : 4), at[1] - (last ? 11 : 4), at[0] + (last ? 11 : 4), at[1] + (last ? 11 : 4)]);
+  const lines = series.flatMap(({ points }) => points.slice(1).flatMap((b, k) => {
+    const [ax, ay, bx, by] = [plot.sx(points[k].x), plot.sy(points[k].y), plot.sx(b.x), plot.sy(b.y)];
+    const parts = Math.ceil(Math.hypot(bx - ax, by - ay) / 6);
+    return Array.from({ length: parts }, (_, i) => [ax + ((bx - ax) * i) / parts, ay + ((by - ay) * i) / parts]).map(([x, y]) => [x - 1, y - 1, x + 1, y + 1]);
+  }));
+  const free = (box, things) => !things.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1]);
   ends.forEach(({ at: [x, y] }, k) => {
     const run = DATA.runs[series[k].index];
     const text = add(plot.svg, "text", { class: "name", "data-run": series[k].index }, run.label);
     const wide = text.getComputedTextLength();
     const places = [[x + 15, y + 4], [x - 15 - wide, y + 4], [x - wide / 2, y - 17], [x - wide / 2, y + 27], [x - wide - 8, y - 15], [x - wide - 8, y + 25]];
-    const place = places.find(([left, base]) => {
-      const box = [left - 2, base - 12, left + wide + 2, base + 4];
-      const inside = box[0] > plot.box.left && box[2] < plot.width && box[1] > plot.box.top - 8 && box[3] < plot.box.bottom;
-      return inside && !taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1]);
+    const around = ([left, base]) => [left - 2, base - 12, left + wide + 2, base + 4];
+    const fits = places.filter((p) => {
+      const box = around(p);
+      return box[0] > plot.box.left && box[2] < plot.width && box[1] > plot.box.top - 8 && box[3] < plot.box.bottom && free(box, taken);
     });
+    const place = fits.find((p) => free(around(p), lines)) || fits[0];
     if (!place) return text.remove();
     text.setAttribute("x", place[0]);
     text.setAttribute("y", place[1]);
-    taken.push([place[0], place[1] - 12, place[0] + wide, place[1] + 4]);
+    taken.push(around(place));
   });
 }
 
@@ -93,8 +100,9 @@ function drawTradeoff() {
   })).filter((s) => s.points.length);
   if (!series.length) return nothing(host, "Nothing was measured for this plot.");
   const flat = series.flatMap((s) => s.points);
-  const x = { domain: extent([0, ...flat.map((p) => p.x)], 0.06), title: "learning: fall of the target loss, nats per token →", zero: true };
-  const y = { domain: extent([0, ...flat.map((p) => p.y)], 0.08), title: Y[field], zero: true };
+  const roomy = host.clientWidth > 460;
+  const x = { domain: extent([0, ...flat.map((p) => p.x)], 0.06), title: (roomy ? "learning: " : "") + "fall of the target loss, nats per token →", zero: true };
+  const y = { domain: extent([0, ...flat.map((p) => p.y)], 0.08), title: "↑ " + (roomy ? "forgetting: " : "") + Y[field], zero: true };
   const height = Math.round(Math.max(330, Math.min(520, host.clientWidth * 0.62)));
   const plot = scatter(host, height, x, y, series, true);
   const [ox, oy] = [plot.sx(0), plot.sy(0)];
@@ -104,13 +112,13 @@ function drawTradeoff() {
 }
 
 // Values over steps, one line a run, all read at once under the pointer. series: [{ index, line, thin, marks }]
-function overSteps(host, title, series, describe) {
+function overSteps(host, title, series, describe, height = 230) {
   const flat = series.flatMap((s) => [...s.line, ...s.marks]);
   if (!flat.length) return nothing(host, "Not measured in these runs.");
   const values = flat.concat(series.flatMap((s) => s.thin));
   const steps = values.map((p) => p[0]);
   const y = { domain: extent(values.map((p) => p[1]), 0.06), title, zero: true };
-  const plot = frame(host, 230, { domain: [Math.min(...steps), Math.max(...steps, Math.min(...steps) + 1)], title: "optimizer step →" }, y);
+  const plot = frame(host, height, { domain: [Math.min(...steps), Math.max(...steps, Math.min(...steps) + 1)], title: "optimizer step →" }, y);
   const put = (points) => points.map(([a, b]) => [plot.sx(a), plot.sy(b)]);
   for (const s of series) {
     const group = add(plot.svg, "g", { class: "run-" + s.index, "data-run": s.index });
@@ -159,9 +167,9 @@ function drawPanels() {
   DATA.panels.forEach((panel, k) => {
     const series = visible().map(({ run, index }) => ({
       index,
-      line: panel.trained ? run.smooth[panel.key] : run.curves[panel.key],
-      thin: panel.trained ? run.curves[panel.key] : [],
-      marks: panel.trained ? [] : run.curves[panel.key],
+      line: panel.noisy ? run.smooth[panel.key] : run.curves[panel.key],
+      thin: panel.noisy ? run.curves[panel.key] : [],
+      marks: panel.marked ? run.curves[panel.key] : [],
     })).filter((s) => s.line.length);
     overSteps(host.children[k].querySelector(".plot"), panel.axis, series, (s, step) => {
       const found = nearest(s.line, step);

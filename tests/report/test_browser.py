@@ -1,0 +1,155 @@
+"""The page in a real browser: what no look at its text can tell."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lalora.report import draw
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Any, tmp_path: Path, results: dict[str, Any]) -> Iterator[Any]:
+    """Opens the page of a study from disk; afterwards fails on any console message or request that left the page."""
+    wrong: list[str] = []
+    pages = []
+
+    def request(asked: Any) -> None:
+        if not asked.url.startswith(("file://", "data:")):
+            wrong.append(f"request to {asked.url}")
+
+    def visited(study: dict[str, Any] = results, width: int = 1600, scheme: str = "light") -> Any:
+        draw(study, tmp_path)
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", request)
+        page.goto((tmp_path / "report.html").as_uri())
+        pages.append(page)
+        return page
+
+    yield visited
+    for page in pages:
+        page.close()
+    assert wrong == []
+
+
+def test_a_point_tells_its_run_and_numbers(visit: Any) -> None:
+    page = visit()
+    page.locator("#tradeoff .run-1 .point.end").hover()
+    tip = page.locator("#tip").inner_text()
+    for text in ("LaLoRA λ=1", "lalora-strength-1-seed-0", "step 60", "0.872", "+0.031", "0.071"):
+        assert text in tip
+    page.mouse.move(5, 5)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_points_are_reached_with_the_keyboard(visit: Any) -> None:
+    page = visit()
+    page.locator("#tradeoff .run-0 .point.end").focus()
+    page.keyboard.press("ArrowLeft")
+    assert "lora-seed-0 · step 50" in page.locator("#tip").inner_text()
+    page.locator("#panels svg.walk").nth(3).focus()
+    page.keyboard.press("ArrowLeft")
+    assert "step 50" in page.locator("#tip").inner_text()
+
+
+def test_forgetting_can_be_measured_in_three_ways(visit: Any) -> None:
+    page = visit()
+    places = []
+    for name in ("KL, source", "Source loss", "KL, held-out"):
+        page.get_by_text(name, exact=True).first.click()
+        places.append(page.locator("#tradeoff .run-2 .point.end .mark").get_attribute("transform"))
+    assert len(set(places)) == 3
+
+
+def test_a_run_can_be_hidden(visit: Any) -> None:
+    page = visit()
+    button = page.locator("[data-legend-run='0']").first
+    button.click()
+    assert page.locator("#tradeoff .run-0, #panels .run-0").count() == 0
+    assert button.get_attribute("aria-pressed") == "false"
+    button.click()
+    assert page.locator("#tradeoff .run-0 .point").count() == 7
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 400, 768, 1024, 1600])
+def test_nothing_overflows_and_no_label_touches_another(visit: Any, width: int, scheme: str) -> None:
+    page = visit(width=width, scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(OVERLAPS) == []
+
+
+OVERLAPS = """() => [...document.querySelectorAll('.plot svg')].flatMap((svg) => {
+    const texts = [...svg.querySelectorAll('text')].map((t) => [t.textContent, t.getBoundingClientRect()]);
+    const frame = svg.getBoundingClientRect();
+    const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 3 || b.bottom <= a.top + 3;
+    const touching = ([a, p], i) => texts.slice(i + 1).filter(([, q]) => !apart(p, q)).map(([b]) => a + ' | ' + b);
+    const sticksOut = ([, p]) => p.left < frame.left - 2 || p.right > frame.right + 8;
+    return [...texts.flatMap(touching), ...texts.filter(sticksOut).map(([a]) => a + ' sticks out')];
+})"""
+
+
+def test_the_dark_page_is_dark(visit: Any) -> None:
+    shade = "getComputedStyle(document.body).backgroundColor"
+    assert visit(scheme="light").evaluate(shade) == "rgb(246, 247, 248)"
+    assert visit(scheme="dark").evaluate(shade) == "rgb(16, 18, 22)"
+
+
+def test_plots_follow_the_width_of_the_window(visit: Any) -> None:
+    page = visit(width=1600)
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.wait_for_function("document.querySelector('#tradeoff svg').width.baseVal.value < 400")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.parametrize("runs", [[], [{"name": "bare", "method": "lalora", "label": "Bare"}]])
+def test_a_page_with_nothing_to_plot(visit: Any, runs: list[dict[str, Any]]) -> None:
+    page = visit({"format": 1, "name": "little", "base": {}, "runs": runs})
+    assert "Nothing was measured" in page.locator("#tradeoff").inner_text()
+
+
+def test_names_that_look_like_code_stay_text(visit: Any, results: dict[str, Any]) -> None:
+    bad = "</script><script>console.log('ran')</script><img src=x onerror=console.log('ran')>"
+    for run in results["runs"]:
+        run |= {"label": bad, "name": bad}
+    page = visit(results)
+    page.locator("#tradeoff .run-1 .point.end").hover()
+    assert bad in page.locator("#tip").inner_text()
+
+
+def test_prints_on_light_paper(visit: Any) -> None:
+    page = visit(scheme="dark")
+    assert page.pdf().startswith(b"%PDF")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

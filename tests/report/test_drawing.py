@@ -1,0 +1,94 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.image import imread
+
+from lalora.errors import LaloraError
+from lalora.report import draw
+from lalora.report.page import render
+from lalora.report.schema import parse
+
+BARE = {"name": "bare", "method": "lalora", "label": "Bare", "curve": [], "train": [], "precision_groups": None}
+
+
+def test_writes_two_pictures_and_a_page(tmp_path: Path, results: dict[str, Any]) -> None:
+    draw(results, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["curves.png", "report.html", "tradeoff.png"]
+    for name in ("curves.png", "tradeoff.png"):
+        picture = imread(tmp_path / "new" / name)
+        assert picture.shape[1] > 1000
+        assert picture.std() > 0.05
+
+
+def test_what_was_there_is_replaced(tmp_path: Path, results: dict[str, Any]) -> None:
+    (tmp_path / "report.html").write_text("old")
+    draw(results, tmp_path)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") != "old"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, results: dict[str, Any]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LaloraError, match=r"file/tradeoff\.png: cannot be written"):
+        draw(results, tmp_path / "file")
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_half_written(tmp_path: Path, results: dict[str, Any]) -> None:
+    (tmp_path / "curves.png").mkdir()
+    with pytest.raises(LaloraError, match=r"curves\.png: cannot be written"):
+        draw(results, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "tradeoff.png"]
+
+
+@pytest.mark.parametrize(
+    "runs", [[], [BARE], [{**BARE, "final": {"step": 5}}], [{**BARE, "final": {"target_loss": float("nan")}}]]
+)
+def test_little_is_enough(tmp_path: Path, runs: list[dict[str, Any]]) -> None:
+    draw({"format": 1, "name": "little", "base": {}, "runs": runs}, tmp_path)
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_the_page_names_no_address_and_forbids_all_requests(results: dict[str, Any]) -> None:
+    page = render(parse(results))
+    assert "default-src 'none'" in page
+    assert set(re.findall(r"[a-z]+://[^\"' <]+", page)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_text_from_outside_is_escaped(results: dict[str, Any]) -> None:
+    bad = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    for run in results["runs"]:
+        run |= {"label": bad, "name": bad, "settings": {bad: bad, "deep": {bad: [bad]}}}
+        run["precision_groups"][0]["group"] = bad
+    results |= {
+        "name": bad,
+        "notes": [bad],
+        "command": bad,
+        "machine": bad,
+        "created": bad,
+        "lalora": bad,
+        "versions": {bad: bad},
+        "recipe": {bad: bad},
+    }
+    results["base"]["loss"] = {bad: 1.0}
+    page = render(parse(results))
+    assert page.count("<script") == page.count("</script>") == 2
+    assert "<img" not in page
+
+
+def test_the_plots_get_the_measured_numbers(results: dict[str, Any]) -> None:
+    page = render(parse(results))
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    last = data["runs"][1]["points"][-1]
+    final = results["runs"][1]["final"]
+    assert last["source_kl"] == final["source_kl"]
+    assert last["gain"] == pytest.approx(results["base"]["target_loss"] - final["target_loss"])
+    assert data["changes"][0]["groups"] == ["flexible", "middle", "important"]
+
+
+def test_other_curvatures_get_a_table_of_their_own(results: dict[str, Any]) -> None:
+    results["runs"][2]["precision_groups"][1]["mean"] = 0.5
+    assert render(parse(results)).count("data-changes=") == 2

@@ -1,0 +1,50 @@
+from itertools import pairwise
+from typing import Any
+
+from lalora.report.look import DARK_PAGE, LIGHT_PAGE, looks
+from lalora.report.schema import parse
+
+
+def brightness(colour: str) -> float:
+    channels = [value / 255 for value in bytes.fromhex(colour[1:])]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    dim, bright = sorted((brightness(one), brightness(other)))
+    return (bright + 0.05) / (dim + 0.05)
+
+
+def many(results: dict[str, Any]) -> dict[str, Any]:
+    template = results["runs"][0]
+    methods = ["lora", "lalora", "l2", "migu", "milora", "corda", "ewc"]
+    return {**results, "runs": [{**template, "method": method, "label": method} for method in methods]}
+
+
+def test_strongest_of_every_method_stands_out_from_both_pages(results: dict[str, Any]) -> None:
+    for look in looks(parse(many(results))):
+        assert contrast(look.light, LIGHT_PAGE) >= 3
+        assert contrast(look.dark, DARK_PAGE) >= 3
+
+
+def test_methods_differ_in_shape_and_colour(results: dict[str, Any]) -> None:
+    found = looks(parse(many(results)))
+    assert len({look.shape for look in found}) == len({look.light for look in found}) == 7
+
+
+def test_strengths_of_a_method_differ_in_depth_dash_and_size(results: dict[str, Any]) -> None:
+    template = results["runs"][1]
+    runs = [{**template, "label": f"λ={s}", "strength": s} for s in (100, 1, 10)]
+    strong, weak, middle = looks(parse({**results, "runs": runs}))
+    assert strong.shape == middle.shape == weak.shape
+    for one, other in pairwise((strong, middle, weak)):
+        assert brightness(one.light) < brightness(other.light)
+        assert one.dash != other.dash
+        assert one.size > other.size
+
+
+def test_seeds_look_the_same(results: dict[str, Any]) -> None:
+    runs = [{**results["runs"][1], "seed": seed} for seed in (0, 1)]
+    one, other = looks(parse({**results, "runs": runs}))
+    assert one == other
