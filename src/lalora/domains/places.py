@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from lalora.assets import asset_folder
+from lalora.assets import asset_folder, why_unavailable
 from lalora.domains.domain import Domain
 from lalora.domains.read import Row, checked, read_jsonl
 from lalora.errors import LaloraError
@@ -70,14 +70,17 @@ def from_hub(domain: Domain, place: str) -> Splits:
     """
     import datasets
 
-    try:
-        data = datasets.load_dataset(place, domain.config if place == domain.hub else None)
-    except Exception as error:  # the hub's client raises errors of several libraries, all meaning the same here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = why_unavailable(place, "dataset")
+    if reason is None:
+        try:
+            data = datasets.load_dataset(place, domain.config if place == domain.hub else None)
+        except Exception as error:  # the hub's client raises errors of several libraries
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if reason is not None:
         raise LaloraError(
             f"cannot load '{place}' for {domain.name} from the Hugging Face hub ({reason}); check the id and the "
-            "connection, or give a local .jsonl file or folder, or 'embedded'"
-        ) from error
+            "connection, set HF_HUB_OFFLINE=1 to use what was loaded before, or give a local .jsonl file or folder"
+        )
     splits = {split: (_numbered(place, split, rows), f"{place} {split}") for split, rows in data.items()}
     if not {"train", *domain.scored} & splits.keys():
         raise LaloraError(f"'{place}' has none of the splits train, {', '.join(domain.scored)}")

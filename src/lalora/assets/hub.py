@@ -1,0 +1,25 @@
+"""Ask the Hugging Face hub one quick question before anything is loaded from it."""
+
+from typing import Literal
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+
+def why_unavailable(repository: str, kind: Literal["model", "dataset"]) -> str | None:
+    """Find out whether the hub has a repository, without the minutes of retries that loading would spend.
+
+    Args:
+        repository: its id on the hub.
+        kind: what it holds.
+
+    Returns:
+        `None` where it is there, or where `HF_HUB_OFFLINE` asks for what is cached; else the reason in one line.
+    """
+    try:
+        HfApi().repo_info(repository, repo_type=kind, timeout=10)
+    except OfflineModeIsEnabled:
+        return None
+    except Exception as error:  # the client changes its HTTP library, and the errors with it, between releases
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return None
