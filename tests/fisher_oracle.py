@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -75,7 +75,7 @@ def token(model: PeftModel, rows: list[Batch], linear: dict[str, nn.Linear]) -> 
 
 
 @contextmanager
-def own_weight_a_position(module: nn.Linear, length: int) -> Iterator[Tensor]:
+def own_weight_a_position(module: nn.Linear, length: int) -> Generator[Tensor, None, None]:
     copies = module.weight.detach().expand(length, -1, -1).clone().requires_grad_()
 
     def forward(x: Tensor) -> Tensor:

@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 VOCABULARY = 31
 
@@ -86,3 +89,11 @@ def shake(model: torch.nn.Module, scale: float = 0.1, seed: int = 7) -> None:
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * scale)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Thirty-one words, split at spaces; 0 pads and ends."""
+    words = ["<pad>", "<unk>", *"abcdefghijklmnopqrstuvwxyz", "0", "1", "2"]
+    inner = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    inner.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<pad>", unk_token="<unk>")

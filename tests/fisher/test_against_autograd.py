@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import fisher_oracle as oracle
 import pytest
 import torch
 from torch import Tensor
 
+import fisher_oracle as oracle
 import lalora
 from lalora.adapter import linear_pairs, trainable_tensors
 from tiny import Batch, batches, collate, lora, rows

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 import lalora
 from lalora import LaloraError
-from tiny import VOCABULARY, batches, collate, llama, lora, rows
+from tiny import VOCABULARY, collate, llama, lora, rows
 
 
 @pytest.mark.parametrize("settings", [{}, {"use_dora": True, "b_scale": 0.2}], ids=["LoRA", "DoRA"])

@@ -167,5 +167,5 @@ def base_name(model: nn.Module) -> str:
     Returns:
         A hub id, or the name of a local folder.
     """
-    name = str(base_config(model).name_or_path)
+    name = str(base_config(model).name_or_path or "unnamed")
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name

@@ -1,0 +1,115 @@
+"""The penalty against the dense quadratic, and its gradient."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+import lalora
+from lalora import LaloraError, Laplace
+from lalora.adapter import snapshot, trainable_tensors
+from lalora.curvature import Diagonal
+from lalora.laplace._penalty import Penalty
+from tiny import batches, lora, rows, shake
+
+
+@pytest.fixture
+def fitted() -> tuple[torch.nn.Module, Laplace]:
+    model = lora(b_scale=0.3, dtype=torch.float64)
+    return model, lalora.fit(model, batches(rows(4), 2), progress=False)
+
+
+def dense_half_quadratic(laplace: Laplace, start: dict[str, Tensor], model: torch.nn.Module) -> Tensor:
+    precision = laplace.curvature.tensors()
+    moved = trainable_tensors(model)
+    delta = torch.cat([(moved[name] - start[name]).reshape(-1) for name in precision])
+    dense = torch.diag(torch.cat([block.reshape(-1) for block in precision.values()]))
+    return 0.5 * delta @ dense @ delta
+
+
+def test_value_and_gradient_against_the_dense_matrix(fitted: tuple[torch.nn.Module, Laplace]) -> None:
+    model, laplace = fitted
+    start = snapshot(model)
+    shake(model)
+    value = laplace.penalty(model, 2.5)
+    value.backward()
+    expected = 2.5 * dense_half_quadratic(laplace, start, model)
+    assert torch.allclose(value, expected, rtol=1e-12)
+    tensors = trainable_tensors(model)
+    charged = [tensors[name] for name in laplace.curvature.names]
+    for parameter, gradient in zip(charged, torch.autograd.grad(expected, charged), strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-12)
+    assert laplace.forecast(model) == pytest.approx(float(expected.detach()) / 2.5)
+
+
+def test_gradcheck() -> None:
+    torch.manual_seed(0)
+    curvature = Diagonal.of({"a": torch.rand(2, 3).double(), "b": torch.rand(4).double()})
+    means = [torch.randn(2, 3).double(), None]
+    point = [torch.randn(2, 3).double().requires_grad_(), torch.randn(4).double().requires_grad_()]
+    assert torch.autograd.gradcheck(lambda *theta: Penalty.apply(curvature, means, 1.7, *theta), point)
+
+
+def test_add_gradient_is_the_gradient_of_the_penalty(fitted: tuple[torch.nn.Module, Laplace]) -> None:
+    model, laplace = fitted
+    shake(model)
+    laplace.penalty(model, 3.0).backward()
+    expected = {name: parameter.grad for name, parameter in trainable_tensors(model).items()}
+    model.zero_grad()
+    forecast = laplace.add_gradient(model, 3.0, loss_scale=4.0)
+    assert forecast == pytest.approx(laplace.forecast(model))
+    for name, parameter in trainable_tensors(model).items():
+        if name in laplace.curvature.names:
+            assert parameter.grad is not None
+            assert torch.allclose(parameter.grad, 4.0 * expected[name])
+
+
+def test_exactly_zero_at_the_mean(fitted: tuple[torch.nn.Module, Laplace]) -> None:
+    model, laplace = fitted
+    assert float(laplace.penalty(model, 5.0).detach()) == 0.0
+    assert laplace.forecast(model) == 0.0
+
+
+def test_bfloat16_adapter_is_charged_in_float32() -> None:
+    model = lora()
+    laplace = lalora.fit(model, batches(rows(3), 3), labels="data", progress=False)
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    shake(half)
+    wide = copy.deepcopy(half).float()
+    value = laplace.penalty(half, 2.0)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert torch.equal(value.detach(), laplace.penalty(wide, 2.0).detach())
+    gradients = [parameter.grad for parameter in half.parameters() if parameter.grad is not None]
+    assert gradients
+    assert all(gradient.dtype == torch.bfloat16 for gradient in gradients)
+
+
+@pytest.mark.parametrize("strength", [-1.0, float("nan"), float("inf")])
+def test_a_strength_that_means_nothing(fitted: tuple[torch.nn.Module, Laplace], strength: float) -> None:
+    model, laplace = fitted
+    with pytest.raises(LaloraError, match="strength must be a finite number"):
+        laplace.penalty(model, strength)
+    with pytest.raises(LaloraError, match="strength must be a finite number"):
+        laplace.add_gradient(model, strength)
+
+
+@pytest.mark.parametrize("settings", [{"labels": "data"}, {"combine": "sum"}, {"fisher": "batch"}])
+def test_an_uncalibrated_forecast_says_so_once(settings: dict[str, str]) -> None:
+    model = lora()
+    laplace = lalora.fit(model, batches(rows(3), 3), progress=False, **settings)
+    with pytest.warns(UserWarning, match="not calibrated"):
+        laplace.forecast(model)
+    laplace.forecast(model)
+
+
+def test_restore_mean(fitted: tuple[torch.nn.Module, Laplace]) -> None:
+    model, laplace = fitted
+    start = snapshot(model)
+    shake(model)
+    laplace.restore_mean(model)
+    assert all(torch.equal(parameter, start[name]) for name, parameter in trainable_tensors(model).items())

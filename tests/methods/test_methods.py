@@ -1,0 +1,83 @@
+"""Methods, and how far weights move by precision."""
+
+from __future__ import annotations
+
+import pytest
+
+from lalora import LaloraError, methods
+from lalora.adapter import snapshot
+from tiny import batches, lora, rows, shake
+
+
+def test_lalora_without_strength_is_lora() -> None:
+    model = lora()
+    method = methods.build("lalora", strength=0.0)
+    method.prepare(model, {"arc": batches(rows(3), 3)})
+    shake(model)
+    method.after_backward(model, 1.0)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert method.metrics(model)["penalty"] == 0.0
+
+
+def test_a_laplace_that_is_given_is_checked() -> None:
+    first = methods.LaLoRA(2.0)
+    first.prepare(lora(), {"arc": batches(rows(3), 3)})
+    with pytest.raises(LaloraError, match="the model here is another"):
+        methods.LaLoRA(2.0, laplace=first.laplace).prepare(lora(seed=9), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "message"),
+    [
+        ("laura", {}, "method 'laura' is unknown: choose lora or lalora"),
+        ("lora", {"strength": 1.0}, "method 'lora': "),
+        ("lalora", {"strength": -1.0}, "strength must be a finite number"),
+    ],
+)
+def test_bad_knobs(name: str, knobs: dict[str, float], message: str) -> None:
+    with pytest.raises(LaloraError, match=message):
+        methods.build(name, **knobs)
+
+
+def test_precision_groups_follow_table_11() -> None:
+    model = lora()
+    method = methods.LaLoRA()
+    method.prepare(model, {"arc": batches(rows(5), 5)})
+    assert method.laplace is not None
+    before = snapshot(model)
+    shake(model)
+    groups = {row["group"]: row for row in methods.precision_groups(method.laplace, before, snapshot(model))}
+    a_weights = sum(tensor.numel() for name, tensor in before.items() if "lora_A" in name)
+    total = sum(tensor.numel() for tensor in before.values())
+    dead = sum(int((block == 0).sum()) for block in method.laplace.curvature.tensors().values())
+    assert groups["flexible"]["n"] == a_weights + dead
+    assert groups["flexible"]["max"] == 0.0
+    assert groups["important"]["n"] == pytest.approx(0.1 * total, abs=1)
+    assert groups["middle"]["max"] <= groups["important"]["min"]
+    assert sum(row["n"] for row in groups.values()) == total
+
+
+def test_precision_groups_by_hand() -> None:
+    model = lora()
+    method = methods.LaLoRA()
+    method.prepare(model, {"arc": batches(rows(5), 5)})
+    assert method.laplace is not None
+    name = method.laplace.curvature.names[0]
+    before = snapshot(model)
+    after = {**before, name: before[name] + (method.laplace.curvature.tensors()[name] > 0) * 0.5}
+    groups = methods.precision_groups(method.laplace, before, after)
+    assert sum(row["n"] * row["change"] for row in groups) == pytest.approx(
+        0.5 * int((method.laplace.curvature.tensors()[name] > 0).sum())
+    )
+    assert groups[0]["change"] == 0.0
+
+
+def test_nothing_is_important_where_nothing_has_precision() -> None:
+    model = lora()
+    method = methods.LaLoRA()
+    method.prepare(model, {"arc": batches(rows(2), 2)})
+    assert method.laplace is not None
+    method.laplace.curvature = method.laplace.curvature.scaled(0.0)
+    rows_ = methods.precision_groups(method.laplace, snapshot(model), snapshot(model))
+    assert [row["n"] > 0 for row in rows_] == [True, False, False]
+    assert rows_[2]["mean"] is None
