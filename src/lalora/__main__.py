@@ -1,0 +1,5 @@
+"""`python -m lalora` is `lalora`."""
+
+from lalora.cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""The command line's commands, put together."""
+
+from typing import Annotated
+
+import typer
+
+from lalora.cli.assets import assets
+from lalora.cli.evaluate import evaluate
+from lalora.cli.fit import fit
+from lalora.cli.report import report
+from lalora.cli.run import run
+from lalora.cli.train import train
+from lalora.cli.voice import quiet_libraries
+from lalora.version import __version__
+
+app = typer.Typer(
+    help="Fine-tune language models with LoRA and keep what they already know.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(run)
+app.command()(fit)
+app.command()(train)
+app.command()(evaluate)
+app.command()(report)
+app.add_typer(assets, name="assets")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"lalora {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    quiet_libraries()

@@ -1,0 +1,43 @@
+"""`lalora assets`: the embedded model and data sets."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lalora.assets import catalogue, fetch, verify
+
+assets = typer.Typer(
+    help="List, fetch and verify the embedded model and data sets.", no_args_is_help=True, rich_markup_mode=None
+)
+Names = Annotated[list[str] | None, typer.Argument(help="Which; all unless given.")]
+
+
+@assets.command("list")
+def list_assets() -> None:
+    """List what can be fetched and what is there."""
+    table = Table("name", "state", "MB", "licence", "what", box=None)
+    for status in catalogue():
+        asset = status.asset
+        table.add_row(asset.name, status.state, f"{asset.size / 1e6:.0f}", asset.licence, asset.title)
+    Console().print(table)
+
+
+@assets.command("fetch")
+def fetch_assets(names: Names = None) -> None:
+    """Fetch what is missing."""
+    for name in names or _all():
+        print(f"{name}: {fetch(name)}")
+
+
+@assets.command("verify")
+def verify_assets(names: Names = None) -> None:
+    """Compare what is there with its hashes."""
+    for name in names or _all():
+        verify(name)
+        print(f"{name}: whole")
+
+
+def _all() -> list[str]:
+    return [status.asset.name for status in catalogue()]

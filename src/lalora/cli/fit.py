@@ -1,0 +1,45 @@
+"""`lalora fit`: stage I alone, for one's own model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Sources, places
+from lalora.cli.voice import resumable, say
+
+
+def fit(
+    model: Model,
+    source: Sources = SOURCES,
+    out: Out = Path("laplace"),
+    rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 16,
+    alpha: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 32,
+    target_modules: Annotated[
+        list[str] | None, typer.Option(help="Name of a module to adapt, again for more; all linear ones unless given.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each source.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 4,
+    fisher: Annotated[str, typer.Option(help="sequence, token or batch.")] = "sequence",
+    labels: Annotated[str, typer.Option(help="sampled or data.")] = "sampled",
+    combine: Annotated[str, typer.Option(help="mean or sum.")] = "mean",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Measure how much each adapter weight matters for what a model knows; write a Laplace."""
+    from lalora.study.single import fit_laplace
+
+    settings = {
+        "rank": rank,
+        "alpha": alpha,
+        "target_modules": target_modules or "all-linear",
+        "proxy_rows": rows,
+        "proxy_batch_size": batch_size,
+        "fisher": fisher,
+        "labels": labels,
+        "combine": combine,
+        "seed": seed,
+    }
+    with resumable("nothing was written"):
+        fit_laplace(model, dtype, places(source), settings, out, say)
+    say(f"wrote {out}; next: lalora train {model} --laplace {out}")

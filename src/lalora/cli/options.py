@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lalora.errors import LaloraError
+
+Model = Annotated[str, typer.Argument(help="smollm2-135m, a model folder, or an id on the Hugging Face hub.")]
+Dtype = Annotated[str, typer.Option(help="Of the frozen weights: auto, float32 or bfloat16.")]
+Out = Annotated[Path, typer.Option(help="Folder to write.")]
+Sources = Annotated[
+    list[str],
+    typer.Option("--source", help="NAME or NAME=PLACE, again for more; PLACE: embedded, hub, a hub id, a path."),
+]
+Target = Annotated[str, typer.Option(help="NAME or NAME=PLACE of what is learned.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")]
+
+SOURCES = ["winogrande", "arc_challenge", "hellaswag"]
+
+
+def places(options: Sequence[str]) -> dict[str, str]:
+    """Read `NAME` and `NAME=PLACE` options.
+
+    Args:
+        options: What the user wrote.
+
+    Returns:
+        Place by name; `embedded` where none is given.
+
+    Raises:
+        LaloraError: If a name is given twice or a place is empty.
+    """
+    found: dict[str, str] = {}
+    for option in options:
+        name, sign, place = option.partition("=")
+        if name in found:
+            raise LaloraError(f"'{name}' is given twice")
+        if sign and not place:
+            raise LaloraError(f"'{option}': the place after = is missing")
+        found[name] = place or "embedded"
+    return found

@@ -1,0 +1,58 @@
+"""`lalora train`: one fine-tuning of one's own model."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lalora.cli.options import Dtype, Model, Out, Seed, Target, places
+from lalora.cli.voice import resumable, say
+
+
+def train(
+    model: Model,
+    target: Target = "gsm8k",
+    laplace: Annotated[Path | None, typer.Option(help="What `lalora fit` wrote; plain LoRA without.")] = None,
+    strength: Annotated[float, typer.Option(help="λ: nats of target loss paid per nat of drift.")] = 1.0,
+    out: Out = Path("adapter"),
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows a forward pass.")] = 4,
+    accumulation: Annotated[int, typer.Option(min=1, help="Forward passes a step.")] = 1,
+    learning_rate: Annotated[float, typer.Option(help="Peak of AdamW.")] = 5e-4,
+    schedule: Annotated[str, typer.Option(help="constant, linear or cosine.")] = "linear",
+    max_length: Annotated[int | None, typer.Option(min=1, help="Leave out rows of more tokens.")] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Of a plain adapter; a Laplace brings its own.")] = 16,
+    alpha: Annotated[int, typer.Option(min=1, help="Of a plain adapter; a Laplace brings its own.")] = 32,
+    scored_rows: Annotated[int, typer.Option(min=1, help="Target rows to measure the loss on.")] = 48,
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Fine-tune a model, with a Laplace's penalty or without; goes on where it was stopped."""
+    from lalora.study.single import train_adapter
+
+    settings = {
+        "method": "lalora" if laplace else "lora",
+        "strength": strength,
+        "steps": steps,
+        "batch_size": batch_size,
+        "accumulation": accumulation,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "rank": rank,
+        "alpha": alpha,
+        "seed": seed,
+    }
+    study = {
+        "model": model,
+        "dtype": dtype,
+        "sources": {},
+        "target": places([target]),
+        "max_length": max_length,
+        "scored_rows": scored_rows,
+    }
+    command = shlex.join(["lalora", *sys.argv[1:]])
+    with resumable(f"checkpoints are kept in {out}; to go on: {command}"):
+        before, after = train_adapter(study, settings, laplace, out, say)
+    print(f"target loss {before['target_loss']:.3f} -> {after['target_loss']:.3f} nats per token; adapter in {out}")

@@ -1,0 +1,48 @@
+"""What the command line says while it works: its own words, not those of every library."""
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import typer
+
+
+def say(message: str) -> None:
+    """Tell the user what goes on.
+
+    Args:
+        message: A line.
+    """
+    print(message, file=sys.stderr, flush=True)
+
+
+def quiet_libraries() -> None:
+    """Silence progress bars and advice that speak of the inside of lalora."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    datasets.disable_progress_bars()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@contextmanager
+def resumable(advice: str) -> Generator[None, None, None]:
+    """End Ctrl-C with a line that says what is kept.
+
+    Args:
+        advice: What is kept and how to go on.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        Exit: With status 130, after Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        say(f"\ninterrupted: {advice}")
+        raise typer.Exit(130) from error

@@ -1,0 +1,167 @@
+"""Everything that the runs of a study share: model, data, measurements, and fits of the curvature."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from lalora.assets import load_model
+from lalora.evaluation import EvalSet, evaluate
+from lalora.laplace import Laplace, fit
+from lalora.study.device import resolve_dtype
+from lalora.study.identity import Identity, key
+from lalora.study.knobs import takes_laplace
+from lalora.study.material import Material
+from lalora.study.plan import RunPlan
+from lalora.study.records import Row, read_json, write_json
+from lalora.study.settings import RunSettings, StudySettings
+from lalora.study.start import with_adapter
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the runs of a study share.
+
+    Attributes:
+        study: Their common settings.
+        material: Their data.
+        evalset: What is measured on.
+        common: What all their results depend on.
+        shared: Folder of what is made once and used by several runs.
+        say: Tells the user what goes on.
+    """
+
+    study: StudySettings
+    material: Material
+    evalset: EvalSet
+    common: Identity
+    shared: Path
+    say: Say
+
+    def identity(self, plan: RunPlan) -> Identity:
+        """Write down all that the result of a run depends on.
+
+        Args:
+            plan: The run.
+
+        Returns:
+            JSON types.
+        """
+        return {**self.common, "run": plan.effective}
+
+    def start(self, settings: RunSettings) -> PeftModel:
+        """Make the model at its start.
+
+        Args:
+            settings: Of the run.
+
+        Returns:
+            A PEFT model on the device.
+        """
+        return with_adapter(load_model(self.study.model, resolve_dtype(self.study.dtype)), settings)
+
+    def measure(self, model: PeftModel, step: int, accuracy: bool) -> Row:
+        """Measure a model, which leaves as it came.
+
+        Args:
+            model: A PEFT model.
+            step: To be written in the row.
+            accuracy: Whether to answer questions too, which takes long.
+
+        Returns:
+            A row of metrics.
+        """
+        return evaluate(model, self.material.tokenizer, self.evalset, step, accuracy)
+
+    @cached_property
+    def base(self) -> Row:
+        """The untouched model, measured once and kept."""
+        path = self.shared / f"base-{key(self.common)}.json"
+        row: Row | None = read_json(path)
+        if row is None:
+            self.say("measuring the base model")
+            settings = RunSettings(method="lora", steps=1, rank=1)
+            row = self.measure(self.start(settings), 0, accuracy=True)
+            write_json(path, row)
+        return row
+
+    def laplace_folder(self, settings: RunSettings) -> Path:
+        """Name where the curvature of a run is kept.
+
+        Runs that differ in strength or in how they train share it.
+
+        Args:
+            settings: Of a run whose method takes a Laplace.
+
+        Returns:
+            A folder, whether it exists or not.
+        """
+        seen = {"rank", "alpha", "target_modules", "seed", "curvature", "fisher", "labels", "combine", "proxy_rows"}
+        seen |= {"proxy_batch_size"} if settings.fisher == "batch" else set()
+        identity = {**self.common, "laplace": settings.model_dump(mode="json", include=seen)}
+        return self.shared / f"laplace-{key(identity)}"
+
+    def laplace(self, model: PeftModel, settings: RunSettings) -> Laplace:
+        """Fit the curvature of a run, or load it if it was fitted already.
+
+        Args:
+            model: At its start.
+            settings: Of a run whose method takes a Laplace.
+
+        Returns:
+            The Laplace.
+        """
+        folder = self.laplace_folder(settings)
+        if not (folder / "laplace.json").exists():
+            self.say("fitting the curvature on source text")
+            fit(
+                model,
+                self.material.proxies(settings),
+                curvature=settings.curvature,
+                fisher=settings.fisher,
+                labels=settings.labels,
+                combine=settings.combine,
+                seed=settings.seed,
+            ).save(folder)
+        return Laplace.load(folder)
+
+    def laplace_at_start(self, plan: RunPlan, others: list[RunPlan]) -> Laplace | None:
+        """Find a kept curvature at the start of a run, its own or that of a run with the same start.
+
+        Args:
+            plan: The run.
+            others: All runs of the study.
+
+        Returns:
+            The Laplace, if one was fitted at that start.
+        """
+        start = ("rank", "alpha", "target_modules", "seed")
+        alike = [
+            other
+            for other in [plan, *others]
+            if takes_laplace(other.settings.method)
+            and all(getattr(other.settings, name) == getattr(plan.settings, name) for name in start)
+        ]
+        folders = [self.laplace_folder(other.settings) for other in alike]
+        return next((Laplace.load(folder) for folder in folders if (folder / "laplace.json").exists()), None)
+
+
+def common_identity(study: StudySettings, material: Material, **facts: Any) -> Identity:
+    """Write down what all results of a study depend on.
+
+    Args:
+        study: The common settings; where model and data lie does not matter, what they hold does.
+        material: The data.
+        **facts: What else matters, in JSON types.
+
+    Returns:
+        JSON types.
+    """
+    places = {"model", "dtype", "sources", "target", "held_out"}
+    data = {data.domain.name: dict(data.sha) for data in material.domains}
+    return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}

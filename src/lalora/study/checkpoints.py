@@ -1,0 +1,50 @@
+"""Which of the Trainer's checkpoints can be trusted after a kill."""
+
+import json
+import shutil
+from pathlib import Path
+
+
+def newest_complete(folder: Path) -> tuple[int, Path] | None:
+    """Find the newest checkpoint that was written to its end.
+
+    The Trainer writes a checkpoint in place and `trainer_state.json` last: a folder without it, or with half of it,
+    belongs to a process that was killed while writing.
+
+    Args:
+        folder: Holds `checkpoint-<step>` folders; may be absent.
+
+    Returns:
+        Its step and folder, or None if there is no complete one.
+    """
+    complete = [(step, path) for step, path in _checkpoints(folder) if _is_complete(step, path)]
+    return max(complete, default=None)
+
+
+def drop_others(folder: Path, keep: Path | None) -> None:
+    """Delete every checkpoint but one.
+
+    Args:
+        folder: Holds `checkpoint-<step>` folders; may be absent.
+        keep: The one that stays, if any.
+    """
+    for _, path in _checkpoints(folder):
+        if path != keep:
+            shutil.rmtree(path)
+
+
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        step = path.name.removeprefix("checkpoint-")
+        if step.isdigit() and path.is_dir():
+            found.append((int(step), path))
+    return found
+
+
+def _is_complete(step: int, path: Path) -> bool:
+    try:
+        state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(state, dict) and state.get("global_step") == step

@@ -1,0 +1,190 @@
+"""The data of a study, tokenised: what is trained on, what methods may see, what is measured."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from lalora.domains import DomainData, batches, examples, load_domain, tokenize
+from lalora.errors import LaloraError
+from lalora.evaluation import EvalSet
+from lalora.study.settings import RunSettings, StudySettings
+
+Item = dict[str, list[int]]
+_UNLIMITED = 1 << 40
+
+
+@dataclass(frozen=True)
+class Material:
+    """Data of all domains of a study.
+
+    Attributes:
+        tokenizer: Of the model; its `model_max_length` is the model's context.
+        sources: What is to be kept.
+        target: What is learned.
+        held_out: What no method ever sees.
+        training: The tokenised training rows of the target that are short enough.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    sources: list[DomainData]
+    target: DomainData
+    held_out: list[DomainData]
+    training: list[Item]
+
+    @property
+    def pad(self) -> int:
+        """The token that fills short rows."""
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def domains(self) -> list[DomainData]:
+        """All domains: sources, target, held-out."""
+        return [*self.sources, self.target, *self.held_out]
+
+    def training_items(self, settings: RunSettings) -> list[Item]:
+        """Lay out the rows that a run sees, in order.
+
+        Args:
+            settings: Seed, steps and batch sizes.
+
+        Returns:
+            A row for each place in each batch: every pass over the data is shuffled anew by the seed.
+        """
+        wanted = settings.steps * settings.accumulation * settings.batch_size
+        shuffle = random.Random(settings.seed)
+        laid: list[Item] = []
+        while len(laid) < wanted:
+            laid += shuffle.sample(self.training, len(self.training))
+        return laid[:wanted]
+
+    def proxies(self, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
+        """Batch the source rows that a method may see.
+
+        Args:
+            settings: Seed, number of rows, batch size.
+
+        Returns:
+            Batches by source.
+        """
+        return proxy_batches(
+            self.sources, self.tokenizer, settings.proxy_rows, settings.proxy_batch_size, settings.seed
+        )
+
+
+def proxy_batches(
+    sources: list[DomainData], tokenizer: PreTrainedTokenizerBase, rows: int, batch_size: int, seed: int
+) -> dict[str, list[dict[str, Tensor]]]:
+    """Choose and batch source rows.
+
+    Args:
+        sources: Their training rows are chosen from.
+        tokenizer: Of the model.
+        rows: How many of each; all there are if there are fewer.
+        batch_size: Rows a batch.
+        seed: Of the choice.
+
+    Returns:
+        Batches by source.
+    """
+    found = {}
+    for data in sources:
+        chosen = random.Random(f"{data.domain.name} {seed}").sample(data.train, min(rows, len(data.train)))
+        items = tokenize(examples(data.domain, chosen), tokenizer)
+        found[data.domain.name] = batches(items, batch_size, int(tokenizer.pad_token_id))
+    return found
+
+
+def prepare(study: StudySettings, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> Material:
+    """Load and tokenise the data of a study.
+
+    Args:
+        study: Names the domains and their places.
+        tokenizer: Of the model; learns the model's context.
+        config: Of the model.
+
+    Returns:
+        The data.
+    """
+    limit_to_context(tokenizer, config)
+    (target,) = load_all(study.target)
+    training = training_items(target, tokenizer, study.max_length)
+    return Material(tokenizer, load_all(study.sources), target, load_all(study.held_out), training)
+
+
+def training_items(target: DomainData, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> list[Item]:
+    """Tokenise what is trained on.
+
+    Args:
+        target: Its training rows are used.
+        tokenizer: Of the model.
+        max_length: Rows of more tokens are left out; None for the context, which no prompt may exceed.
+
+    Returns:
+        The items.
+
+    Raises:
+        LaloraError: If a prompt exceeds the context or no row is short enough.
+    """
+    worded = examples(target.domain, target.train)
+    if max_length is None:
+        return tokenize(worded, tokenizer)
+    longest = min(max_length, tokenizer.model_max_length)
+    kept = [item for item in tokenize(worded, tokenizer, _UNLIMITED) if len(item["input_ids"]) <= longest]
+    if not kept:
+        raise LaloraError(
+            f"{target.domain.name} ({target.origin}): none of {len(worded)} training rows has at most {longest} "
+            "tokens; raise max_length"
+        )
+    return kept
+
+
+def evaluation_set(study: StudySettings, material: Material, folder: Path) -> EvalSet:
+    """Prepare what models are measured on.
+
+    Args:
+        study: Says how many rows.
+        material: The data.
+        folder: For the tasks that measure accuracy.
+
+    Returns:
+        The set.
+    """
+    return EvalSet.prepare(
+        material.domains,
+        material.tokenizer,
+        folder,
+        scored_rows=study.scored_rows,
+        accuracy_rows=study.accuracy_rows,
+        target_accuracy_rows=study.target_accuracy_rows,
+        max_length=study.max_length,
+        max_new_tokens=study.max_new_tokens,
+        batch_size=study.evaluation_batch_size,
+    )
+
+
+def load_all(places: Mapping[str, str]) -> list[DomainData]:
+    """Load domains.
+
+    Args:
+        places: Place by name of the domain.
+
+    Returns:
+        Their data, in order.
+    """
+    return [load_domain(name, place) for name, place in places.items()]
+
+
+def limit_to_context(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    """Tell a tokenizer how much its model can read; many do not know.
+
+    Args:
+        tokenizer: Changed in place.
+        config: Of the model.
+    """
+    context = getattr(config, "max_position_embeddings", None)
+    if context is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, context)

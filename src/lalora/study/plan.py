@@ -1,0 +1,158 @@
+"""A grid of settings becomes a list of runs."""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lalora.errors import LaloraError
+from lalora.study.knobs import METHOD_KNOBS, knobs, label
+from lalora.study.marked_yaml import Marked, Path
+from lalora.study.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One fine-tuning that a study wants.
+
+    Attributes:
+        name: Names its folder; tells it from the other runs of the study.
+        label: Names it in tables and plots; the same for all seeds.
+        settings: Everything about it that may differ from other runs.
+    """
+
+    name: str
+    label: str
+    settings: RunSettings
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The settings that its method looks at, in JSON types."""
+        unused = set(METHOD_KNOBS - knobs(self.settings.method))
+        return self.settings.model_dump(mode="json", exclude=unused)
+
+
+def expand(
+    base: Mapping[str, Any], grid: Sequence[Mapping[str, Any]], seeds: Sequence[int], marks: Marked
+) -> list[RunPlan]:
+    """Write out the runs of a grid.
+
+    A list in a grid entry stands for one run each of its items; several lists for all combinations.
+
+    Args:
+        base: Settings that hold for every run unless its entry says otherwise.
+        grid: Entries, each with at least a `method`.
+        seeds: Every run is done once with each.
+        marks: Where everything was written.
+
+    Returns:
+        The runs, entry by entry, the seeds of one setting side by side; a repeated run once.
+
+    Raises:
+        LaloraError: If a setting is unknown, of the wrong type or out of range, or nothing is left to run.
+    """
+    plans: dict[str, RunPlan] = {}
+    for index, entry in enumerate(grid):
+        for chosen in _combinations(entry):
+            for seed in seeds:
+                settings = _settings(base, chosen, seed, index, marks)
+                name = "-".join([settings.method, *_words(chosen, settings), f"seed-{seed}"])
+                plans[name] = RunPlan(name, _label(chosen, settings), settings)
+    if not plans:
+        raise LaloraError(f"{marks.place(('grid',))}: the grid has no runs: give at least one entry and no empty list")
+    return list(plans.values())
+
+
+def validated(kind: type[BaseModel], values: Mapping[str, Any], path: Path, marks: Marked) -> Any:
+    """Check settings and tell a mistake by its place.
+
+    Args:
+        kind: The pydantic model to make.
+        values: Keys and values.
+        path: Where the keys stand in the document.
+        marks: Where everything was written.
+
+    Returns:
+        The model.
+
+    Raises:
+        LaloraError: If a key is unknown or missing or a value does not fit.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = first["loc"]
+        raise LaloraError(f"{marks.place((*path, *location))}: {complaint(first)}") from error
+
+
+def complaint(error: Mapping[str, Any]) -> str:
+    """Put a pydantic error in one line.
+
+    Args:
+        error: One of `ValidationError.errors()`.
+
+    Returns:
+        What is wrong with which key.
+    """
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{key}'"
+    if error["type"] == "missing":
+        return f"'{key}' is missing"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"'{key}' is {error['input']!r}: {message}"
+
+
+def _combinations(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    choices = [value if _is_choice(key, value) else [value] for key, value in entry.items()]
+    return [dict(zip(entry, values, strict=True)) for values in itertools.product(*choices)]
+
+
+def _is_choice(key: str, value: Any) -> bool:
+    if key == "target_modules":
+        return isinstance(value, list) and bool(value) and isinstance(value[0], list)
+    return isinstance(value, list)
+
+
+def _settings(base: Mapping[str, Any], chosen: Mapping[str, Any], seed: int, index: int, marks: Marked) -> RunSettings:
+    place = ("grid", index)
+    if "method" not in {**base, **chosen}:
+        raise LaloraError(f"{marks.place(place)}: this entry of the grid has no 'method'")
+    merged = {**base, **chosen, "seed": seed}
+    try:
+        settings = RunSettings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = first["loc"][0]
+        root: Path = ("seeds",) if key == "seed" else (*place, key) if key in chosen else ("base", key)
+        raise LaloraError(f"{marks.place(root)}: {complaint(first)}") from error
+    try:
+        unused = (METHOD_KNOBS - knobs(settings.method)) & set(chosen)
+    except LaloraError as error:
+        where = (*place, "method") if "method" in chosen else ("base", "method")
+        raise LaloraError(f"{marks.place(where)}: {error}") from error
+    if unused:
+        key = sorted(unused)[0]
+        raise LaloraError(f"{marks.place((*place, key))}: method '{settings.method}' has no '{key}'")
+    return settings
+
+
+def _words(chosen: Mapping[str, Any], settings: RunSettings) -> list[str]:
+    return [f"{key}-{_word(getattr(settings, key))}" for key in chosen if key != "method"]
+
+
+def _word(value: Any) -> str:
+    text = "+".join(value) if isinstance(value, list) else f"{value!r}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^\w.+-]", "_", text.removesuffix(".0"))
+
+
+def _label(chosen: Mapping[str, Any], settings: RunSettings) -> str:
+    extras = [key for key in chosen if key not in ("method", "strength")]
+    words = [label(settings.method)]
+    if "strength" in knobs(settings.method):
+        words.append(f"λ={settings.strength:g}")
+    return " ".join([*words, *(f"{key}={_word(getattr(settings, key))}" for key in extras)])

@@ -1,0 +1,159 @@
+"""A recipe: the YAML that describes a study, checked before anything runs."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lalora.errors import LaloraError
+from lalora.study.marked_yaml import Marked, parse, parse_value
+from lalora.study.plan import RunPlan, expand, validated
+from lalora.study.settings import RunSettings, StudySettings
+
+BUILT_IN = Path(__file__).parents[1] / "recipes"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    description: str = Field("", description="What the study compares, in a sentence.")
+    base: dict[str, Any] = Field(description="Settings that hold for all runs.")
+    grid: list[dict[str, Any]] = Field(
+        description="What differs: each entry is a run, or several where it holds lists."
+    )
+    seeds: list[int] = Field([0], min_length=1, description="Every run is done once with each.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe.
+
+    Attributes:
+        name: Names the study and its default folder.
+        description: What it compares.
+        study: What all runs have in common.
+        runs: The runs.
+        document: The recipe as written, after the overrides.
+    """
+
+    name: str
+    description: str
+    study: StudySettings
+    runs: tuple[RunPlan, ...]
+    document: dict[str, Any]
+
+
+def built_in_recipes() -> dict[str, str]:
+    """List the recipes that come with the package.
+
+    Returns:
+        The description of each by its name.
+    """
+    return {name: load_recipe(name).description for name in _names()}
+
+
+def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        source: The name of a built-in recipe, or the path of a YAML file.
+        overrides: `key=value` each: replaces a setting wherever the recipe has it.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        LaloraError: If there is no such recipe or something in it or in the overrides is wrong; names key and line.
+    """
+    path = _find(source)
+    name = source if source in _names() else path.stem
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LaloraError(f"{path}: cannot be read: {error}") from error
+    marks = parse(text, path.name if source in _names() else source)
+    if not isinstance(marks.value, dict):
+        raise LaloraError(f"{marks.place(())}: a recipe is a mapping with the keys base and grid")
+    for override in overrides:
+        _override(marks, override)
+    document = validated(_Document, marks.value, (), marks)
+    study, base = _split(document.base, marks)
+    _refuse_study_keys(document.grid, marks)
+    if not study.get("sources", True):
+        raise LaloraError(f"{marks.place(('base', 'sources'))}: 'sources' is empty: name at least one domain to keep")
+    runs = expand(base, document.grid, document.seeds, marks)
+    checked = validated(StudySettings, study, ("base",), marks)
+    return Recipe(name, document.description, checked, tuple(runs), marks.value)
+
+
+def _names() -> list[str]:
+    return sorted(str(path.relative_to(BUILT_IN).with_suffix("").as_posix()) for path in BUILT_IN.rglob("*.yaml"))
+
+
+def _find(source: str) -> Path:
+    if source in _names():
+        return BUILT_IN / f"{source}.yaml"
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise LaloraError(f"{source}: there is no such file")
+    raise LaloraError(f"no recipe '{source}': built in are {', '.join(_names())}; or give the path of a YAML file")
+
+
+def _override(marks: Marked, override: str) -> None:
+    key, sign, text = override.partition("=")
+    place = f"--set {override}"
+    if not sign or not key:
+        raise LaloraError(f"{place}: write it as key=value")
+    try:
+        value = parse_value(text)
+    except ValueError as error:
+        raise LaloraError(f"{place}: not a YAML value") from error
+    document = marks.value
+    base, grid = document.get("base"), document.get("grid")
+    if key in _Document.model_fields:
+        document[key] = value
+        marks.places[key,] = place
+        return
+    entries = [index for index, entry in enumerate(grid) if key in entry] if _is_grid(grid) else []
+    for index in entries:
+        grid[index][key] = value
+        marks.places["grid", index, key] = place
+    if not entries and isinstance(base, dict):
+        base[key] = value
+        marks.places["base", key] = place
+
+
+def _is_grid(grid: Any) -> bool:
+    return isinstance(grid, list) and all(isinstance(entry, dict) for entry in grid)
+
+
+def _split(base: Mapping[str, Any], marks: Marked) -> tuple[dict[str, Any], dict[str, Any]]:
+    known = {*StudySettings.model_fields, *RunSettings.model_fields} - {"seed"}
+    for key in base:
+        if key not in known:
+            raise LaloraError(f"{marks.place(('base', key))}: unknown key '{key}'{_hint(key, known)}")
+    study = {key: value for key, value in base.items() if key in StudySettings.model_fields}
+    return study, {key: value for key, value in base.items() if key in RunSettings.model_fields}
+
+
+def _refuse_study_keys(grid: Sequence[Mapping[str, Any]], marks: Marked) -> None:
+    known = set(RunSettings.model_fields) - {"seed"}
+    for index, entry in enumerate(grid):
+        for key in entry:
+            place = marks.place(("grid", index, key))
+            if key in StudySettings.model_fields:
+                raise LaloraError(f"{place}: '{key}' is the same for all runs of a study: put it under base")
+            if key not in known:
+                raise LaloraError(f"{place}: unknown key '{key}'{_hint(key, known)}")
+
+
+def _hint(key: str, known: set[str]) -> str:
+    if key == "seed":
+        return ": list the seeds at the top, as in seeds: [0, 1]"
+    close = difflib.get_close_matches(str(key), sorted(known), n=1)
+    return f": did you mean '{close[0]}'?" if close else f": there are {', '.join(sorted(known))}"

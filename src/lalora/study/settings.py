@@ -1,0 +1,93 @@
+"""Every key that a recipe can set, documented once."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from lalora.domains import DOMAINS
+
+Place = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _domains(role: str) -> AfterValidator:
+    known = [name for name, domain in DOMAINS.items() if domain.role == role]
+
+    def check(places: dict[str, str]) -> dict[str, str]:
+        for name in places:
+            if name not in known:
+                raise ValueError(f"'{name}' is no {role} domain; there are {', '.join(known)}")
+        return places
+
+    return AfterValidator(check)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StudySettings(_Settings):
+    """What all runs of a study have in common, and what their base model is measured on."""
+
+    model: Place = Field(description="`smollm2-135m`, a local folder, or the id of a model on the Hugging Face hub.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of the frozen weights; adapters are always float32. `auto`: bfloat16 where the device has it.",
+    )
+    sources: Annotated[dict[str, Place], _domains("source")] = Field(
+        description="Domains whose knowledge is kept, each with its place: `embedded`, `hub`, a hub id or a path.",
+    )
+    target: Annotated[dict[str, Place], _domains("target")] = Field(
+        min_length=1, max_length=1, description="The domain that is learned, with its place."
+    )
+    held_out: Annotated[dict[str, Place], _domains("held-out")] = Field(
+        default_factory=dict, description="Text that no method ever sees, with its place: it shows drift elsewhere."
+    )
+    max_length: Count | None = Field(
+        None,
+        description="Target rows of more tokens than this are left out, in training and scoring. null: the context.",
+    )
+    scored_rows: Count = Field(48, description="Rows of each domain on which loss and KL are measured.")
+    accuracy_rows: int = Field(
+        0, ge=0, description="Rows of each source on which accuracy is measured; 0: no accuracy."
+    )
+    target_accuracy_rows: int = Field(0, ge=0, description="The same for the target.")
+    max_new_tokens: Count = Field(128, description="Length of a generated answer to a target question, in tokens.")
+    evaluation_batch_size: Count = Field(8, description="Rows a batch in all measurements.")
+    evaluate_at: list[Count] = Field(
+        default_factory=list,
+        description="Optimizer steps after which loss and KL are measured, besides first and last.",
+    )
+
+
+class RunSettings(_Settings):
+    """What may differ between the runs of a study."""
+
+    method: Place = Field(description="How to fine-tune: `lora`, `lalora`.")
+    seed: int = Field(0, ge=0, description="Of the adapter's start, the order of the data and the sampled labels.")
+    rank: Count = Field(16, description="r of the adapter.")
+    alpha: Count = Field(32, description="α of the adapter: its output is scaled by α/r.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="On the input of the adapter while training.")
+    target_modules: Place | list[Place] = Field(
+        "all-linear",
+        description="`all-linear`, a regular expression, or a list of module names such as [q_proj, k_proj].",
+    )
+    steps: Count = Field(description="Optimizer steps.")
+    batch_size: Count = Field(4, description="Rows a forward pass.")
+    accumulation: Count = Field(1, description="Forward passes an optimizer step.")
+    learning_rate: Positive = Field(5e-4, description="Peak learning rate of AdamW.")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="Of the learning rate.")
+    warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
+    weight_decay: NonNegative = Field(0.0, description="Of AdamW.")
+    max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
+    proxy_rows: Count = Field(8, description="Rows of each source that a method may see, for its curvature.")
+    proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts only for `fisher: batch`.")
+    strength: NonNegative = Field(1.0, description="λ: nats of target loss paid per nat of drift on the source.")
+    curvature: Literal["diagonal"] = Field("diagonal", description="Shape of the curvature.")
+    fisher: Literal["sequence", "token", "batch"] = Field("sequence", description="Estimator of the curvature.")
+    labels: Literal["sampled", "data"] = Field("sampled", description="Labels of the curvature's gradients.")
+    combine: Literal["mean", "sum"] = Field(
+        "mean", description="How the curvatures of several sources are put together."
+    )

@@ -1,0 +1,183 @@
+"""The steps of a study one by one, for a user's own model: fit, train, evaluate."""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel
+
+from lalora.assets import load_model, load_tokenizer
+from lalora.errors import LaloraError
+from lalora.evaluation import EvalSet
+from lalora.evaluation import evaluate as measure
+from lalora.laplace import Laplace, fit
+from lalora.study.bench import Bench, Say, common_identity
+from lalora.study.device import device, resolve_dtype
+from lalora.study.folder import held
+from lalora.study.identity import facts, require_same_run
+from lalora.study.marked_yaml import Marked
+from lalora.study.material import evaluation_set, limit_to_context, load_all, prepare, proxy_batches
+from lalora.study.plan import RunPlan, validated
+from lalora.study.records import Row, read_rows
+from lalora.study.settings import RunSettings, StudySettings
+from lalora.study.start import adapted, with_adapter
+from lalora.study.train_run import METRICS, train_run
+
+
+@dataclass(frozen=True)
+class _GivenBench(Bench):
+    """A bench whose runs start from a Laplace that the user brought."""
+
+    given: Laplace | None
+
+    def start(self, settings: RunSettings) -> PeftModel:
+        """Make the model at its start: at μ if there is a Laplace.
+
+        Args:
+            settings: Of the run.
+
+        Returns:
+            A PEFT model on the device.
+        """
+        if self.given is None:
+            return super().start(settings)
+        return at_mean(load_model(self.study.model, resolve_dtype(self.study.dtype)), self.given)
+
+    def laplace(self, model: PeftModel, settings: RunSettings) -> Laplace:
+        """Return what the user brought.
+
+        Args:
+            model: At its start.
+            settings: Of the run.
+
+        Returns:
+            The Laplace.
+        """
+        return super().laplace(model, settings) if self.given is None else self.given
+
+
+def fit_laplace(
+    model: str, dtype: str, sources: Mapping[str, str], settings: Mapping[str, Any], out: Path, say: Say
+) -> None:
+    """Fit a Laplace at the start of a fresh adapter and keep it.
+
+    Args:
+        model: An embedded name, a local folder or a hub id.
+        dtype: Of the frozen weights, as in recipes.
+        sources: Place by domain.
+        settings: Of the adapter and the fit.
+        out: Folder to write.
+        say: Tells the user what goes on.
+    """
+    checked: RunSettings = validated(RunSettings, {"method": "lalora", "steps": 1, **settings}, (), _COMMAND_LINE)
+    with held(out):
+        say(f"loading {model} and the data")
+        base = load_model(model, resolve_dtype(dtype))
+        tokenizer = load_tokenizer(model)
+        limit_to_context(tokenizer, base.config)
+        data = load_all(sources)
+        proxies = proxy_batches(data, tokenizer, checked.proxy_rows, checked.proxy_batch_size, checked.seed)
+        options = {name: getattr(checked, name) for name in ("curvature", "fisher", "labels", "combine", "seed")}
+        fit(with_adapter(base, checked), proxies, **options).save(out)
+
+
+def train_adapter(
+    study: Mapping[str, Any], settings: Mapping[str, Any], laplace: Path | None, out: Path, say: Say
+) -> tuple[Row, Row]:
+    """Fine-tune once and keep the adapter.
+
+    Args:
+        study: As in recipes, without sources.
+        settings: As in recipes.
+        laplace: Folder of a Laplace to hold on to, if any.
+        out: Folder of the run.
+        say: Tells the user what goes on.
+
+    Returns:
+        The metrics before and after.
+    """
+    common: StudySettings = validated(StudySettings, study, (), _COMMAND_LINE)
+    checked: RunSettings = validated(RunSettings, settings, (), _COMMAND_LINE)
+    given = Laplace.load(laplace) if laplace else None
+    name = f"LaLoRA λ={checked.strength:g}" if given else "LoRA"
+    plan = RunPlan(out.name, name, checked)
+    with held(out):
+        say(f"loading {common.model} and the data")
+        base = load_model(common.model, resolve_dtype(common.dtype))
+        material = prepare(common, load_tokenizer(common.model), base.config)
+        shared = out / "shared"
+        shared.mkdir(exist_ok=True)
+        more = facts(base, common.dtype) | {"laplace": _content(laplace)}
+        identity = common_identity(common, material, **more)
+        evalset = evaluation_set(common, material, shared / "tasks")
+        bench = _GivenBench(common, material, evalset, identity, shared, say, given)
+        require_same_run(out, bench.identity(plan))
+        train_run(plan, bench, out, name)
+    rows = [row for row in read_rows(out / METRICS) if row["kind"] == "eval"]
+    return rows[0], rows[-1]
+
+
+def evaluate_adapter(
+    model: str, dtype: str, adapter: Path, domains: Mapping[str, str], say: Say, **sizes: int
+) -> tuple[Row, Row]:
+    """Measure an adapter against its base.
+
+    Args:
+        model: An embedded name, a local folder or a hub id.
+        dtype: Of the frozen weights, as in recipes.
+        adapter: Folder in PEFT's format.
+        domains: Place by domain.
+        say: Tells the user what goes on.
+        **sizes: Row counts and batch sizes, as in `EvalSet.prepare`.
+
+    Returns:
+        The metrics of the base and of the model with the adapter.
+
+    Raises:
+        LaloraError: If the folder holds no adapter, or that of another model.
+    """
+    if not (adapter / "adapter_config.json").is_file():
+        raise LaloraError(f"{adapter} holds no PEFT adapter: adapter_config.json is missing")
+    say(f"loading {model} and the data")
+    base = load_model(model, resolve_dtype(dtype))
+    tokenizer = load_tokenizer(model)
+    limit_to_context(tokenizer, base.config)
+    with tempfile.TemporaryDirectory() as folder:
+        evalset = EvalSet.prepare(load_all(domains), tokenizer, Path(folder), **sizes)
+        plain = with_adapter(base, RunSettings(method="lora", steps=1, rank=1))
+        say("measuring the base model")
+        before = measure(plain, tokenizer, evalset, 0, accuracy=True)
+        try:
+            tuned = PeftModel.from_pretrained(plain.unload(), str(adapter)).to(device())
+        except (RuntimeError, ValueError) as error:
+            raise LaloraError(f"{adapter} is no adapter of {model}: {str(error).splitlines()[0]}") from error
+        say("measuring the adapter")
+        return before, measure(tuned, tokenizer, evalset, 0, accuracy=True)
+
+
+def at_mean(base: Any, laplace: Laplace) -> PeftModel:
+    """Give a model the adapter that a Laplace was fitted on.
+
+    Args:
+        base: The model.
+        laplace: The Laplace.
+
+    Returns:
+        A PEFT model at μ, on the device.
+    """
+    lora = {key: value for key, value in laplace.provenance.lora.items() if value is not None}
+    prefix, suffix = "base_model.model.", ".lora_A.weight"
+    modules = [name.removeprefix(prefix).removesuffix(suffix) for name in laplace.shapes if name.endswith(suffix)]
+    model = adapted(base, LoraConfig(target_modules=modules, task_type="CAUSAL_LM", **lora), seed=0)
+    laplace.restore_mean(model)
+    return model
+
+
+def _content(folder: Path | None) -> str | None:
+    return hashlib.sha256((folder / "laplace.json").read_bytes()).hexdigest() if folder else None
+
+
+_COMMAND_LINE = Marked({}, {(): "command line"})

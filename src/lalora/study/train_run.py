@@ -1,0 +1,158 @@
+"""One fine-tuning, from where a killed one left off if there was one."""
+
+import shutil
+from pathlib import Path
+
+from peft import PeftModel
+from tqdm import tqdm
+from transformers import PrinterCallback, TrainingArguments
+
+from lalora.domains import collate
+from lalora.methods import Method, build
+from lalora.study import checkpoints
+from lalora.study.bench import Bench
+from lalora.study.identity import CONFIG, key
+from lalora.study.knobs import knobs, takes_laplace
+from lalora.study.plan import RunPlan
+from lalora.study.records import append_row, cut_back, read_json, read_rows, write_json
+from lalora.study.settings import RunSettings
+from lalora.study.start import changes_nothing
+from lalora.study.trainer import Recorder, StudyTrainer
+
+METRICS, TIMING, DONE = "metrics.jsonl", "timing.jsonl", "done.json"
+_CHECKPOINTS = "checkpoints"
+_CHECKPOINTS_A_RUN = 10
+
+
+def is_done(folder: Path, identity_key: str) -> bool:
+    """Tell whether a run is finished.
+
+    Args:
+        folder: Of the run.
+        identity_key: Of all that its result depends on.
+
+    Returns:
+        Whether its last file says so.
+    """
+    done = read_json(folder / DONE)
+    return isinstance(done, dict) and done.get("key") == identity_key
+
+
+def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
+    """Do a run and keep it; a finished one is not done again.
+
+    Killed at any moment and called again, it ends with the very same files as if it had not been killed.
+
+    Args:
+        plan: The run.
+        bench: What it shares with others.
+        folder: Where it is kept.
+        progress: What to call it beside the progress bar.
+    """
+    identity = bench.identity(plan)
+    if is_done(folder, key(identity)):
+        return
+    folder.mkdir(exist_ok=True)
+    if read_json(folder / CONFIG) is None:
+        write_json(folder / CONFIG, {"key": key(identity), "identity": identity, "settings": plan.effective})
+    settings = plan.settings
+    found = checkpoints.newest_complete(folder / _CHECKPOINTS)
+    checkpoints.drop_others(folder / _CHECKPOINTS, found[1] if found else None)
+    step = found[0] if found else -1
+    for file in (METRICS, TIMING):
+        cut_back(folder / file, step)
+
+    model = bench.start(settings)
+    method = _prepared(model, plan, bench)
+    if step < 0:
+        row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
+        append_row(folder / METRICS, row)
+    _train(model, method, plan, bench, folder, found[1] if found else None, progress)
+    if not any(row["kind"] == "eval" and row["step"] == settings.steps for row in read_rows(folder / METRICS)):
+        append_row(folder / METRICS, bench.measure(model, settings.steps, accuracy=True))
+    _keep_adapter(model, folder)
+    write_json(folder / DONE, {"key": key(identity)})
+    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
+
+
+def _prepared(model: PeftModel, plan: RunPlan, bench: Bench) -> Method:
+    settings = plan.settings
+    own = {name: getattr(settings, name) for name in knobs(settings.method) if not name.startswith("proxy_")}
+    if takes_laplace(settings.method):
+        laplace = bench.laplace(model, settings)
+        method = build(settings.method, laplace=laplace, seed=settings.seed, **own)
+    else:
+        method = build(settings.method, **own)
+    method.prepare(model, bench.material.proxies(settings) if method.needs_source else {})
+    return method
+
+
+def _train(
+    model: PeftModel, method: Method, plan: RunPlan, bench: Bench, folder: Path, checkpoint: Path | None, progress: str
+) -> None:
+    settings = plan.settings
+    metrics = folder / METRICS
+
+    def measure(step: int) -> None:
+        bar.set_postfix_str("measuring")
+        append_row(metrics, bench.measure(model, step, accuracy=False))
+
+    def advance(step: int, loss: float) -> None:
+        bar.update(step - bar.n)
+        bar.set_postfix(loss=f"{loss:.3f}")
+
+    inner = frozenset(bench.study.evaluate_at) - {settings.steps}
+    recorder = Recorder(metrics, folder / TIMING, inner, measure, advance)
+    pad = bench.material.pad
+    trainer = StudyTrainer(
+        method=method,
+        run=plan.label,
+        model=model,
+        args=_arguments(settings, folder, model),
+        train_dataset=bench.material.training_items(settings),
+        data_collator=lambda items: collate(items, pad),
+        callbacks=[recorder],
+    )
+    trainer.remove_callback(PrinterCallback)
+    done = len([row for row in read_rows(metrics) if row["kind"] == "train"])
+    with tqdm(total=settings.steps, initial=done, desc=progress, unit="step") as bar:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _arguments(settings: RunSettings, folder: Path, model: PeftModel) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(folder / _CHECKPOINTS),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        # The rows are laid out in order already, so that every method sees the same ones.
+        train_sampling_strategy="sequential",
+        seed=settings.seed,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=max(1, settings.steps // _CHECKPOINTS_A_RUN),
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        use_cpu=model.device.type == "cpu",
+        dataloader_pin_memory=model.device.type == "cuda",
+    )
+    # A run belongs to one device; with several the Trainer would split each batch between them.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
+def _keep_adapter(model: PeftModel, folder: Path) -> None:
+    partial = folder / ".adapter"
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(str(partial))
+    for file in partial.iterdir():
+        file.replace(folder / file.name)
+    partial.rmdir()

@@ -1,0 +1,116 @@
+"""The Trainer of a run: its method acts after each backward pass, every step is written down."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lalora.methods import Method
+from lalora.study.records import append_row
+from lalora.training import AfterBackwardMixin
+
+
+class StudyTrainer(AfterBackwardMixin, Trainer):
+    """A Trainer that leaves to a method what happens between backward pass and optimizer step."""
+
+    def __init__(self, *, method: Method, run: str, **kwargs: Any) -> None:
+        """Build the Trainer.
+
+        Args:
+            method: Already prepared.
+            run: What to call the run when it diverges.
+            **kwargs: The Trainer's own.
+        """
+        super().__init__(**kwargs)
+        self._method = method
+        self._run = run
+
+    def after_backward(self, loss_scale: float) -> None:
+        """Let the method change the gradients.
+
+        Args:
+            loss_scale: Factor that the gradients carry.
+        """
+        self._method.after_backward(self._peft, loss_scale)
+
+    def describe_run(self) -> str:
+        """Name the run.
+
+        Returns:
+            ` of <label>`.
+        """
+        return f" of {self._run}"
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log what the method measures beside the loss.
+
+        Args:
+            logs: What the Trainer logs.
+            start_time: The Trainer's own.
+        """
+        if "loss" in logs:
+            logs |= self._method.metrics(self._peft)
+        super().log(logs, start_time)
+
+    @property
+    def _peft(self) -> PeftModel:
+        model = self.model
+        assert isinstance(model, PeftModel)
+        return model
+
+
+class Recorder(TrainerCallback):
+    """Writes a row for every step, measures at the chosen steps, times the steps and shows progress."""
+
+    def __init__(
+        self,
+        metrics: Path,
+        timing: Path,
+        evaluate_at: frozenset[int],
+        evaluate: Callable[[int], None],
+        advance: Callable[[int, float], None],
+    ) -> None:
+        """Choose where everything goes.
+
+        Args:
+            metrics: JSON Lines for what was measured.
+            timing: JSON Lines for how long it took, apart because it never repeats.
+            evaluate_at: Steps to measure after.
+            evaluate: Measures and writes the row; takes the step.
+            advance: Told the step and its loss.
+        """
+        self._metrics = metrics
+        self._timing = timing
+        self._evaluate_at = evaluate_at
+        self._evaluate = evaluate
+        self._advance = advance
+        self._began = 0.0
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop the clock; measure where wanted."""
+        append_row(self._timing, {"step": state.global_step, "seconds": time.perf_counter() - self._began})
+        if state.global_step in self._evaluate_at:
+            self._evaluate(state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write down what the Trainer logs of a step."""
+        if logs is not None and "loss" in logs:
+            row = {name: value for name, value in logs.items() if name != "epoch"}
+            append_row(self._metrics, {"step": state.global_step, "kind": "train", **row})
+            self._advance(state.global_step, logs["loss"])
