@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from peft import PeftModel
+from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lalora.completion import completion
 from lalora.methods import Method
 from lalora.study.records import append_row
 from lalora.training import AfterBackwardMixin
@@ -27,6 +30,27 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
         super().__init__(**kwargs)
         self._method = method
         self._run = run
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Compute the loss per completion token without the logits of the prompt, which cost time and memory.
+
+        Args:
+            model: The model.
+            inputs: A micro-batch.
+            return_outputs: Left out of account, since nothing of a run asks for it.
+            num_items_in_batch: Completion tokens in all micro-batches of the step.
+
+        Returns:
+            The micro-batch's share of the mean loss of the step, in nats per completion token.
+        """
+        seen = completion(model, inputs)
+        return F.cross_entropy(seen.logits, seen.targets, reduction="sum") / (num_items_in_batch or len(seen.targets))
 
     def after_backward(self, loss_scale: float) -> None:
         """Let the method change the gradients.
