@@ -107,7 +107,9 @@ def test_nothing_overflows_and_no_label_touches_another(visit: Any, width: int, 
     page = visit(width=width, scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(OVERLAPS) == []
+    for name in ("Source loss", "KL, held-out", "KL, source"):
+        page.get_by_text(name, exact=True).first.click()
+        assert page.evaluate(OVERLAPS) == []
 
 
 OVERLAPS = """() => [...document.querySelectorAll('.plot svg')].flatMap((svg) => {
@@ -118,6 +120,20 @@ OVERLAPS = """() => [...document.querySelectorAll('.plot svg')].flatMap((svg) =>
     const sticksOut = ([, p]) => p.left < frame.left - 2 || p.right > frame.right + 8;
     return [...texts.flatMap(touching), ...texts.filter(sticksOut).map(([a]) => a + ' sticks out')];
 })"""
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_many_runs_keep_the_plots_readable(visit: Any, results: dict[str, Any], width: int) -> None:
+    template = results["runs"]
+    results["runs"] = [
+        {**run, "seed": seed, "method": method, "label": f"{method} {run['strength']}", "name": f"{method}-{seed}-{i}"}
+        for method in ("lora", "lalora", "l2", "migu", "milora", "corda", "ewc")
+        for seed in (0, 1)
+        for i, run in enumerate(template)
+    ]
+    page = visit(results, width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(OVERLAPS) == []
 
 
 def test_the_dark_page_is_dark(visit: Any) -> None:

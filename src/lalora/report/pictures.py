@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from lalora.report.look import Look, looks
 from lalora.report.schema import Results
 from lalora.report.series import PANELS, Panel, points, smooth
-from lalora.report.summary import difference, label
+from lalora.report.summary import difference
 
 INK, QUIET, GRID = "#1c2026", "#5b6472", "#e4e7eb"
 MARKERS = {
@@ -56,18 +56,23 @@ def tradeoff(results: Results) -> bytes:
                 and row.source_kl is not None
             ]
             if pairs:
-                _path(axes, pairs, look, label(results, run))
+                _path(axes, pairs, look, run.label)
         axes.axhline(0, color=QUIET, linewidth=0.8)
         axes.plot([0], [0], marker="P", markersize=9, color=INK, linestyle="none", label="Base model", zorder=4)
         axes.set_title(f"{results.name}: learning against forgetting", pad=12)
         axes.set_xlabel("learning: fall of the target loss, nats per token →")
         axes.set_ylabel("forgetting: KL(base ‖ model) on source text,\nnats per token →")
         axes.annotate(
-            "better ↘", xy=(1, 0), xycoords="axes fraction", xytext=(-6, 10), textcoords="offset points",
-            ha="right", color=QUIET, style="italic",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
-        )  # fmt: skip
-        axes.legend(loc="upper left")
+            "better ↘",
+            xy=(1, 0),
+            xycoords="axes fraction",
+            xytext=(0, -31),
+            textcoords="offset points",
+            ha="right",
+            color=QUIET,
+            style="italic",
+        )
+        _legend(figure, axes, columns=3)
         return _png(figure)
 
 
@@ -79,14 +84,23 @@ def curves(results: Results) -> bytes:
         appearance = looks(results)
         for axes, panel in zip(grid.flat, PANELS, strict=True):
             _panel(axes, panel, results, appearance)
-        handles, names = grid.flat[1].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)))
+        _legend(figure, grid.flat[1], columns=5)
         return _png(figure)
 
 
 def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+
+
+def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    """Puts the legend below, a name once however many seeds share it; the figure grows where it needs many rows."""
+    handles, names = axes.get_legend_handles_labels()
+    once = dict(zip(names, handles, strict=True))
+    if not once:
+        return
+    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=min(columns, len(once)))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.24 * (-(-len(once) // columns) - 1))
 
 
 def _path(axes: Axes, pairs: list[tuple[float, float]], look: Look, name: str) -> None:
@@ -112,7 +126,7 @@ def _panel(axes: Axes, panel: Panel, results: Results, appearance: list[Look]) -
         if panel.trained:
             axes.plot(xs, ys, linewidth=1.8, **style)
         else:
-            axes.plot(xs, ys, MARKERS[look.shape], linestyle="-", markersize=5, label=label(results, run), **style)
+            axes.plot(xs, ys, MARKERS[look.shape], linestyle="-", markersize=5, label=run.label, **style)
     axes.set_title(panel.title)
     axes.set_ylabel(panel.axis, fontsize=8.5)
     axes.set_xlabel("optimizer step", fontsize=8.5)

@@ -46,7 +46,7 @@ def points(run: Run, panel: Panel) -> list[Point]:
 
 
 def smooth(curve: list[Point]) -> list[Point]:
-    """Returns a centred moving mean over a tenth of the curve; near an end the window shrinks, so that no end is bent."""
+    """Returns a centred moving mean over a tenth of the curve; it narrows near an end, so that no end is bent."""
     widest = len(curve) // 20
     reaches = [min(widest, i, len(curve) - 1 - i) for i in range(len(curve))]
     return [

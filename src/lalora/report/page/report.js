@@ -14,8 +14,10 @@ const nothing = (host, text) => { host.replaceChildren(); html(host, "p", { clas
 const signed = (value) => (known(value) && value > 0 ? "+" : "") + fixed(value, 3);
 
 // Points joined by run; the last of each run is large. series: [{ index, points: [{ x, y, title, sub, rows }] }]
-function scatter(host, height, x, y, series, names) {
+// notes draws what belongs to the plot itself, and returns the texts that names must keep clear of.
+function scatter(host, height, x, y, series, notes = () => []) {
   const plot = frame(host, height, x, y);
+  const texts = notes(plot);
   const all = [];
   for (const { index, points } of series) {
     const run = DATA.runs[index];
@@ -43,7 +45,7 @@ function scatter(host, height, x, y, series, names) {
       return node;
     });
   }
-  if (names) label(plot, series, all.filter((p) => p.last), all);
+  label(plot, series, all, texts);
   plot.svg.addEventListener("pointermove", (event) => {
     const r = plot.svg.getBoundingClientRect();
     const scale = plot.width / r.width;
@@ -59,8 +61,10 @@ function scatter(host, height, x, y, series, names) {
 }
 
 // Names beside end points where there is room; a name that would touch another mark or name stays in the legend alone.
-function label(plot, series, ends, all) {
+function label(plot, series, all, texts) {
+  const ends = all.filter((p) => p.last);
   const taken = all.map(({ at, last }) => [at[0] - (last ? 11 : 4), at[1] - (last ? 11 : 4), at[0] + (last ? 11 : 4), at[1] + (last ? 11 : 4)]);
+  for (const { x, y, width, height } of texts.map((t) => t.getBBox())) taken.push([x - 4, y, x + width + 4, y + height]);
   const lines = series.flatMap(({ points }) => points.slice(1).flatMap((b, k) => {
     const [ax, ay, bx, by] = [plot.sx(points[k].x), plot.sy(points[k].y), plot.sx(b.x), plot.sy(b.y)];
     const parts = Math.ceil(Math.hypot(bx - ax, by - ay) / 6);
@@ -104,11 +108,11 @@ function drawTradeoff() {
   const x = { domain: extent([0, ...flat.map((p) => p.x)], 0.06), title: (roomy ? "learning: " : "") + "fall of the target loss, nats per token →", zero: true };
   const y = { domain: extent([0, ...flat.map((p) => p.y)], 0.08), title: "↑ " + (roomy ? "forgetting: " : "") + Y[field], zero: true };
   const height = Math.round(Math.max(330, Math.min(520, host.clientWidth * 0.62)));
-  const plot = scatter(host, height, x, y, series, true);
-  const [ox, oy] = [plot.sx(0), plot.sy(0)];
-  add(plot.svg, "path", { class: "basemark", d: "M" + (ox - 8) + " " + oy + "h16M" + ox + " " + (oy - 8) + "v16" });
-  add(plot.svg, "text", { class: "name", x: ox + 10, y: oy + 17 > plot.box.bottom ? oy - 12 : oy + 17 }, "base model");
-  add(plot.svg, "text", { x: plot.box.right - 6, y: plot.box.bottom - 8, "text-anchor": "end", "font-style": "italic" }, "better ↘");
+  const plot = scatter(host, height, x, y, series, ({ svg, sx, sy, box }) => [
+    add(svg, "text", { class: "name", x: sx(0) + 10, y: sy(0) + 17 > box.bottom ? sy(0) - 12 : sy(0) + 17 }, "base model"),
+    add(svg, "text", { x: box.right - 6, y: box.bottom - 8, "text-anchor": "end", "font-style": "italic" }, "better ↘"),
+  ]);
+  add(plot.svg, "path", { class: "basemark", d: "M" + (plot.sx(0) - 8) + " " + plot.sy(0) + "h16m-8 -8v16" });
 }
 
 // Values over steps, one line a run, all read at once under the pointer. series: [{ index, line, thin, marks }]
@@ -195,11 +199,12 @@ function drawForecast() {
   }));
   const flat = series.flatMap((s) => s.points);
   const [xs, ys] = [extent([0, ...flat.map((p) => p.x)], 0.06), extent([0, ...flat.map((p) => p.y)], 0.08)];
-  const plot = scatter(scatterHost, 300, { domain: xs, title: "forecast ½ΔᵀΛΔ, nats per token →", zero: true },
-    { domain: ys, title: "↑ measured KL, source, nats per token", zero: true }, series, true);
   const [low, high] = [Math.max(xs[0], ys[0]), Math.min(xs[1], ys[1])];
-  const exact = add(plot.svg, "line", { class: "exact", x1: plot.sx(low), y1: plot.sy(low), x2: plot.sx(high), y2: plot.sy(high) });
-  plot.svg.insertBefore(exact, plot.svg.querySelector("[data-run]"));
+  scatter(scatterHost, 300, { domain: xs, title: "forecast ½ΔᵀΛΔ, nats per token →", zero: true },
+    { domain: ys, title: "↑ measured KL, source, nats per token", zero: true }, series, ({ svg, sx, sy }) => {
+      add(svg, "line", { class: "exact", x1: sx(low), y1: sy(low), x2: sx(high), y2: sy(high) });
+      return [];
+    });
   overSteps(stepsHost, "line: forecast, marks: measured KL, nats per token", runs.map(({ run, index }) => ({
     index, thin: [], hollow: true,
     line: run.forecasts.map(([step, forecast]) => [step, forecast]),
