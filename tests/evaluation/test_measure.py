@@ -33,7 +33,8 @@ def test_a_row_has_every_domain_and_the_means_of_each_role(
     row = json.loads(json.dumps(evaluate(model, tokenizer, evalset, step=7, accuracy=True)))
 
     assert (row["step"], row["kind"]) == (7, "eval")
-    assert set(row["loss"]) == set(row["kl"]) == set(data)
+    assert set(row["loss"]) == set(data)
+    assert set(row["kl"]) == set(data) - {"gsm8k"}
     assert set(row["accuracy"]) == set(data) - {"lambada"}
     for mean, values in [("source_loss", "loss"), ("source_kl", "kl"), ("source_accuracy", "accuracy")]:
         assert row[mean] == pytest.approx(sum(row[values][name] for name in SOURCES) / 3)
@@ -52,7 +53,7 @@ def test_the_first_rows_are_scored_and_sorting_them_changes_nothing(
         items = tokenize(examples(one.domain, one.test[:2]), tokenizer)
         score = score_text(model, batches(items, 1, 0))
         assert row["loss"][name] == pytest.approx(score.loss, rel=1e-5)
-        assert row["kl"][name] == pytest.approx(score.kl, rel=1e-4)
+        assert row["kl"].get(name, score.kl) == pytest.approx(score.kl, rel=1e-4)
 
 
 def test_what_is_not_measured_has_no_key(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lalora import LaloraError
-from lalora.evaluation import TextScore, score_text
+from lalora.evaluation import TextScore, score_loss, score_text
 from tiny import Batch, batches, collate, lora, rows, shake
 
 
@@ -45,6 +45,7 @@ def test_the_loss_is_the_cross_entropy_of_the_model() -> None:
     model, batch = lora(b_scale=0.2).eval(), collate(rows(5))
     score = score_text(model, [batch])
     assert score.loss == pytest.approx(model(**batch).loss.item(), rel=1e-5)
+    assert score_loss(model, [batch]) == pytest.approx(score.loss, rel=1e-6)
     with model.disable_adapter():
         assert score.base_loss == pytest.approx(model(**batch).loss.item(), rel=1e-5)
 
@@ -112,3 +113,5 @@ def test_a_text_without_completion_is_refused() -> None:
     batch["labels"].fill_(-100)
     with pytest.raises(LaloraError, match="no completion tokens"):
         score_text(lora(), [batch])
+    with pytest.raises(LaloraError, match="no completion tokens"):
+        score_loss(lora(), [batch])

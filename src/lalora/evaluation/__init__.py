@@ -2,6 +2,6 @@
 
 from lalora.evaluation.accuracy import score_accuracy
 from lalora.evaluation.measure import EvalSet, evaluate
-from lalora.evaluation.text import TextScore, score_text
+from lalora.evaluation.text import TextScore, score_loss, score_text
 
-__all__ = ["EvalSet", "TextScore", "evaluate", "score_accuracy", "score_text"]
+__all__ = ["EvalSet", "TextScore", "evaluate", "score_accuracy", "score_loss", "score_text"]

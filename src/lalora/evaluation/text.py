@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from lalora.adapter import peft_model
 from lalora.completion import completion
 from lalora.errors import LaloraError
 from lalora.evaluation._undisturbed import undisturbed
 
-# Tokens whose log-probabilities over the whole vocabulary exist at the same time: 64 MB for a vocabulary of 128k.
-CHUNK = 128
+# Tokens whose log-probabilities over the whole vocabulary exist at the same time: few enough for a processor's cache.
+CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,40 @@ def score_text(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
                 base = completion(adapted, moved)
             sums += _sums(tuned.logits, base.logits, tuned.targets)
             tokens += len(tuned.targets)
+    loss, base_loss, kl = (sums / _some(tokens)).tolist()
+    return TextScore(loss, base_loss, kl, tokens)
+
+
+def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> float:
+    """Score a text under a model alone, at half the cost of `score_text`.
+
+    The model leaves as it came: modes, trainability, random state.
+
+    Args:
+        model: A causal language model, with or without an adapter.
+        batches: As for `score_text`.
+
+    Returns:
+        Negative log-likelihood in nats per completion token.
+
+    Raises:
+        LaloraError: If there is no completion token in any batch.
+    """
+    device = next(model.parameters()).device
+    total, tokens = 0.0, 0
+    with undisturbed(model):
+        for batch in batches:
+            seen = completion(model, {name: tensor.to(device) for name, tensor in batch.items()})
+            losses = cross_entropy(seen.logits, seen.targets, reduction="none")
+            total += float(losses.cpu().double().sum())
+            tokens += len(seen.targets)
+    return total / _some(tokens)
+
+
+def _some(tokens: int) -> int:
     if tokens == 0:
         raise LaloraError("the text to score has no completion tokens: every label is -100")
-    loss, base_loss, kl = (sums / tokens).tolist()
-    return TextScore(loss, base_loss, kl, tokens)
+    return tokens
 
 
 def _sums(logits: Tensor, base_logits: Tensor, targets: Tensor) -> Tensor:
