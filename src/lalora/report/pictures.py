@@ -72,7 +72,7 @@ def tradeoff(results: Results) -> bytes:
             color=QUIET,
             style="italic",
         )
-        _legend(figure, axes, columns=3)
+        _legend(figure, axes, columns=4)
         return _png(figure)
 
 
