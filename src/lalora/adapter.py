@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from accelerate.utils import extract_model_from_parallel
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, LoraModel
 from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
@@ -48,7 +48,7 @@ def peft_model(model: nn.Module) -> PeftModel:
         LaloraError: If there is no PEFT LoRA adapter, or more than one is active.
     """
     bare = extract_model_from_parallel(model, keep_torch_compile=False)
-    if not isinstance(bare, PeftModel) or not lora_layers(bare):
+    if not (isinstance(bare, PeftModel) and isinstance(bare.base_model, LoraModel)):
         raise LaloraError(f"{type(bare).__name__} has no LoRA adapter: wrap it with peft.get_peft_model first")
     if len(bare.active_adapters) != 1:
         raise LaloraError(f"adapters {list(bare.active_adapters)} are active: activate one with set_adapter")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 
 import lalora
 from lalora import LaloraError
@@ -83,3 +84,13 @@ def test_a_local_path_stays_private(tmp_path_factory: pytest.TempPathFactory) ->
     model.get_base_model().config._name_or_path = str(folder)
     fitted = lalora.fit(model, batches(rows(2), 2), progress=False)
     assert fitted.provenance.base_model == "my-llama"
+
+
+def test_switching_to_another_adapter_is_noticed() -> None:
+    model = lora()
+    laplace = lalora.fit(model, batches(rows(3), 3), progress=False)
+    laplace.penalty(model)
+    model.add_adapter("other", LoraConfig(r=3, target_modules=["q_proj"]))
+    model.set_adapter("other")
+    with pytest.raises(LaloraError, match="has no trainable tensor"):
+        laplace.penalty(model)

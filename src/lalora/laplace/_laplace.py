@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model, trainable_tensors
@@ -26,6 +27,7 @@ class _Attached:
     """A Laplace's tensors beside the tensors of one model."""
 
     model: weakref.ref[nn.Module]
+    adapter: str
     parameters: list[nn.Parameter]
     means: list[Tensor | None]
     curvature: Curvature
@@ -255,26 +257,27 @@ class Laplace:
 
     def _attach(self, model: nn.Module) -> _Attached:
         bare = peft_model(model)
-        if self._attached is None or self._attached.model() is not bare:
+        attached = self._attached
+        if attached is None or attached.model() is not bare or [attached.adapter] != bare.active_adapters:
             self.check(bare)
-            self._attached = self._beside(bare)
+            self._attached = attached = self._beside(bare)
         elif any(
             parameter.device != block.device
-            for parameter, block in zip(
-                self._attached.parameters, self._attached.curvature.tensors().values(), strict=False
-            )
+            for parameter, block in zip(attached.parameters, attached.curvature.tensors().values(), strict=True)
         ):
-            self._attached = self._beside(bare)
-        return self._attached
+            self._attached = attached = self._beside(bare)
+        return attached
 
-    def _beside(self, bare: nn.Module) -> _Attached:
+    def _beside(self, bare: PeftModel) -> _Attached:
         tensors = trainable_tensors(bare)
         names = self.curvature.names
         devices = {name: tensors[name].device for name in names}
         wide = torch.promote_types(next(iter(tensors.values())).dtype, torch.float32)
         means = [self.mean[name].to(devices[name], wide) if name in self.mean else None for name in names]
         curvature = self.curvature.to(devices, wide)
-        return _Attached(weakref.ref(bare), [tensors[name] for name in names], means, curvature)
+        return _Attached(
+            weakref.ref(bare), bare.active_adapters[0], [tensors[name] for name in names], means, curvature
+        )
 
 
 def require_strength(strength: float) -> None:
