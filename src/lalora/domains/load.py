@@ -107,5 +107,6 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
 def _sha(texts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for text in texts:
-        digest.update(text.encode() + b"\n")
+        # JSON can spell half a surrogate pair, which no encoding takes.
+        digest.update(text.encode(errors="replace") + b"\n")
     return digest.hexdigest()
