@@ -5,7 +5,7 @@ from torch import Tensor
 
 import lalora
 from lalora.adapter import trainable_tensors
-from lalora.fisher._labels import draw
+from lalora.fisher._labels import _invert, draw
 from tiny import batches, collate, lora, rows
 
 
@@ -43,6 +43,15 @@ def test_labels_are_drawn_from_the_model() -> None:
     drawn = draw(logits.expand(many, -1), torch.zeros(many, dtype=torch.long), 0, 5, "source")
     frequency = torch.bincount(drawn, minlength=6) / many
     assert torch.allclose(frequency, logits[0].softmax(-1), atol=0.01)
+
+
+def test_drawing_inverts_the_distribution_function() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(300, 1000) * 3
+    threshold = torch.rand(300, dtype=torch.float64)
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    expected = torch.searchsorted(cumulative, threshold.unsqueeze(1), right=True).squeeze(1)
+    assert torch.equal(_invert(logits, threshold), expected)
 
 
 def test_a_rows_labels_depend_on_seed_dataset_and_row_alone() -> None:

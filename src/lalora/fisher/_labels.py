@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _TOKENS_AT_ONCE = 64
+_BLOCK = 256
 
 
 def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, dataset: str) -> Tensor:
@@ -38,9 +40,19 @@ def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, dataset: str) 
 
 
 def _invert(logits: Tensor, threshold: Tensor) -> Tensor:
-    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
-    scaled = (threshold * cumulative[:, -1]).unsqueeze(1)
-    return torch.searchsorted(cumulative, scaled, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
+    """Find where the distribution function passes a threshold: first the block of tokens, then the token in it.
+
+    Only sums of blocks are accumulated over the whole vocabulary, in float64; this costs a fifth of one long sum.
+    """
+    weights = (logits - logits.amax(dim=-1, keepdim=True)).exp()
+    blocks = F.pad(weights, (0, -weights.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
+    ends = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    wanted = threshold.unsqueeze(1) * ends[:, -1:]
+    block = torch.searchsorted(ends, wanted, right=True).clamp(max=ends.shape[1] - 1)
+    begin = F.pad(ends, (1, 0)).gather(1, block)
+    inside = blocks.take_along_dim(block.unsqueeze(2), dim=1).squeeze(1).double().cumsum(dim=-1)
+    offset = torch.searchsorted(inside, wanted - begin, right=True).clamp(max=_BLOCK - 1)
+    return (block * _BLOCK + offset).squeeze(1).clamp(max=logits.shape[1] - 1)
 
 
 def _generator(seed: int, dataset: str, row: int) -> torch.Generator:
