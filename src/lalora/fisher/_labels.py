@@ -40,10 +40,8 @@ def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, dataset: str) 
 
 
 def _invert(logits: Tensor, threshold: Tensor) -> Tensor:
-    """Find where the distribution function passes a threshold: first the block of tokens, then the token in it.
-
-    Only sums of blocks are accumulated over the whole vocabulary, in float64; this costs a fifth of one long sum.
-    """
+    # First the block of tokens in which the distribution function passes the threshold, then the token in it: only the
+    # sums of blocks are accumulated over the whole vocabulary in float64, which is slow.
     weights = (logits - logits.amax(dim=-1, keepdim=True)).exp()
     blocks = F.pad(weights, (0, -weights.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
     ends = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
