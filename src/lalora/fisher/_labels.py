@@ -43,7 +43,7 @@ def _invert(logits: Tensor, threshold: Tensor) -> Tensor:
     # First the block of tokens in which the distribution function passes the threshold, then the token in it: only the
     # sums of blocks are accumulated over the whole vocabulary in float64, which is slow.
     weights = (logits - logits.amax(dim=-1, keepdim=True)).exp()
-    blocks = F.pad(weights, (0, -weights.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
+    blocks = F.pad(weights, (0, -weights.shape[1] % _BLOCK)).view(len(weights), -1, _BLOCK)
     ends = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
     wanted = threshold.unsqueeze(1) * ends[:, -1:]
     block = torch.searchsorted(ends, wanted, right=True).clamp(max=ends.shape[1] - 1)
