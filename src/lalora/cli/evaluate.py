@@ -40,7 +40,9 @@ def evaluate(
     table = Table("domain", "loss before", "after", "KL(base ‖ model)", "accuracy before", "after", box=None)
     for name, loss in tuned["loss"].items():
         accuracies = [_percent(row.get("accuracy", {}).get(name)) for row in (base, tuned)]
-        table.add_row(name, f"{base['loss'][name]:.3f}", f"{loss:.3f}", f"{tuned['kl'][name]:.3f}", *accuracies)
+        drift = tuned["kl"].get(name)
+        numbers = [f"{base['loss'][name]:.3f}", f"{loss:.3f}", "" if drift is None else f"{drift:.3f}"]
+        table.add_row(name, *numbers, *accuracies)
     Console().print(table)
     print("losses and KL in nats per token")
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -25,6 +26,9 @@ def quiet_libraries() -> None:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     datasets.disable_progress_bars()
+    # They tell developers what will change one day.
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

@@ -55,8 +55,14 @@ def parse_value(text: str) -> Any:
 
     Returns:
         The value in plain Python types.
+
+    Raises:
+        ValueError: If it is no YAML.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError("not a YAML value") from error
 
 
 def parse(text: str, file: str) -> Marked:

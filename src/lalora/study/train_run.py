@@ -153,6 +153,10 @@ def _keep_adapter(model: PeftModel, folder: Path) -> None:
     partial = folder / ".adapter"
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial))
-    for file in partial.iterdir():
-        file.replace(folder / file.name)
-    partial.rmdir()
+    (partial / "adapter_model.safetensors").replace(folder / "adapter_model.safetensors")
+    config = read_json(partial / "adapter_config.json")
+    if isinstance(config["target_modules"], list):
+        # PEFT keeps them as a set, whose order changes from process to process.
+        config["target_modules"].sort()
+    write_json(folder / "adapter_config.json", config)
+    shutil.rmtree(partial)

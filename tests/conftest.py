@@ -1,0 +1,137 @@
+"""A tiny model, tiny data and a tiny recipe: a study of seconds."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
+
+from lalora.study import Recipe, load_recipe, run_study
+from tiny import llama
+
+WORDS = [
+    "the",
+    "cat",
+    "dog",
+    "sat",
+    "on",
+    "mat",
+    "so",
+    "_",
+    "was",
+    "glad",
+    "How",
+    "much",
+    "is",
+    "and",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "It",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a random Llama and a tokenizer with a token a word."""
+    folder = tmp_path_factory.mktemp("model")
+    tokens = ["<pad>", "<end>", "<unk>", *WORDS, *"0123456789.?#+"]
+    words = Tokenizer(WordLevel({token: number for number, token in enumerate(tokens)}, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<unk>", model_max_length=128
+    )
+    tokenizer.save_pretrained(folder)
+    llama(3, vocab_size=len(tokens), max_position_embeddings=128, eos_token_id=1).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a JSON-Lines file for each of three domains."""
+    folder = tmp_path_factory.mktemp("data")
+    numbers = ["one", "two", "three", "four", "five", "six"]
+    write_rows(
+        folder / "winogrande.jsonl",
+        [
+            {"sentence": f"the {a} sat on the {b} so _ was glad .", "option1": a, "option2": b, "answer": "1"}
+            for a in ["cat", "dog", *numbers]
+            for b in ["mat", "cat", "dog", *numbers]
+            if a < b
+        ],
+    )
+    write_rows(
+        folder / "gsm8k.jsonl",
+        [
+            {"question": f"How much is {a} and {b} ?", "answer": f"It is {a} + {b} .\n#### {i + j + 2}"}
+            for i, a in enumerate(numbers)
+            for j, b in enumerate(numbers)
+        ],
+    )
+    write_rows(folder / "lambada.jsonl", [{"text": f"the {a} was on the {b} ."} for a in numbers for b in numbers])
+    return folder
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="session")
+def document(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
+    """A recipe for the tiny study."""
+    return {
+        "description": "tiny",
+        "base": {
+            "model": str(tiny_model),
+            "dtype": "float32",
+            "sources": {"winogrande": str(tiny_data / "winogrande.jsonl")},
+            "target": {"gsm8k": str(tiny_data / "gsm8k.jsonl")},
+            "held_out": {"lambada": str(tiny_data / "lambada.jsonl")},
+            "rank": 2,
+            "alpha": 4,
+            "steps": 4,
+            "batch_size": 2,
+            "learning_rate": 0.01,
+            "proxy_rows": 3,
+            "scored_rows": 3,
+            "evaluate_at": [2],
+        },
+        "grid": [{"method": "lora"}, {"method": "lalora", "strength": [1, 10]}],
+        "seeds": [0],
+    }
+
+
+def write_recipe(path: Path, document: dict[str, Any], **changes: Any) -> str:
+    """Write a recipe with changes to its base or its top level."""
+    top = {key: changes.pop(key) for key in list(changes) if key in document}
+    path.write_text(yaml.safe_dump({**document, "base": {**document["base"], **changes}, **top}, sort_keys=False))
+    return str(path)
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, document: dict[str, Any]) -> Callable[..., str]:
+    """Writes the tiny recipe, with changes to its base or its top level."""
+    return functools.partial(write_recipe, tmp_path / "tiny.yaml", document)
+
+
+@pytest.fixture(scope="session")
+def finished_study(
+    document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], Recipe]:
+    """The tiny study, done once: its folder, its results, its recipe. Tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = write_recipe(folder / "tiny.yaml", document, accuracy_rows=2, target_accuracy_rows=2, max_new_tokens=3)
+    recipe = load_recipe(path)
+    return folder, run_study(recipe, folder, "lalora run tiny", print), recipe

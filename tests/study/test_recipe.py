@@ -1,0 +1,151 @@
+"""Recipes: what they expand to, and that every mistake is named by key and line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lalora.errors import LaloraError
+from lalora.study import built_in_recipes, load_recipe
+
+BASE = """\
+base:
+  model: smollm2-135m
+  sources: {winogrande: embedded}
+  target: {gsm8k: embedded}
+  steps: 4
+"""
+GRID = """\
+grid:
+  - {method: lora}
+"""
+
+
+@pytest.fixture
+def complaint(tmp_path: Path) -> Callable[..., str]:
+    """Writes a recipe that is wrong and returns what is said of it."""
+
+    def read(text: str, *overrides: str) -> str:
+        path = tmp_path / "wrong.yaml"
+        path.write_text(text)
+        with pytest.raises(LaloraError) as caught:
+            load_recipe(str(path), overrides)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message.replace(f"{tmp_path}/", "")
+
+    return read
+
+
+def test_lists_in_the_grid_are_multiplied_and_every_run_is_done_with_every_seed(
+    recipe_file: Callable[..., str],
+) -> None:
+    grid = [{"method": "lora"}, {"method": "lalora", "strength": [1, 0.5], "rank": [2, 4]}]
+    recipe = load_recipe(recipe_file(grid=grid, seeds=[3, 4]))
+    assert [run.name for run in recipe.runs] == [
+        *(f"lora-seed-{seed}" for seed in (3, 4)),
+        *(
+            f"lalora-strength-{strength}-rank-{rank}-seed-{seed}"
+            for strength in ("1", "0.5")
+            for rank in (2, 4)
+            for seed in (3, 4)
+        ),
+    ]
+    last = recipe.runs[-1]
+    assert (last.settings.strength, last.settings.rank, last.settings.seed) == (0.5, 4, 4)
+    assert last.label == "LaLoRA λ=0.5 rank=4"
+    assert recipe.runs[0].label == recipe.runs[1].label == "LoRA"
+
+
+def test_a_method_looks_at_its_own_settings_only(recipe_file: Callable[..., str]) -> None:
+    plain, penalised, _ = load_recipe(recipe_file(fisher="token")).runs
+    assert {"strength", "fisher", "proxy_rows"}.isdisjoint(plain.effective)
+    assert penalised.effective["fisher"] == "token"
+
+
+def test_a_list_of_modules_is_one_setting_and_a_list_of_lists_is_several(recipe_file: Callable[..., str]) -> None:
+    one = load_recipe(recipe_file(grid=[{"method": "lora", "target_modules": ["q_proj", "k_proj"]}]))
+    assert [run.settings.target_modules for run in one.runs] == [["q_proj", "k_proj"]]
+    two = load_recipe(recipe_file(grid=[{"method": "lora", "target_modules": [["q_proj"], ["k_proj"]]}]))
+    assert [run.name for run in two.runs] == ["lora-target_modules-q_proj-seed-0", "lora-target_modules-k_proj-seed-0"]
+
+
+def test_overrides_replace_a_setting_wherever_it_stands(recipe_file: Callable[..., str]) -> None:
+    recipe = load_recipe(recipe_file(), ["strength=[2]", "learning_rate=1e-3", "seeds=[0, 1]"])
+    assert {run.settings.strength for run in recipe.runs if run.settings.method == "lalora"} == {2.0}
+    assert {run.settings.learning_rate for run in recipe.runs} == {1e-3}
+    assert len(recipe.runs) == 4
+    assert recipe.document["base"]["learning_rate"] == 1e-3
+
+
+def test_every_built_in_recipe_is_valid() -> None:
+    assert {"quickstart", "smoke"} <= set(built_in_recipes())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BASE + "  learning_rte: 1.0\n" + GRID, "wrong.yaml, line 6: unknown key 'learning_rte': did you mean"),
+        (BASE + "  rank: many\n" + GRID, "wrong.yaml, line 6: 'rank' is 'many': input should be a valid integer"),
+        (BASE + "  rank: true\n" + GRID, "wrong.yaml, line 6: 'rank' is True: input should be a valid integer"),
+        (BASE + "  seed: 3\n" + GRID, "wrong.yaml, line 6: unknown key 'seed': list the seeds at the top"),
+        (BASE + "  fisher: true_fisher\n" + GRID, "wrong.yaml, line 6: 'fisher' is 'true_fisher': input should be"),
+        (BASE + "  steps: 5\n" + GRID, "wrong.yaml, line 6: 'steps' is there twice, first in wrong.yaml, line 5"),
+        (BASE + "  scored_rows: 0\n" + GRID, "wrong.yaml, line 6: 'scored_rows' is 0: input should be greater"),
+        (BASE + GRID + "    rnk: 3\n", "wrong.yaml, line 8"),
+        (BASE + "grid:\n  - {method: lora, rnk: 3}\n", "wrong.yaml, line 7: unknown key 'rnk': did you mean 'rank'?"),
+        (BASE + "grid:\n  - {method: lora, model: x}\n", "wrong.yaml, line 7: 'model' is the same for all runs"),
+        (BASE + "grid:\n  - {method: lora, strength: 3}\n", "wrong.yaml, line 7: method 'lora' has no 'strength'"),
+        (BASE + "grid:\n  - {method: magic}\n", "wrong.yaml, line 7: method 'magic' is unknown: choose lora"),
+        (BASE + "grid:\n  - {rank: 2}\n", "wrong.yaml, line 7: this entry of the grid has no 'method'"),
+        (BASE + "grid:\n  - method: lalora\n    strength: -1\n", "wrong.yaml, line 8: 'strength' is -1: input should"),
+        (BASE + "grid:\n  - method: lalora\n    strength: .nan\n", "wrong.yaml, line 8: 'strength' is nan: input"),
+        (BASE + "grid:\n  - method: lalora\n    strength: [1, -1]\n", "wrong.yaml, line 8: 'strength' is -1: input"),
+        (BASE + "grid: []\n", "wrong.yaml, line 6: the grid has no runs"),
+        (BASE + "grid:\n  - {method: lalora, strength: []}\n", "wrong.yaml, line 6: the grid has no runs"),
+        (BASE + GRID + "seeds: []\n", "wrong.yaml, line 8: 'seeds' is []: list should have at least 1 item"),
+        (BASE + GRID + "seeds: [-1]\n", "wrong.yaml, line 8: 'seed' is -1: input should be greater"),
+        (BASE + GRID + "selekt: 1\n", "wrong.yaml, line 8: unknown key 'selekt'"),
+        (BASE, "wrong.yaml: 'grid' is missing"),
+        (GRID, "wrong.yaml: 'base' is missing"),
+        ("base: {steps: 4}\n" + GRID, "wrong.yaml, line 1: 'model' is missing"),
+        ("base: 3\n" + GRID, "wrong.yaml, line 1: 'base' is 3: input should be a valid dictionary"),
+        ("- 1\n", "wrong.yaml: a recipe is a mapping"),
+        ("", "wrong.yaml: a recipe is a mapping"),
+        ("base: {\n", "wrong.yaml, line 2: not valid YAML"),
+        ("base: &a [*a]\n" + GRID, "wrong.yaml"),
+        (BASE.replace("winogrande", "winogrand") + GRID, "wrong.yaml, line 3: 'sources' is {'winogrand': 'embedded'}"),
+        (BASE.replace("gsm8k", "winogrande") + GRID, "'winogrande' is no target domain; there are gsm8k"),
+        (BASE.replace("{winogrande: embedded}", "{}") + GRID, "wrong.yaml, line 3: 'sources' is empty"),
+    ],
+)
+def test_a_mistake_is_named_by_key_and_line(complaint: Callable[..., str], text: str, said: str) -> None:
+    assert said in complaint(text)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("strength=-1", "--set strength=-1: 'strength' is -1: input should be greater"),
+        ("rank", "--set rank: write it as key=value"),
+        ("rank=[", "--set rank=[: not a YAML value"),
+        ("rank=x", "--set rank=x: 'rank' is 'x'"),
+        ("rnk=3", "--set rnk=3: unknown key 'rnk': did you mean 'rank'?"),
+        ("seeds=[]", "--set seeds=[]: 'seeds' is []"),
+        ("steps=0", "--set steps=0: 'steps' is 0"),
+    ],
+)
+def test_a_mistake_in_an_override_is_named(complaint: Callable[..., str], override: str, said: str) -> None:
+    assert said in complaint(BASE + "grid:\n  - {method: lora}\n  - {method: lalora, strength: 1}\n", override)
+
+
+def test_an_unknown_recipe_lists_the_built_in_ones() -> None:
+    with pytest.raises(LaloraError, match="no recipe 'quickstrat': built in are .*quickstart, smoke"):
+        load_recipe("quickstrat")
+
+
+def test_a_recipe_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(LaloraError, match=r"gone\.yaml: there is no such file"):
+        load_recipe("gone.yaml")

@@ -1,0 +1,290 @@
+"""The command line as a user meets it: what it prints, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from lalora.cli import main
+from lalora.laplace import Laplace
+from lalora.version import __version__
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs a command in an empty folder; returns exit status, stdout and stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["lalora", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return command
+
+
+@pytest.fixture
+def refused(run: Run) -> Callable[..., str]:
+    """Runs a command that must end in exit status 2 and one line."""
+
+    def command(*arguments: object) -> str:
+        status, _, err = run(*arguments)
+        assert status == 2
+        assert "Traceback" not in err
+        last = err.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        return last
+
+    return command
+
+
+@pytest.fixture
+def mine(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
+    return {"model": tiny_model, "source": f"winogrande={tiny_data / 'winogrande.jsonl'}", "data": tiny_data}
+
+
+def test_run_ends_with_a_table_and_a_report(run: Run, recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    status, out, err = run("run", recipe_file())
+    assert status == 0
+    assert "LaLoRA λ=10" in out
+    assert "Plain LoRA lowered" in out or "Plain LoRA did not learn" in out
+    assert out.strip().endswith("report: runs/tiny/report.html")
+    assert "measuring the base model" in err
+    results = json.loads((tmp_path / "runs" / "tiny" / "results.json").read_text())
+    assert results["command"] == f"lalora run {tmp_path / 'tiny.yaml'}"
+
+    status, out, err = run("run", recipe_file())
+    assert status == 0
+    assert err.count("done already") == 3
+
+    (tmp_path / "runs" / "tiny" / "report.html").unlink()
+    status, out, _ = run("report", "runs/tiny")
+    assert status == 0
+    assert "LaLoRA λ=10" in out
+    assert (tmp_path / "runs" / "tiny" / "report.html").exists()
+
+
+def test_overrides_and_out(run: Run, recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    status, _, _ = run(
+        "run", recipe_file(), "--out", tmp_path / "here", "--set", "grid=[{method: lora}]", "--set", "steps=2"
+    )
+    assert status == 0
+    assert json.loads((tmp_path / "here" / "results.json").read_text())["runs"][0]["final"]["step"] == 2
+
+
+def test_list_names_the_built_in_recipes(run: Run) -> None:
+    status, out, _ = run("run", "--list")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["quickstart", "smoke"]
+
+
+def test_version_and_help(run: Run) -> None:
+    assert run("--version")[:2] == (0, f"lalora {__version__}\n")
+    assert all(name in run("--help")[1] for name in ("run", "fit", "train", "evaluate", "report", "assets"))
+
+
+def test_mistakes_in_a_study_are_one_line(refused: Callable[..., str], recipe_file: Callable[..., str]) -> None:
+    assert "no recipe 'quickstrat': built in are quickstart, smoke" in refused("run", "quickstrat")
+    assert "which recipe? `lalora run quickstart`" in refused("run")
+    assert "line 20: unknown key 'modle': did you mean 'model'?" in refused("run", recipe_file(modle=3))
+    assert "--set strength=-1: 'strength' is -1" in refused("run", recipe_file(), "--set", "strength=-1")
+    assert "results.json: not found" in refused("report", "nowhere")
+
+
+def test_an_unknown_option_is_a_usage_error(run: Run) -> None:
+    status, _, err = run("run", "--nonsense")
+    assert status == 2
+    assert "No such option: --nonsense" in err
+
+
+def test_ctrl_c_keeps_and_says_how_to_go_on(
+    run: Run, recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    recipe = recipe_file()
+    with monkeypatch.context() as patched:
+        patched.setattr("lalora.study.conduct.train_run", interrupted)
+        status, _, err = run("run", recipe)
+    assert status == 130
+    last = err.strip().splitlines()[-1]
+    assert last == (f"interrupted: finished runs and checkpoints are kept in runs/tiny; to go on: lalora run {recipe}")
+
+
+def test_a_disk_that_fills_up_while_training_is_one_line(
+    refused: Callable[..., str], recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "runs/tiny/x")
+
+    monkeypatch.setattr("lalora.study.train_run.append_row", full)
+    assert "error: runs/tiny/x: No space left on device; what was finished is kept" in refused("run", recipe_file())
+
+
+def test_fit_then_train_then_evaluate_ones_own_model(run: Run, mine: dict[str, Any], tmp_path: Path) -> None:
+    options = ("--dtype", "float32")
+    status, _, err = run(
+        "fit", mine["model"], "--source", mine["source"], "--rank", 2, "--alpha", 4, "--rows", 3, *options,
+        "--target-modules", "q_proj", "--target-modules", "v_proj",
+    )  # fmt: skip
+    assert status == 0
+    assert "next: lalora train" in err
+    laplace = Laplace.load(tmp_path / "laplace")
+    assert laplace.provenance.datasets[0].rows == 3
+
+    target = f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"
+    train = (
+        "train",
+        mine["model"],
+        "--target",
+        target,
+        "--laplace",
+        "laplace",
+        "--steps",
+        3,
+        "--batch-size",
+        2,
+        *options,
+    )
+    status, out, _ = run(*train, "--scored-rows", 3)
+    assert status == 0
+    assert out.startswith("target loss ")
+    adapter = safetensors.torch.load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert set(adapter) == set(laplace.shapes)
+    b = [name for name in adapter if "lora_B" in name]
+    assert all(adapter[name].any() for name in b)
+    rows = [json.loads(line) for line in (tmp_path / "adapter" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 3]
+    assert all("penalty" in row for row in rows if row["kind"] == "train")
+
+    status, out, _ = run(
+        "evaluate", mine["model"], "adapter", "--source", mine["source"], "--target", target, "--rows", 3,
+        "--out", "numbers.json", *options,
+    )  # fmt: skip
+    assert status == 0
+    assert "winogrande" in out
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert numbers["base"]["kl"]["winogrande"] == 0
+    assert numbers["adapter"]["kl"]["winogrande"] > 0
+    assert numbers["adapter"]["loss"]["gsm8k"] == rows[-1]["loss"]["gsm8k"]
+
+
+def test_train_without_a_laplace_is_plain_lora_and_is_not_done_twice(
+    run: Run, mine: dict[str, Any], tmp_path: Path
+) -> None:
+    train = (
+        "train", mine["model"], "--target", f"gsm8k={mine['data'] / 'gsm8k.jsonl'}", "--steps", 2, "--rank", 2,
+        "--dtype", "float32", "--out", "plain",
+    )  # fmt: skip
+    assert run(*train)[0] == 0
+    before = (tmp_path / "plain" / "adapter_model.safetensors").stat().st_mtime_ns
+    assert run(*train)[0] == 0
+    assert (tmp_path / "plain" / "adapter_model.safetensors").stat().st_mtime_ns == before
+    config = json.loads((tmp_path / "plain" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (2, 32)
+
+
+def test_a_laplace_of_another_model_or_damaged_is_refused(
+    run: Run, refused: Callable[..., str], mine: dict[str, Any], tmp_path: Path
+) -> None:
+    run("fit", mine["model"], "--source", mine["source"], "--rank", 2, "--rows", 2, "--dtype", "float32")
+    from tiny import llama
+
+    llama(9, vocab_size=40, max_position_embeddings=128).save_pretrained(tmp_path / "other")
+    for file in mine["model"].glob("token*"):
+        (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
+    target = f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"
+    said = refused("train", tmp_path / "other", "--target", target, "--laplace", "laplace", "--dtype", "float32")
+    assert "and the model here is another" in said
+    weights = tmp_path / "laplace" / "laplace.safetensors"
+    flipped = bytearray(weights.read_bytes())
+    flipped[-3] ^= 1
+    weights.write_bytes(flipped)
+    said = refused("train", mine["model"], "--target", target, "--laplace", "laplace", "--out", "new")
+    assert "truncated or altered" in said
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("fit", "{model}", "--source", "winogrnd"), "no domain is called 'winogrnd'; there are: winogrande"),
+        (("fit", "{model}", "--source", "winogrande="), "the place after = is missing"),
+        (("fit", "{model}", "--source", "winogrande=x.jsonl"), "there is no data file x.jsonl"),
+        (("fit", "./nowhere", "--source", "{source}"), "there is no model folder ./nowhere"),
+        (("fit", "{model}", "--source", "{source}", "--fisher", "x"), "'fisher' is 'x': input should be 'sequence'"),
+        (("fit", "{model}", "--source", "{source}", "--target-modules", "x"), "target_modules={'x'}"),
+        (("train", "{model}", "--target", "{target}", "--strength", "-1"), "'strength' is -1.0: input should be"),
+        (("train", "{model}", "--target", "{target}", "--strength", "nan"), "'strength' is nan: input should be"),
+        (("train", "{model}", "--target", "{target}", "--laplace", "x"), "is not a Laplace"),
+        (("train", "{model}", "--target", "{target}", "--max-length", "3"), "raise max_length"),
+        (("evaluate", "{model}", "nowhere", "--source", "{source}"), "nowhere holds no PEFT adapter"),
+    ],
+)
+def test_mistakes_in_the_single_steps_are_one_line_and_leave_nothing(
+    refused: Callable[..., str], mine: dict[str, Any], tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    values = {"model": mine["model"], "source": mine["source"], "target": f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"}
+    assert said in refused(
+        *(argument.format_map(values) if "{'" not in argument else argument for argument in arguments)
+    )
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_assets_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LALORA_HOME", str(tmp_path / "home"))
+    status, out, _ = run("assets", "list")
+    assert status == 0
+    assert "smollm2-135m" in out
+    assert "missing" in out
+
+
+def test_assets_that_are_not_there_cannot_be_verified(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LALORA_HOME", str(tmp_path / "home"))
+    assert "run `lalora assets fetch smollm2-135m`" in refused("assets", "verify", "smollm2-135m")
+    assert "no asset is called 'x'" in refused("assets", "fetch", "x")
+
+
+def test_the_library_does_not_need_the_lab() -> None:
+    block = """
+import sys
+for name in ("lm_eval", "datasets", "gguf", "pydantic", "matplotlib", "jinja2", "platformdirs"):
+    sys.modules[name] = None
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    library = subprocess.run(
+        [sys.executable, "-c", f"{block}\nimport lalora\nlalora.fit"], env=environment, check=False
+    )
+    assert library.returncode == 0
+    command = subprocess.run(
+        [sys.executable, "-c", f"{block}\nimport lalora.cli\nlalora.cli.main()"],
+        env=environment, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert command.returncode == 2
+    assert command.stderr.strip().splitlines()[-1].endswith("is not installed: pip install 'lalora[lab]'")
+
+
+def test_dtype_auto_is_one_of_two() -> None:
+    from lalora.study.device import resolve_dtype
+
+    assert resolve_dtype("auto") in (torch.bfloat16, torch.float32)
+    assert resolve_dtype("float32") is torch.float32
