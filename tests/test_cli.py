@@ -110,7 +110,7 @@ def test_mistakes_in_a_study_are_one_line(refused: Callable[..., str], recipe_fi
 def test_an_unknown_option_is_a_usage_error(run: Run) -> None:
     status, _, err = run("run", "--nonsense")
     assert status == 2
-    assert "No such option: --nonsense" in err
+    assert "No such option" in err
 
 
 def test_ctrl_c_keeps_and_says_how_to_go_on(
@@ -246,6 +246,7 @@ def test_mistakes_in_the_single_steps_are_one_line_and_leave_nothing(
         *(argument.format_map(values) if "{'" not in argument else argument for argument in arguments)
     )
     assert not list(tmp_path.rglob("*.safetensors"))
+    assert not (tmp_path / "laplace").exists()
 
 
 def test_assets_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Sources, places
+from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Sources, TargetModules, places
 from lalora.cli.voice import resumable, say
 
 
@@ -15,9 +15,7 @@ def fit(
     out: Out = Path("laplace"),
     rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 16,
     alpha: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 32,
-    target_modules: Annotated[
-        list[str] | None, typer.Option(help="Name of a module to adapt, again for more; all linear ones unless given.")
-    ] = None,
+    target_modules: TargetModules = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of each source.")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 4,
     fisher: Annotated[str, typer.Option(help="sequence, token or batch.")] = "sequence",

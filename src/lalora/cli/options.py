@@ -16,6 +16,9 @@ Sources = Annotated[
     typer.Option("--source", help="NAME or NAME=PLACE, again for more; PLACE: embedded, hub, a hub id, a path."),
 ]
 Target = Annotated[str, typer.Option(help="NAME or NAME=PLACE of what is learned.")]
+TargetModules = Annotated[
+    list[str] | None, typer.Option(help="Name of a module to adapt, again for more; all linear ones unless given.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")]
 
 SOURCES = ["winogrande", "arc_challenge", "hellaswag"]

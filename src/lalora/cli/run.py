@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from lalora.cli.show import show
 from lalora.cli.voice import resumable, say
 from lalora.errors import LaloraError
-from lalora.report import headline, terminal_table
 
 
 def run(
@@ -34,10 +33,7 @@ def run(
     advice = f"finished runs and checkpoints are kept in {folder}; to go on: {command}"
     with resumable(advice):
         results = run_study(checked, folder, command, say)
-    console = Console()
-    console.print(terminal_table(results))
-    console.print(headline(results), highlight=False, soft_wrap=True)
-    print(f"\nreport: {folder / 'report.html'}")
+    show(results, folder)
 
 
 def _named(recipe: str | None) -> str:

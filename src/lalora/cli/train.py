@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lalora.cli.options import Dtype, Model, Out, Seed, Target, places
+from lalora.cli.options import Dtype, Model, Out, Seed, Target, TargetModules, places
 from lalora.cli.voice import resumable, say
 
 
@@ -25,6 +25,7 @@ def train(
     max_length: Annotated[int | None, typer.Option(min=1, help="Leave out rows of more tokens.")] = None,
     rank: Annotated[int, typer.Option(min=1, help="Of a plain adapter; a Laplace brings its own.")] = 16,
     alpha: Annotated[int, typer.Option(min=1, help="Of a plain adapter; a Laplace brings its own.")] = 32,
+    target_modules: TargetModules = None,
     scored_rows: Annotated[int, typer.Option(min=1, help="Target rows to measure the loss on.")] = 48,
     dtype: Dtype = "auto",
     seed: Seed = 0,
@@ -42,6 +43,7 @@ def train(
         "schedule": schedule,
         "rank": rank,
         "alpha": alpha,
+        "target_modules": target_modules or "all-linear",
         "seed": seed,
     }
     study = {

@@ -1,6 +1,10 @@
 """Where a study computes, and in which precision the frozen weights are kept."""
 
+from pathlib import Path
+
 import torch
+
+_CPU_FLAGS = Path("/proc/cpuinfo")
 
 
 def device() -> torch.device:
@@ -9,7 +13,7 @@ def device() -> torch.device:
     Returns:
         The machine's accelerator, or the CPU.
     """
-    found = torch.accelerator.current_accelerator(check_available=True)
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
 
 
@@ -30,7 +34,6 @@ def resolve_dtype(name: str) -> torch.dtype:
 def _multiplies_bfloat16() -> bool:
     if device().type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device().type != "cpu":
-        return False
-    features = torch.cpu.get_capabilities()
-    return bool(features.get("amx_bf16") or features.get("avx512_bf16") or features.get("sve_bf16"))
+    # PyTorch tells since 2.11 only; a system without this file computes in float32, which is never wrong.
+    flags = _CPU_FLAGS.read_text() if device().type == "cpu" and _CPU_FLAGS.exists() else ""
+    return any(feature in flags for feature in ("amx_bf16", "avx512_bf16", "svebf16"))

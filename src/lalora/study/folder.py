@@ -25,6 +25,7 @@ def held(folder: Path) -> Generator[Path, None, None]:
     Raises:
         LaloraError: If it cannot be written, has no room, or another process holds it.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
@@ -37,7 +38,11 @@ def held(folder: Path) -> Generator[Path, None, None]:
         require_room(folder, _LEAST_ROOM)
         yield folder
     finally:
+        (folder / ".lock").unlink(missing_ok=True)
         lock.release()
+        if made:
+            with contextlib.suppress(OSError):  # it stays where anything was written
+                folder.rmdir()
 
 
 def require_room(folder: Path, needed: int) -> None:

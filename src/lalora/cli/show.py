@@ -1,0 +1,25 @@
+"""How a study is shown at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lalora.report import headline, terminal_table
+
+_TABLE_WIDTH = 100
+
+
+def show(results: dict[str, Any], folder: Path) -> None:
+    """Print the table, what it says in words, and where the report is.
+
+    Args:
+        results: The content of `results.json`.
+        folder: Of the study.
+    """
+    console = Console()
+    # A narrower console would drop whole columns; lines that wrap can still be read.
+    console.width = max(console.width, _TABLE_WIDTH)
+    console.print(terminal_table(results))
+    console.print(headline(results), highlight=False, soft_wrap=True)
+    print(f"\nreport: {folder / 'report.html'}")
