@@ -69,6 +69,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         append_row(folder / METRICS, row)
     _train(model, method, plan, bench, folder, found[1] if found else None, progress)
     if not any(row["kind"] == "eval" and row["step"] == settings.steps for row in read_rows(folder / METRICS)):
+        bench.say(f"{progress}: measuring the result")
         append_row(folder / METRICS, bench.measure(model, settings.steps, accuracy=True))
     _keep_adapter(model, folder)
     write_json(folder / DONE, {"key": key(identity)})
@@ -79,11 +80,11 @@ def _prepared(model: PeftModel, plan: RunPlan, bench: Bench) -> Method:
     settings = plan.settings
     own = {name: getattr(settings, name) for name in knobs(settings.method) if not name.startswith("proxy_")}
     if takes_laplace(settings.method):
-        laplace = bench.laplace(model, settings)
-        method = build(settings.method, laplace=laplace, seed=settings.seed, **own)
+        method = build(settings.method, laplace=bench.laplace(model, settings), **own)
+        method.prepare(model, {})
     else:
         method = build(settings.method, **own)
-    method.prepare(model, bench.material.proxies(settings) if method.needs_source else {})
+        method.prepare(model, bench.material.proxies(settings) if method.needs_source else {})
     return method
 
 
