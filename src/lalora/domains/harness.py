@@ -1,7 +1,6 @@
 """The harness's own task definitions, with their data redirected to rows at hand."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from lalora.domains.domain import Domain
 from lalora.domains.load import DomainData
 from lalora.domains.read import Row
 from lalora.errors import LaloraError
+from lalora.files import write_atomically
 
 
 def harness_tasks(data: Sequence[DomainData], folder: Path, limit: int | None = None) -> dict[str, str]:
@@ -69,8 +69,9 @@ def write_task(domain: Domain, rows: Sequence[Row], folder: Path) -> str:
         "fewshot_split": None,
         "num_fewshot": 0,
     }
-    _write(data, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    _write(folder / f"{name}.yaml", yaml.safe_dump(task, sort_keys=False))
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomically(data, lines.encode())
+    write_atomically(folder / f"{name}.yaml", yaml.safe_dump(task, sort_keys=False).encode())
     return name
 
 
@@ -87,9 +88,3 @@ def load_task(folder: Path, name: str) -> Any:
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=str(folder), include_defaults=False).load([name])["tasks"][name]
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

@@ -1,10 +1,10 @@
 """Files that a killed process never leaves half-written, and metrics as JSON Lines."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from lalora.files import write_atomically
 
 Row = dict[str, Any]
 
@@ -26,16 +26,7 @@ def write_text(path: Path, text: str) -> None:
         path: Where to; its folder exists.
         text: The content.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, text.encode())
 
 
 def read_json(path: Path) -> Any:
