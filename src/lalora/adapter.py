@@ -13,26 +13,25 @@ from transformers import PreTrainedConfig
 
 from lalora.errors import LaloraError
 
+# What PEFT calls the containers that hold a tensor for each adapter.
+_HOLDERS = ("lora_", "modules_to_save", "trainable_tokens")
+
 
 @dataclass(frozen=True)
 class LinearPair:
-    """A LoRA layer whose A and B are linear modules: h = W₀x + s·B(A x).
+    """A LoRA layer whose A and B are linear modules that are called: h = W₀x + s·B(A x).
 
     Attributes:
-        layer: Name of the adapted module in the model.
         a: Normalised name of the weight of A, (r, d_in).
         b: Normalised name of the weight of B, (d_out, r).
         down: The module that applies A.
         up: The module that applies B.
-        scaling: s = α/r, or α/√r for rsLoRA.
     """
 
-    layer: str
     a: str
     b: str
     down: nn.Linear
     up: nn.Linear
-    scaling: float
 
 
 def peft_model(model: nn.Module) -> PeftModel:
@@ -47,7 +46,8 @@ def peft_model(model: nn.Module) -> PeftModel:
     Raises:
         LaloraError: If there is no PEFT LoRA adapter, or more than one is active.
     """
-    bare = extract_model_from_parallel(model, keep_torch_compile=False)
+    # The bare model is let through first: looking for wrappers walks through all modules, and this runs every step.
+    bare = model if isinstance(model, PeftModel) else extract_model_from_parallel(model, keep_torch_compile=False)
     if not (isinstance(bare, PeftModel) and isinstance(bare.base_model, LoraModel)):
         raise LaloraError(f"{type(bare).__name__} has no LoRA adapter: wrap it with peft.get_peft_model first")
     if len(bare.active_adapters) != 1:
@@ -133,7 +133,7 @@ def linear_pairs(model: nn.Module) -> list[LinearPair]:
         down, up = layer.lora_A[adapter], layer.lora_B[adapter]
         if isinstance(down, nn.Linear) and isinstance(up, nn.Linear):
             a, b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
-            pairs.append(LinearPair(name, a, b, down, up, float(layer.scaling[adapter])))
+            pairs.append(LinearPair(a, b, down, up))
     return pairs
 
 
@@ -147,4 +147,10 @@ def normalised(name: str, adapter: str) -> str:
     Returns:
         The name without it, such as `…q_proj.lora_A.weight`.
     """
-    return f"{name}.".replace(f".{adapter}.", ".").removesuffix(".")
+    parts = name.split(".")
+    kept = [
+        part
+        for before, part in zip(["", *parts], parts, strict=False)
+        if not (part == adapter and before.startswith(_HOLDERS))
+    ]
+    return ".".join(kept)

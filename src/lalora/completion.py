@@ -40,7 +40,7 @@ def completion(model: nn.Module, batch: Mapping[str, Tensor]) -> Completion:
     Returns:
         Logits and targets of the completion tokens, differentiable.
     """
-    is_completion = batch["labels"][:, 1:] != -100
+    is_completion = (batch["labels"][:, 1:] != -100) & (batch["attention_mask"][:, 1:] != 0)
     positions = is_completion.any(dim=0).nonzero().squeeze(1)
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
     if keeps_logits(model):

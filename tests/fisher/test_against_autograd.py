@@ -10,7 +10,7 @@ from torch import Tensor
 
 import fisher_oracle as oracle
 import lalora
-from lalora.adapter import linear_pairs, trainable_tensors
+from lalora.adapter import linear_pairs, snapshot, trainable_tensors
 from tiny import Batch, batches, collate, lora, rows
 
 ADAPTERS: dict[str, dict[str, Any]] = {
@@ -92,6 +92,24 @@ def test_left_padding_never_counts(fisher: str) -> None:
     assert left.provenance.datasets[0].sha256 == right.provenance.datasets[0].sha256
 
 
+def test_hidden_positions_with_labels_never_count() -> None:
+    model, items = lora(b_scale=0.3), rows(4)
+    clean = collate(items)
+    careless = {**clean, "labels": clean["labels"].masked_fill(clean["attention_mask"] == 0, 3)}
+    first, second = (lalora.fit(model, [batch], labels="data", progress=False) for batch in (clean, careless))
+    assert first.provenance.datasets == second.provenance.datasets
+    assert_equal(second.curvature.tensors(), {k: v.double() for k, v in first.curvature.tensors().items()}, 0.0)
+
+
+def test_a_batch_without_completions_is_no_mini_batch() -> None:
+    model, items = lora(b_scale=0.3), rows(4)
+    empty = {**items[0], "labels": torch.full_like(items[0]["labels"], -100)}
+    settings: dict[str, Any] = {"fisher": "batch", "labels": "data", "progress": False}
+    with_it = lalora.fit(model, [collate(items), collate([empty])], **settings)
+    assert with_it.provenance.datasets[0].batches == 1
+    assert_equal(with_it.curvature.tensors(), oracle.batch(model, [items]))
+
+
 def test_datasets_are_averaged_each_by_its_own_tokens() -> None:
     model, first, second = lora(b_scale=0.3), rows(3, seed=1), rows(6, seed=2)
     settings: dict[str, Any] = {"labels": "data", "progress": False}
@@ -108,15 +126,16 @@ def test_a_is_exactly_zero_where_b_is() -> None:
     assert not [name for name in fitted.curvature.names if "lora_A" in name]
 
 
-def test_adapter_name_is_not_part_of_a_tensors_name() -> None:
+@pytest.mark.parametrize("adapter", ["mathematics", "model", "layers", "self_attn"])
+def test_adapter_name_is_not_part_of_a_tensors_name(adapter: str) -> None:
     model = lora(b_scale=0.3)
     default = precision_of(model, rows(3), 3)
-    model.add_adapter("mathematics", model.peft_config["default"])
-    model.set_adapter("mathematics")
+    before = snapshot(model)
+    model.add_adapter(adapter, model.peft_config["default"])
+    model.set_adapter(adapter)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if ".mathematics." in name:
-                parameter.copy_(model.get_parameter(name.replace(".mathematics.", ".default.")))
+        for name, parameter in trainable_tensors(model).items():
+            parameter.copy_(before[name])
     renamed = precision_of(model, rows(3), 3)
     assert_equal(renamed, {name: value.double() for name, value in default.items()}, tolerance=0.0)
 

@@ -99,6 +99,43 @@ def test_a_gradient_that_is_not_finite_names_dataset_and_batch() -> None:
     handle.remove()
 
 
+def test_a_merged_adapter() -> None:
+    model = lora(b_scale=0.1)
+    model.merge_adapter()
+    with pytest.raises(LaloraError, match="call unmerge_adapter"):
+        lalora.fit(model, [GOOD], progress=False)
+
+
+def test_nothing_below_the_lowest_adapted_module_is_differentiated() -> None:
+    model = lora(target_modules=r".*layers\.1\.mlp\.(up|down)_proj")
+    reached = []
+    layers = model.get_base_model().model.layers
+
+    def watch(name: str) -> Any:
+        def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
+            if output.requires_grad:
+                output.register_hook(lambda gradient: reached.append(name))
+
+        return hook
+
+    handles = [layer.mlp.down_proj.register_forward_hook(watch(str(number))) for number, layer in enumerate(layers)] + [
+        layers[1].self_attn.o_proj.register_forward_hook(watch("attention of 1"))
+    ]
+    lalora.fit(model, [GOOD], progress=False)
+    for handle in handles:
+        handle.remove()
+    assert reached == ["1"]
+
+
+def test_dropout_is_off_although_activations_are_checkpointed() -> None:
+    model = lora(b_scale=0.3, lora_dropout=0.5)
+    plain = lalora.fit(model, [GOOD], progress=False).curvature.tensors()
+    model.get_base_model().activation_checkpointing_enable()
+    model.train()
+    again = lalora.fit(model, [GOOD], progress=False).curvature.tensors()
+    assert all(torch.equal(again[name], plain[name]) for name in plain)
+
+
 def test_a_model_without_adapter() -> None:
     with pytest.raises(LaloraError, match="LlamaForCausalLM has no LoRA adapter"):
         lalora.fit(llama(), [GOOD], progress=False)

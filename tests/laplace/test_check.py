@@ -10,7 +10,7 @@ from peft import LoraConfig
 
 import lalora
 from lalora import LaloraError
-from tiny import batches, llama, lora, rows
+from tiny import batches, llama, lora, rows, shake
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +94,18 @@ def test_switching_to_another_adapter_is_noticed() -> None:
     model.set_adapter("other")
     with pytest.raises(LaloraError, match="has no trainable tensor"):
         laplace.penalty(model)
+
+
+def test_an_adapter_that_was_made_anew_is_noticed() -> None:
+    model = lora()
+    laplace = lalora.fit(model, batches(rows(3), 3), progress=False)
+    laplace.penalty(model)
+    config = model.peft_config["default"]
+    model.add_adapter("other", config)
+    model.set_adapter("other")
+    model.delete_adapter("default")
+    model.add_adapter("default", config)
+    model.set_adapter("default")
+    shake(model)
+    again = lalora.Laplace(laplace.mean, laplace.shapes, laplace.curvature, laplace.provenance)
+    assert torch.equal(laplace.penalty(model), again.penalty(model))

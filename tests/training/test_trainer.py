@@ -16,7 +16,7 @@ from transformers import Trainer, TrainingArguments
 
 import lalora
 from lalora import LaloraError, Laplace, LaplaceMixin, LaplaceTrainer, TrainingDivergedError
-from tiny import batches, collate, lora, rows
+from tiny import batches, collate, lora, rows, shake
 
 Arguments = Callable[..., TrainingArguments]
 TARGET = rows(16, seed=5)
@@ -87,6 +87,39 @@ def test_divergence_names_step_and_strength(fitted: tuple[Any, Laplace], argumen
     )
     with pytest.raises(TrainingDivergedError, match="the loss is nan at step 3 with strength 4"):
         trainer.train()
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_are_lost(
+    fitted: tuple[Any, Laplace], arguments: Arguments, step: int
+) -> None:
+    class Diverges(LaplaceTrainer):
+        def after_backward(self, loss_scale: float) -> None:
+            super().after_backward(loss_scale)
+            if self.state.global_step == step - 1:
+                next(p for p in self.model.parameters() if p.grad is not None).grad.fill_(float("inf"))
+
+    model, laplace = fitted
+    trainer = Diverges(
+        model=model,
+        args=arguments(max_steps=2),
+        train_dataset=TARGET,
+        data_collator=collate,
+        laplace=laplace,
+        strength=4.0,
+    )
+    with pytest.raises(TrainingDivergedError, match=f"the gradient's norm is inf at step {step} with strength 4"):
+        trainer.train()
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
+def test_an_adapter_that_is_not_at_the_mean_is_told(fitted: tuple[Any, Laplace], arguments: Arguments) -> None:
+    model, laplace = fitted
+    shake(model)
+    with pytest.warns(UserWarning, match="call laplace.restore_mean"):
+        build(fitted, arguments())
+    laplace.restore_mean(model)
+    build(fitted, arguments())
 
 
 @pytest.mark.parametrize("strength", [-1.0, float("nan")])

@@ -73,6 +73,7 @@ def test_accumulation_changes_nothing(arguments: Arguments, max_grad_norm: float
     assert distance(*results) < 1e-10
 
 
+@pytest.mark.filterwarnings("ignore:the adapter is not where")
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("clip", [0.0, 0.01])
 def test_one_step_of_sgd_against_the_formula(arguments: Arguments, clip: float, accumulation: int) -> None:
@@ -111,6 +112,7 @@ def test_one_step_of_sgd_against_the_formula(arguments: Arguments, clip: float, 
     assert distance(found, expected) < 1e-7  # transformers takes the loss in float32
 
 
+@pytest.mark.filterwarnings("ignore:the adapter is not where")
 def test_autocast_leaves_the_penalty_in_float32(arguments: Arguments) -> None:
     """Δ is far from zero and the target loss has no gradient: all that is left is the penalty."""
     model, laplace = fitted()

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.curvature._inner import inner
+
 
 @dataclass(frozen=True)
 class Diagonal:
@@ -52,9 +54,7 @@ class Diagonal:
         product = self.apply(delta)
         if not product:
             return torch.zeros(())
-        device = next(iter(product.values())).device
-        terms = [torch.dot(delta[name].reshape(-1), block.reshape(-1)).to(device) for name, block in product.items()]
-        return torch.stack(terms).sum()
+        return inner([delta[name] for name in product], list(product.values()))
 
     def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute ΛΔ = D∘Δ in one multi-tensor operation.

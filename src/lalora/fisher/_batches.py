@@ -48,7 +48,7 @@ def checked(batch: Any, where: str, device: torch.device) -> dict[str, Tensor]:
         device: Where the model takes its inputs.
 
     Returns:
-        `input_ids`, `labels` and a boolean-valued `attention_mask`, each (rows, length).
+        `input_ids`, `labels` (-100 at hidden positions) and `attention_mask`, each (rows, length).
 
     Raises:
         LaloraError: If the batch is not a mapping, lacks a key, has other shapes, or holds packed rows.
@@ -68,7 +68,8 @@ def checked(batch: Any, where: str, device: torch.device) -> dict[str, Tensor]:
     restarts = positions is not None and bool(((positions == 0) & (mask != 0)).sum(dim=-1).gt(1).any())
     if restarts or any(key in batch for key in _PACKING_KEYS):
         raise LaloraError(f"{where}: rows are packed; the Fisher needs one sequence a row, so turn packing off here")
-    return {"input_ids": ids.to(device), "labels": labels.to(device), "attention_mask": mask.to(device)}
+    shown = {"input_ids": ids, "labels": labels.masked_fill(mask == 0, -100), "attention_mask": mask}
+    return {name: tensor.to(device) for name, tensor in shown.items()}
 
 
 def rows(batch: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:

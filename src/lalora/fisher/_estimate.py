@@ -29,7 +29,7 @@ class SourceFisher:
         precision: Squared gradients by tensor name, scaled to the mean per-token likelihood.
         rows: Number of sequences.
         tokens: N, number of completion tokens.
-        batches: Number of mini-batches.
+        batches: Number of mini-batches with completion tokens.
         sha256: Hash of what the masks show.
     """
 
@@ -87,17 +87,19 @@ class DiagonalFisher:
         estimator = ESTIMATORS[self._estimator]()
         taps = Taps(self._modules, estimator.linear)
         content = _batches.ContentHash()
-        rows = tokens = count = 0
+        rows = tokens = count = seen = 0
         with untouched(self._model, list(self._others.values())), taps.listening():
             for batch in tqdm(batches, desc=f"curvature of {dataset}", unit="batch", disable=not progress, leave=False):
-                count += 1
-                where = f"source '{dataset}', batch {count}"
+                seen += 1
+                where = f"source '{dataset}', batch {seen}"
                 checked = _batches.checked(batch, where, self._device)
                 content.add(checked)
                 whole = not self._others or self._estimator == "batch"
+                before = tokens
                 for part in [checked] if whole else _batches.rows(checked):
                     tokens += self._add(estimator, taps, part, dataset, rows, where)
                     rows += part["input_ids"].shape[0]
+                count += tokens > before
                 if not _finite(list(estimator.total.values())):
                     raise LaloraError(f"{where}: a gradient is not finite; check the rows or use a wider dtype")
         if tokens == 0:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from lalora.adapter import peft_model, snapshot, trainable_tensors
+from lalora.adapter import lora_layers, peft_model, snapshot, trainable_tensors
 from lalora.curvature import Diagonal
 from lalora.errors import LaloraError
 from lalora.fisher import ESTIMATORS, Batch, DiagonalFisher, Sources, named_sources
@@ -58,6 +58,8 @@ def fit(
         if value not in known:
             raise LaloraError(f"{name}='{value}' is unknown: choose {' or '.join(known)}")
     bare = peft_model(model)
+    if any(layer.merged for layer in lora_layers(bare).values()):
+        raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")
     stage_one = DiagonalFisher(bare, fisher, labels, seed)
     parts = [stage_one.of(dataset, batches, progress) for dataset, batches in named_sources(sources).items()]
     total = Diagonal.combined([Diagonal.of(part.precision) for part in parts])

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import math
 import warnings
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model, trainable_tensors
-from lalora.curvature import Curvature, Diagonal
+from lalora.curvature import Curvature, Diagonal, inner
 from lalora.errors import LaloraError
 from lalora.laplace import _hub, _storage
-from lalora.laplace._penalty import Penalty, displacement, inner
+from lalora.laplace._attached import Attached
+from lalora.laplace._penalty import Penalty
 from lalora.laplace._provenance import Provenance, require_same_model
-
-
-@dataclass(frozen=True)
-class _Attached:
-    """A Laplace's tensors beside the tensors of one model."""
-
-    model: weakref.ref[nn.Module]
-    adapter: str
-    parameters: list[nn.Parameter]
-    means: list[Tensor | None]
-    curvature: Curvature
 
 
 class Laplace:
@@ -62,7 +49,7 @@ class Laplace:
         self.shapes = dict(shapes)
         self.curvature = curvature
         self.provenance = provenance
-        self._attached: _Attached | None = None
+        self._attached: Attached | None = None
         self._warned = False
 
     def penalty(self, model: nn.Module, strength: float = 1.0) -> Tensor:
@@ -106,7 +93,7 @@ class Laplace:
         attached = self._attach(model)
         if not attached.parameters:
             return 0.0
-        return 0.5 * float(attached.curvature.quadratic(self._delta(attached)))
+        return 0.5 * float(attached.curvature.quadratic(attached.delta()))
 
     @torch.no_grad()
     def add_gradient(self, model: nn.Module, strength: float, loss_scale: float = 1.0) -> float:
@@ -129,7 +116,7 @@ class Laplace:
         attached = self._attach(model)
         if not attached.parameters:
             return 0.0
-        delta = self._delta(attached)
+        delta = attached.delta()
         product = attached.curvature.apply(delta)
         gradient = [product[name] for name in attached.curvature.names]
         half = 0.5 * float(inner(list(delta.values()), gradient))
@@ -164,6 +151,23 @@ class Laplace:
         if extra:
             raise LaloraError(f"the adapter here has a trainable tensor '{extra[0]}', which this Laplace never saw")
         require_same_model(self.provenance, model)
+
+    @torch.no_grad()
+    def is_mean(self, model: nn.Module) -> bool:
+        """Tell whether the adapter is at μ.
+
+        Args:
+            model: A PEFT model that this Laplace belongs to.
+
+        Returns:
+            Whether every trainable tensor has the value it had when the curvature was fitted, up to its dtype.
+        """
+        return all(
+            torch.equal(parameter.cpu(), self.mean[name].to(parameter.dtype))
+            if name in self.mean
+            else not parameter.any()
+            for name, parameter in trainable_tensors(model).items()
+        )
 
     @torch.no_grad()
     def restore_mean(self, model: nn.Module) -> None:
@@ -251,33 +255,12 @@ class Laplace:
         """
         return cls.load(_hub.pull(repo_id, **options))
 
-    def _delta(self, attached: _Attached) -> dict[str, Tensor]:
-        values = displacement(attached.parameters, attached.means)
-        return dict(zip(attached.curvature.names, values, strict=True))
-
-    def _attach(self, model: nn.Module) -> _Attached:
+    def _attach(self, model: nn.Module) -> Attached:
         bare = peft_model(model)
-        attached = self._attached
-        if attached is None or attached.model() is not bare or [attached.adapter] != bare.active_adapters:
+        if self._attached is None or not self._attached.fits(bare):
             self.check(bare)
-            self._attached = attached = self._beside(bare)
-        elif any(
-            parameter.device != block.device
-            for parameter, block in zip(attached.parameters, attached.curvature.tensors().values(), strict=True)
-        ):
-            self._attached = attached = self._beside(bare)
-        return attached
-
-    def _beside(self, bare: PeftModel) -> _Attached:
-        tensors = trainable_tensors(bare)
-        names = self.curvature.names
-        devices = {name: tensors[name].device for name in names}
-        wide = torch.promote_types(next(iter(tensors.values())).dtype, torch.float32)
-        means = [self.mean[name].to(devices[name], wide) if name in self.mean else None for name in names]
-        curvature = self.curvature.to(devices, wide)
-        return _Attached(
-            weakref.ref(bare), bare.active_adapters[0], [tensors[name] for name in names], means, curvature
-        )
+            self._attached = Attached.of(bare, self.mean, self.curvature)
+        return self._attached
 
 
 def require_strength(strength: float) -> None:

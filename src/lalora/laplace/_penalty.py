@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lalora.curvature import Curvature
+from lalora.curvature import Curvature, inner
 
 
 class Penalty(torch.autograd.Function):
@@ -74,18 +74,3 @@ def displacement(parameters: Sequence[Tensor], means: Sequence[Tensor | None]) -
         value = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
         delta.append(value if mean is None else value - mean)
     return delta
-
-
-def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Compute the inner product of two lists of tensors.
-
-    Args:
-        left: Tensors.
-        right: Tensors of the same shapes.
-
-    Returns:
-        A scalar on the device of the first.
-    """
-    device = left[0].device
-    terms = [torch.dot(a.reshape(-1), b.reshape(-1)).to(device) for a, b in zip(left, right, strict=True)]
-    return torch.stack(terms).sum()

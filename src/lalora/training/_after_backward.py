@@ -69,19 +69,25 @@ class AfterBackwardMixin(_Trainer):
             The micro-batch's part of the target loss.
 
         Raises:
-            TrainingDivergedError: If the loss of the step is NaN or infinite.
+            TrainingDivergedError: If the loss of the step, or a gradient, is NaN or infinite.
         """
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._loss_of_step = self._loss_of_step.to(loss.device) + loss.detach()
         if self.accelerator.sync_gradients:
-            step_loss = float(self._loss_of_step)
+            self._require_finite("loss", self._loss_of_step)
             self._loss_of_step = torch.zeros(())
-            if not torch.isfinite(torch.tensor(step_loss)):
-                step = self.state.global_step + 1
-                raise TrainingDivergedError(
-                    f"training diverged: the loss is {step_loss} at step {step}{self.describe_run()}; "
-                    "lower the learning rate or clip gradients"
-                )
             scaler = self.accelerator.scaler
             self.after_backward(1.0 if scaler is None else float(scaler.get_scale()))
+            gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+            # Under fp16 an infinite gradient is the scaler's to see: it skips the step and lowers the scale.
+            if scaler is None and gradients:
+                norms = torch._foreach_norm(gradients)
+                self._require_finite("gradient's norm", torch.stack([norm.to(loss.device) for norm in norms]).norm())
         return loss
+
+    def _require_finite(self, what: str, value: Tensor) -> None:
+        if not torch.isfinite(value):
+            raise TrainingDivergedError(
+                f"training diverged: the {what} is {float(value)} at step {self.state.global_step + 1}"
+                f"{self.describe_run()}; lower the learning rate or the strength"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, cast
 
 from torch import nn
@@ -39,6 +40,12 @@ class LaplaceMixin(AfterBackwardMixin):
         super().__init__(*args, **kwargs)
         self._adapted = peft_model(cast("nn.Module", self.model))
         self.laplace.check(self._adapted)
+        if not self.laplace.is_mean(self._adapted):
+            warnings.warn(
+                "the adapter is not where this Laplace was fitted: call laplace.restore_mean(model) first, unless the "
+                "model was trained further from there",
+                stacklevel=2,
+            )
 
     def after_backward(self, loss_scale: float) -> None:
         """Add λΛΔ to the gradients.

@@ -1,0 +1,84 @@
+"""The tensors of a Laplace beside the tensors of one model."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from lalora.adapter import trainable_tensors
+from lalora.curvature import Curvature
+from lalora.laplace._penalty import displacement
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Means and curvature on the devices of a model, in the order of its tensors.
+
+    Attributes:
+        model: The model, which this does not keep alive.
+        first: Name of the first parameter in the model.
+        parameters: θ of the tensors that have curvature.
+        means: μ of each; None where it is zero.
+        curvature: Λ.
+    """
+
+    model: weakref.ref[PeftModel]
+    first: str
+    parameters: list[nn.Parameter]
+    means: list[Tensor | None]
+    curvature: Curvature
+
+    @classmethod
+    def of(cls, model: PeftModel, mean: Mapping[str, Tensor], curvature: Curvature) -> Attached:
+        """Bring everything to where the model's tensors lie.
+
+        Args:
+            model: A model that was checked.
+            mean: μ by tensor name.
+            curvature: Λ.
+
+        Returns:
+            The tensors side by side.
+        """
+        names = curvature.names
+        if not names:
+            return cls(weakref.ref(model), "", [], [], curvature)
+        tensors = trainable_tensors(model)
+        first = next(name for name, parameter in model.named_parameters() if parameter is tensors[names[0]])
+        devices = {name: tensors[name].device for name in names}
+        wide = torch.promote_types(tensors[names[0]].dtype, torch.float32)
+        means = [mean[name].to(devices[name], wide) if name in mean else None for name in names]
+        parameters = [tensors[name] for name in names]
+        return cls(weakref.ref(model), first, parameters, means, curvature.to(devices, wide))
+
+    def fits(self, model: PeftModel) -> bool:
+        """Tell whether these are still the tensors that the model trains, cheaply: this is asked at every step.
+
+        Args:
+            model: The model.
+
+        Returns:
+            Whether its adapter was not replaced, switched, frozen or moved since.
+        """
+        if self.model() is not model or not self.parameters:
+            return self.model() is model
+        parameter, block = self.parameters[0], next(iter(self.curvature.tensors().values()))
+        if parameter.device != block.device or not parameter.requires_grad:
+            return False
+        try:
+            return model.get_parameter(self.first) is parameter
+        except AttributeError:
+            return False
+
+    def delta(self) -> dict[str, Tensor]:
+        """Compute Δ = θ − μ.
+
+        Returns:
+            Δ by tensor name, at the precision of the curvature.
+        """
+        return dict(zip(self.curvature.names, displacement(self.parameters, self.means), strict=True))
