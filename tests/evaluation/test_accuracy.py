@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedTokenizerFast
 
 from lalora.domains import DomainData, harness_tasks
 from lalora.evaluation import score_accuracy
+from tiny import llama, shake
 
 Data = dict[str, DomainData]
 
@@ -96,3 +98,20 @@ def test_the_harness_is_quiet_and_leaves_the_model_as_it_came(
     assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
     assert [module.training for module in model.modules()] == modes
     assert [parameter.requires_grad for parameter in model.parameters()] == trainable
+
+
+def test_a_trained_copy_of_a_tied_head_stays_apart(
+    tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    base = llama(vocab_size=len(tokenizer), max_position_embeddings=512, tie_word_embeddings=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft warns that merging such a model is not exact
+        model = get_peft_model(base, LoraConfig(r=3, target_modules=["q_proj"], modules_to_save=["lm_head"]))
+    shake(model)
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tasks = harness_tasks([data["arc_challenge"]], tmp_path)
+    assert score_accuracy(model, tokenizer, tasks, tmp_path) == {
+        "arc_challenge": by_hand(model, tokenizer, data["arc_challenge"])
+    }
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert "tie_weights" not in vars(model)

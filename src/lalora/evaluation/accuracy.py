@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import torch
@@ -56,9 +56,20 @@ def score_accuracy(
         for part, rows in ((chosen, batch_size), (generated, 4 * batch_size)):
             if part:
                 # Choices are told apart by sums of log-probabilities: bfloat16 would round these to a tenth of a nat.
-                harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=rows, softmax_dtype="float32")
+                with _ties_kept(model):
+                    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=rows, softmax_dtype="float32")
                 results |= evaluate(harness, {"tasks": part}, bootstrap_iters=0, log_samples=False)["results"]
     return {domain: float(results[task][_column(domain)]) for domain, task in tasks.items()}
+
+
+@contextlib.contextmanager
+def _ties_kept(model: torch.nn.Module) -> Generator[None, None, None]:
+    # The harness ties the weights of whatever it is given, which fails where the adapter trains a copy of a tied head.
+    vars(model)["tie_weights"] = lambda: None
+    try:
+        yield
+    finally:
+        del vars(model)["tie_weights"]
 
 
 def _column(domain: str) -> str:
