@@ -27,7 +27,7 @@ class FolderHub:
         assert exist_ok
         (self.root / repo_id).mkdir(parents=True)
 
-    def upload_folder(self, repo_id: str, folder_path: Path, commit_message: str) -> str:
+    def upload_folder(self, repo_id: str, folder_path: Path, commit_message: str, delete_patterns: str) -> str:
         shutil.copytree(folder_path, self.root / repo_id, dirs_exist_ok=True)
         return f"hub://{repo_id}"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 import lalora
 from lalora import LaloraError, Laplace
+from lalora.files import write_atomically
+from lalora.laplace import _storage
 from tiny import batches, lora, rows, shake
 
 
@@ -20,6 +24,11 @@ def saved(tmp_path: Path) -> tuple[Laplace, Path]:
     return laplace, tmp_path / "laplace"
 
 
+def path_of(folder: Path, suffix: str) -> Path:
+    (path,) = folder.glob(f"*{suffix}")
+    return path
+
+
 def test_the_same_penalty_to_the_bit(saved: tuple[Laplace, Path]) -> None:
     laplace, folder = saved
     again = Laplace.load(folder)
@@ -27,13 +36,13 @@ def test_the_same_penalty_to_the_bit(saved: tuple[Laplace, Path]) -> None:
     shake(model)
     assert torch.equal(again.penalty(model, 2.0), laplace.penalty(model, 2.0))
     assert again.provenance == laplace.provenance
-    assert sorted(file.name for file in folder.iterdir()) == ["laplace.json", "laplace.safetensors"]
+    assert [file.suffix for file in sorted(folder.iterdir())] == [".safetensors", ".json"]
 
 
 def test_zero_blocks_are_not_stored(saved: tuple[Laplace, Path]) -> None:
     from safetensors import safe_open
 
-    with safe_open(saved[1] / "laplace.safetensors", "pt") as file:
+    with safe_open(path_of(saved[1], ".safetensors"), "pt") as file:
         names = list(file.keys())
     assert any(name.startswith("diagonal/") and "lora_B" in name for name in names)
     assert any(name.startswith("mean/") and "lora_A" in name for name in names)
@@ -49,29 +58,31 @@ def test_provenance_names_what_was_done(saved: tuple[Laplace, Path]) -> None:
     assert provenance.lora["r"] == 3
 
 
-@pytest.mark.parametrize("file", ["laplace.safetensors", "laplace.json"])
+@pytest.mark.parametrize("file", [".safetensors", ".json"])
 @pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
 def test_a_flipped_bit(saved: tuple[Laplace, Path], file: str, where: float) -> None:
-    path = saved[1] / file
+    path = path_of(saved[1], file)
     data = bytearray(path.read_bytes())
     data[int(where * len(data))] ^= 1
     path.write_bytes(data)
-    with pytest.raises(LaloraError, match=f"{file}' is truncated or altered"):
+    with pytest.raises(LaloraError, match=f"{path.name}' is truncated or altered"):
         Laplace.load(saved[1])
 
 
-@pytest.mark.parametrize("file", ["laplace.safetensors", "laplace.json"])
+@pytest.mark.parametrize("file", [".safetensors", ".json"])
 def test_a_truncated_file(saved: tuple[Laplace, Path], file: str) -> None:
-    path = saved[1] / file
+    path = path_of(saved[1], file)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(LaloraError, match=f"{file}' is truncated or altered"):
+    with pytest.raises(LaloraError, match=f"{path.name}' is truncated or altered"):
         Laplace.load(saved[1])
 
 
 def test_a_missing_file(saved: tuple[Laplace, Path]) -> None:
-    (saved[1] / "laplace.safetensors").unlink()
-    with pytest.raises(LaloraError, match="'laplace.safetensors' is missing"):
-        Laplace.load(saved[1])
+    for suffix in (".safetensors", ".json"):
+        path = path_of(saved[1], suffix)
+        path.unlink()
+        with pytest.raises(LaloraError, match=f"'{path.name}' is missing"):
+            Laplace.load(saved[1])
 
 
 def test_a_newer_format(saved: tuple[Laplace, Path]) -> None:
@@ -93,3 +104,28 @@ def test_saving_again_replaces(saved: tuple[Laplace, Path]) -> None:
     other = lalora.fit(lora(), batches(rows(3, seed=8), 3), progress=False)
     other.save(saved[1])
     assert Laplace.load(saved[1]).provenance == other.provenance
+    assert len(list(saved[1].iterdir())) == 2
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_killed_while_replacing_the_old_one_stays(
+    saved: tuple[Laplace, Path], monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    done = []
+
+    def killed(path: Path, data: bytes) -> None:
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(path)
+        write_atomically(path, data)
+
+    monkeypatch.setattr(_storage, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        lalora.fit(lora(), batches(rows(3, seed=8), 3), progress=False).save(saved[1])
+    assert Laplace.load(saved[1]).provenance == saved[0].provenance
+
+
+def test_a_file_has_the_permissions_of_the_users_umask(saved: tuple[Laplace, Path]) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o666 & ~mask for file in saved[1].iterdir())

@@ -47,7 +47,14 @@ def push(save: Callable[[Path], None], provenance: Provenance, repo_id: str, lic
         try:
             api = HfApi(token=options.pop("token", None))
             api.create_repo(repo_id, exist_ok=True, **options)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Add a Laplace"))
+            return str(
+                api.upload_folder(
+                    repo_id=repo_id,
+                    folder_path=folder,
+                    commit_message="Add a Laplace",
+                    delete_patterns=_storage.TENSORS,
+                )
+            )
         except _UNREACHABLE as error:
             raise LaloraError(
                 f"cannot push to '{repo_id}': {_first_line(error)}; check the id, token and network"

@@ -186,7 +186,7 @@ class Laplace:
             parameter.copy_(self.mean[name]) if name in self.mean else parameter.zero_()
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder with `laplace.safetensors` and `laplace.json`.
+        """Write a folder with `laplace.json` and `laplace-<hash>.safetensors`.
 
         Args:
             folder: Made where missing.

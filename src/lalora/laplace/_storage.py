@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,17 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lalora.errors import LaloraError
+from lalora.files import write_atomically
 
 FORMAT = 1
-TENSORS = "laplace.safetensors"
+TENSORS = "laplace-*.safetensors"
 DESCRIPTION = "laplace.json"
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write both files, each in one step; the description, which holds the checksums, goes last.
+    """Write both files; the description, which names the other and holds the checksums, makes the switch.
+
+    Killed at any moment, the folder holds what it held before or what was to be written.
 
     Args:
         folder: Made where missing.
@@ -34,12 +35,17 @@ def write(folder: Path, tensors: Mapping[str, Tensor], description: Mapping[str,
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = safetensors.torch.save(content, metadata={"format": "pt"})
-    body = {"format": FORMAT, **description, "tensors_sha256": hashlib.sha256(data).hexdigest()}
+    digest = hashlib.sha256(data).hexdigest()
+    name = TENSORS.replace("*", digest[:8])
+    body = {"format": FORMAT, **description, "tensors": name, "tensors_sha256": digest}
     text = json.dumps({**body, "sha256": _checksum(body)}, indent=2, sort_keys=True, ensure_ascii=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / TENSORS, data)
-        _replace(folder / DESCRIPTION, f"{text}\n".encode())
+        write_atomically(folder / name, data)
+        write_atomically(folder / DESCRIPTION, f"{text}\n".encode())
+        for old in folder.glob(TENSORS):
+            if old.name != name:
+                old.unlink()
     except OSError as error:
         raise LaloraError(f"cannot write a Laplace to '{folder}': {error.strerror}") from error
 
@@ -56,10 +62,9 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         LaloraError: If a file is missing, truncated, altered, or of a newer format.
     """
-    description_file, tensors_file = folder / DESCRIPTION, folder / TENSORS
-    for file in (description_file, tensors_file):
-        if not file.is_file():
-            raise LaloraError(f"'{folder}' is not a Laplace: '{file.name}' is missing; fit it again or fetch it again")
+    description_file = folder / DESCRIPTION
+    if not description_file.is_file():
+        raise LaloraError(f"'{folder}' is not a Laplace: '{DESCRIPTION}' is missing; fit it again or fetch it again")
     try:
         body = json.loads(description_file.read_text(encoding="utf-8"))
         stated = body.pop("sha256")
@@ -69,13 +74,16 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise LaloraError(
             f"'{description_file}' has format {body['format']}, this lalora reads {FORMAT}: upgrade lalora"
         )
+    if _checksum(body) != stated:
+        raise LaloraError(f"'{description_file}' is truncated or altered (wrong SHA-256): fetch it again or fit again")
+    tensors_file = folder / body["tensors"]
+    if not tensors_file.is_file():
+        raise LaloraError(
+            f"'{folder}' is not a Laplace: '{tensors_file.name}' is missing; fit it again or fetch it again"
+        )
     data = tensors_file.read_bytes()
-    for file, found, expected in (
-        (description_file, _checksum(body), stated),
-        (tensors_file, hashlib.sha256(data).hexdigest(), body.get("tensors_sha256")),
-    ):
-        if found != expected:
-            raise LaloraError(f"'{file}' is truncated or altered (wrong SHA-256): fetch it again or fit again")
+    if hashlib.sha256(data).hexdigest() != body["tensors_sha256"]:
+        raise LaloraError(f"'{tensors_file}' is truncated or altered (wrong SHA-256): fetch it again or fit again")
     try:
         return safetensors.torch.load(data), body
     except SafetensorError as error:
@@ -84,16 +92,3 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _checksum(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _replace(file: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
