@@ -46,7 +46,7 @@ def collect(recipe: Recipe, finished: Sequence[RunPlan], bench: Bench, folder: P
         "machine": machine(),
         "name": recipe.name,
         "recipe": recipe.document,
-        "notes": _notes(recipe, bench),
+        "notes": _notes(bench),
         "base": bench.base,
         "runs": [_run(plan, recipe, bench, folder / plan.name) for plan in finished],
     }
@@ -91,9 +91,8 @@ def _groups(laplace: Laplace, folder: Path) -> list[Row]:
     return precision_groups(laplace, before, after)
 
 
-def _notes(recipe: Recipe, bench: Bench) -> list[str]:
-    notes = [recipe.description] if recipe.description else []
-    notes += [data.note for data in bench.material.domains if data.note]
+def _notes(bench: Bench) -> list[str]:
+    notes = [data.note for data in bench.material.domains if data.note]
     if bench.common["dtype"] != "float32":
         notes.append(f"Frozen weights in {bench.common['dtype']}, adapters in float32.")
     return notes
