@@ -8,7 +8,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedTokenizerBase
 
 import tiny
-from lalora.domains import Example, batches, collate, tokenize
+from lalora.domains import Example, batches, collate, tokenize, tokenize_short
 from lalora.errors import LaloraError
 
 WORDS = st.text(alphabet="ab cé .\n1", min_size=1, max_size=12)
@@ -71,6 +71,26 @@ def test_prompt_longer_than_the_context(tokenizer: PreTrainedTokenizerBase) -> N
     assert "\n" not in str(caught.value)
     with pytest.raises(LaloraError, match="but the context holds 512"):
         tokenize([Example("She has apples. " * 400, "Yes")], tokenizer)
+
+
+@pytest.mark.parametrize("longest", [10, 1 << 20])
+def test_only_whole_short_texts_are_kept(longest: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    texts = [
+        Example("She has", " apples"),
+        Example("She has apples. " * 400, "Yes"),
+        Example("", "apples " * 400),
+        Example("2", "+2"),
+    ]
+    kept = tokenize_short(texts, tokenizer, longest)
+    assert list(kept) == [0, 3]
+    assert list(kept.values()) == tokenize([texts[0], texts[3]], tokenizer)
+
+
+def test_a_row_is_named_by_its_place(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(LaloraError, match=r"^data\.jsonl:7 has no completion tokens"):
+        tokenize([Example("She has", "", where="data.jsonl:7")], tokenizer)
+    with pytest.raises(LaloraError, match=r"^the prompt of data\.jsonl:7 has 2799 tokens"):
+        tokenize([Example("She has apples. " * 400, "Yes", where="data.jsonl:7")], tokenizer)
 
 
 @pytest.mark.parametrize("example", [Example("She has", ""), Example("", ""), Example("", "a")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,19 @@ def test_long_target_rows_are_left_out(
     assert len((tmp_path / "lalora_gsm8k.jsonl").read_text().splitlines()) == len(kept)
     with pytest.raises(LaloraError, match="no row of here that is scored has 3 tokens or fewer"):
         EvalSet.prepare([data["gsm8k"]], tokenizer, tmp_path, scored_rows=4, max_length=3)
+
+
+@pytest.mark.parametrize("max_length", [100, 10_000])
+def test_a_target_row_longer_than_the_context_is_left_out_too(
+    tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path, max_length: int
+) -> None:
+    gsm8k = data["gsm8k"]
+    prompt, answer = ({**gsm8k.test[0], column: "long " * 200} for column in ("question", "answer"))
+    target = replace(gsm8k, test=[prompt, answer, *gsm8k.test])
+    evalset = EvalSet.prepare(
+        [target], tokenizer, tmp_path, scored_rows=9, target_accuracy_rows=9, max_length=max_length, batch_size=9
+    )
+    (batch,) = evalset.text["gsm8k"]
+    assert batch["input_ids"].shape[0] == len(gsm8k.test)
+    assert int(batch["attention_mask"].sum(1).max()) <= min(max_length, 512)
+    assert "long long" not in (tmp_path / "lalora_gsm8k.jsonl").read_text()

@@ -4,7 +4,7 @@ from lalora.domains.domain import DOMAINS, Domain
 from lalora.domains.harness import harness_tasks
 from lalora.domains.load import DomainData, load_domain
 from lalora.domains.prompts import Example, examples
-from lalora.domains.tokens import batches, collate, tokenize
+from lalora.domains.tokens import batches, collate, tokenize, tokenize_short
 
 __all__ = [
     "DOMAINS",
@@ -17,4 +17,5 @@ __all__ = [
     "harness_tasks",
     "load_domain",
     "tokenize",
+    "tokenize_short",
 ]

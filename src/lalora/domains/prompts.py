@@ -3,14 +3,16 @@
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lalora.domains.domain import Domain
 from lalora.domains.harness import load_task, write_task
-from lalora.domains.read import Row
+from lalora.domains.read import Placed, Row
 from lalora.errors import LaloraError
+
+_SHORT = 100
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,13 @@ class Example:
         prompt: what is given; its tokens carry no loss.
         completion: what follows; its tokens carry the loss.
         ends: whether the text is over after the completion, so that the model has to learn to stop there.
+        where: the place of its row, for messages.
     """
 
     prompt: str
     completion: str
     ends: bool = False
+    where: str = field(default="", compare=False)
 
 
 def examples(domain: Domain, rows: Sequence[Row]) -> list[Example]:
@@ -42,27 +46,75 @@ def examples(domain: Domain, rows: Sequence[Row]) -> list[Example]:
         LaloraError: a row does not fit the task.
     """
     if domain.task is None:
-        return [Example("", row["text"]) for row in rows]
+        return [Example("", row["text"], where=_place(rows, number)) for number, row in enumerate(rows)]
     if not rows:
         return []
+    with _task(domain, rows) as (task, docs):
+        worded = []
+        for number, doc in enumerate(docs):
+            try:
+                worded.append(replace(_worded(task, doc), where=_place(rows, number)))
+            except Exception as error:  # the task's own templates and functions fail in many ways
+                raise LaloraError(_misfit(domain, rows, number, error)) from error
+    return worded
+
+
+@contextmanager
+def _task(domain: Domain, rows: Sequence[Row]) -> Generator[tuple[Any, list[Row]], None, None]:
     with tempfile.TemporaryDirectory(prefix="lalora-") as name, _quiet():
-        folder = Path(name)
         try:
-            task = load_task(folder, write_task(domain, rows, folder))
+            task = load_task(Path(name), write_task(domain, rows, Path(name)))
             docs = list(task.test_docs())
         except LaloraError:
             raise
         except Exception as error:
-            raise LaloraError(f"{domain.name}: the rows do not fit the task {domain.task} ({error})") from error
-        worded = []
-        for number, doc in enumerate(docs):
-            try:
-                worded.append(_worded(task, doc))
-            except Exception as error:  # the task's own templates and functions fail in many ways
-                raise LaloraError(
-                    f"{domain.name}: row {number} does not fit the task {domain.task} ({error}): {rows[number]}"
-                ) from error
-    return worded
+            number = _culprit(domain, rows)
+            raise LaloraError(_misfit(domain, rows, number, error)) from error
+        yield task, docs
+
+
+def _culprit(domain: Domain, rows: Sequence[Row]) -> int | None:
+    # The harness reads all rows at once: halving them finds the one that it cannot read, if it is one alone.
+    first, last = 0, len(rows)
+    while last - first > 1:
+        middle = (first + last) // 2
+        first, last = (middle, last) if _readable(domain, rows[first:middle]) else (first, middle)
+    return None if _readable(domain, rows[first:last]) else first
+
+
+def _readable(domain: Domain, rows: Sequence[Row]) -> bool:
+    with tempfile.TemporaryDirectory(prefix="lalora-") as name:
+        try:
+            return bool(list(load_task(Path(name), write_task(domain, rows, Path(name))).test_docs()))
+        except Exception:
+            return False
+
+
+def _misfit(domain: Domain, rows: Sequence[Row], number: int | None, error: Exception) -> str:
+    reason = short(" ".join(str(error).split()) or type(error).__name__)
+    if number is None:
+        return f"{domain.name}: the rows do not fit the task {domain.task} ({reason})"
+    return (
+        f"{domain.name}: {_place(rows, number)} does not fit the task {domain.task} ({reason}); "
+        f"correct or remove it: {short(str(dict(rows[number])))}"
+    )
+
+
+def _place(rows: Sequence[Row], number: int) -> str:
+    row = rows[number]
+    return row.where if isinstance(row, Placed) else f"row {number}"
+
+
+def short(text: str) -> str:
+    """Shorten a text for a message.
+
+    Args:
+        text: of any length.
+
+    Returns:
+        At most 100 characters of it.
+    """
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
 
 
 def _worded(task: Any, doc: Row) -> Example:

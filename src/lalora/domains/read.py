@@ -13,6 +13,20 @@ from lalora.errors import LaloraError
 Row = dict[str, Any]
 
 
+class Placed(Row):
+    """A row that knows where it came from, for messages about it."""
+
+    def __init__(self, row: Row, where: str) -> None:
+        """Place a row.
+
+        Args:
+            row: its columns.
+            where: such as `file:line`.
+        """
+        super().__init__(row)
+        self.where = where
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     """Read the objects of a JSON-Lines file, gzipped or not.
 
@@ -52,12 +66,13 @@ def checked(domain: Domain, rows: Iterable[tuple[str, Row]], origin: str) -> lis
         origin: the file or data set, named in messages.
 
     Returns:
-        The rows with exactly the columns of the domain.
+        The rows with exactly the columns of the domain, each with its place.
 
     Raises:
         LaloraError: a column is missing or of another type, there are no rows, or none has an answer.
     """
-    kept, seen = [], 0
+    kept: list[Row] = []
+    seen = 0
     for where, row in rows:
         seen += 1
         for column in domain.columns:
@@ -67,7 +82,8 @@ def checked(domain: Domain, rows: Iterable[tuple[str, Row]], origin: str) -> lis
                     f"the row has {', '.join(map(str, row))}"
                 )
         if domain.label is None or row[domain.label] not in ("", None):
-            kept.append({column: _typed(row[column], kind, column, where) for column, kind in domain.columns.items()})
+            typed = {column: _typed(row[column], kind, column, where) for column, kind in domain.columns.items()}
+            kept.append(Placed(typed, where))
     if not seen:
         raise LaloraError(f"{origin} is empty; {domain.name} needs at least one row")
     if not kept:

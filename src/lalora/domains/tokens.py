@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains.prompts import Example
+from lalora.domains.prompts import Example, short
 from lalora.errors import LaloraError
 
 Item = dict[str, list[int]]
+_UNLIMITED = 1 << 40
 
 
 def tokenize(
@@ -37,19 +38,36 @@ def tokenize(
     for number, example in enumerate(examples):
         prompt = example.prompt.rstrip()
         text = example.prompt + example.completion
+        where = example.where or f"example {number}"
         ids = _encode(tokenizer, text)
         start = len(_encode(tokenizer, prompt)) if prompt else 0
         if example.ends:
             ids = [*ids, tokenizer.eos_token_id]
         if start >= limit:
             raise LaloraError(
-                f"the prompt of example {number} has {start} tokens but the context holds {limit}: "
-                f"'{_short(prompt)}'; raise the length or leave the row out"
+                f"the prompt of {where} has {start} tokens but the context holds {limit}: "
+                f"'{short(prompt)}'; raise the length or leave the row out"
             )
         if len(ids) <= max(start, 1):
-            raise LaloraError(f"example {number} has no completion tokens to learn from: '{_short(text)}'")
+            raise LaloraError(f"{where} has no completion tokens to learn from: '{short(text)}'")
         items.append({"input_ids": ids[:limit], "labels": [-100] * start + ids[start:limit]})
     return items
+
+
+def tokenize_short(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, longest: int) -> dict[int, Item]:
+    """Encode the examples that are short enough, whole, and leave the others out.
+
+    Args:
+        examples: the texts.
+        tokenizer: the model's tokenizer.
+        longest: the largest number of tokens; the tokenizer's own limit holds as well.
+
+    Returns:
+        The items of `tokenize` by the number of their example, in order.
+    """
+    limit = min(longest, tokenizer.model_max_length)
+    items = tokenize(examples, tokenizer, _UNLIMITED)
+    return {number: item for number, item in enumerate(items) if len(item["input_ids"]) <= limit}
 
 
 def collate(items: Sequence[Mapping[str, Sequence[int]]], pad_token_id: int) -> dict[str, Tensor]:
@@ -95,7 +113,3 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     bos = tokenizer.bos_token
     special = not (bos and text.startswith(bos))
     return list(tokenizer.encode(text, add_special_tokens=special))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains import DOMAINS, DomainData, batches, examples, harness_tasks, tokenize
+from lalora.domains import DOMAINS, DomainData, batches, examples, harness_tasks, tokenize, tokenize_short
 from lalora.errors import LaloraError
 from lalora.evaluation.accuracy import score_accuracy
 from lalora.evaluation.text import score_loss, score_text
@@ -82,7 +82,7 @@ class EvalSet:
             text[one.domain.name] = batches(alike, batch_size, tokenizer.pad_token_id)
             if one.domain.task is not None and accuracy > 0:
                 chosen.append(replace(one, test=rows[:accuracy]))
-        tasks = harness_tasks(chosen, folder, None)
+        tasks = harness_tasks(chosen, folder)
         return cls(MappingProxyType(text), MappingProxyType(tasks), folder, max_new_tokens, batch_size)
 
 
@@ -132,14 +132,13 @@ def evaluate(
 def _fitting(
     data: DomainData, tokenizer: PreTrainedTokenizerBase, count: int, longest: int | None
 ) -> tuple[list[Row], list[Item]]:
-    rows = data.test if longest is not None else data.test[:count]
-    items = tokenize(examples(data.domain, rows), tokenizer)
     if longest is None:
-        return rows, items
-    short = [(row, item) for row, item in zip(rows, items, strict=True) if len(item["input_ids"]) <= longest][:count]
+        rows = data.test[:count]
+        return rows, tokenize(examples(data.domain, rows), tokenizer)
+    short = dict(list(tokenize_short(examples(data.domain, data.test), tokenizer, longest).items())[:count])
     if not short:
         raise LaloraError(f"{data.domain.name}: no row of {data.origin} that is scored has {longest} tokens or fewer")
-    return [row for row, _ in short], [item for _, item in short]
+    return [data.test[number] for number in short], list(short.values())
 
 
 def _mean_over(role: str, values: Mapping[str, float]) -> float | None:

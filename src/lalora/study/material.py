@@ -8,13 +8,12 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from lalora.domains import DomainData, batches, examples, load_domain, tokenize
+from lalora.domains import DomainData, batches, examples, load_domain, tokenize, tokenize_short
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.study.settings import RunSettings, StudySettings
 
 Item = dict[str, list[int]]
-_UNLIMITED = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,9 @@ def training_items(target: DomainData, tokenizer: PreTrainedTokenizerBase, max_l
     worded = examples(target.domain, target.train)
     if max_length is None:
         return tokenize(worded, tokenizer)
-    longest = min(max_length, tokenizer.model_max_length)
-    kept = [item for item in tokenize(worded, tokenizer, _UNLIMITED) if len(item["input_ids"]) <= longest]
+    kept = list(tokenize_short(worded, tokenizer, max_length).values())
     if not kept:
+        longest = min(max_length, tokenizer.model_max_length)
         raise LaloraError(
             f"{target.domain.name} ({target.origin}): none of {len(worded)} training rows has at most {longest} "
             "tokens; raise max_length"
