@@ -74,6 +74,22 @@ def test_rows_that_do_not_fit(name: str, change: dict[str, Any], rows: Rows) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"), [("winogrande", {"answer": "3"}), ("hellaswag", {"label": "one", "ctx_b": "so " * 500})]
+)
+def test_a_row_that_does_not_fit_is_named_by_file_and_line(
+    name: str, change: dict[str, Any], rows: Rows, write: Callable[..., Path]
+) -> None:
+    written = rows(name, 9)
+    written[4] |= change
+    write("data/train.jsonl", written)
+    folder = write("data/validation.jsonl", rows(name, 1, start=20)).parent
+    data = load_domain(name, str(folder))
+    with pytest.raises(LaloraError, match=r"data/train\.jsonl:5 does not fit the task .*; correct or remove") as caught:
+        examples(data.domain, data.train)
+    assert len(str(caught.value).replace(str(folder), "")) < 350
+
+
 @pytest.mark.parametrize("name", [name for name in DOMAINS if DOMAINS[name].task])
 def test_the_harness_asks_the_same(name: str, rows: Rows, tmp_path: Path) -> None:
     data = data_of(name, rows(name, 4))
@@ -104,9 +120,9 @@ def test_the_right_answer_scores_as_right(rows: Rows, tmp_path: Path) -> None:
         assert task.process_results(first, likely)["acc"] == 1.0
 
 
-def test_limit_and_text(rows: Rows, tmp_path: Path) -> None:
-    data = [data_of("gsm8k", rows("gsm8k", 5)), data_of("lambada", rows("lambada", 5))]
-    tasks = harness_tasks(data, tmp_path / "new", limit=2)
+def test_text_has_no_task(rows: Rows, tmp_path: Path) -> None:
+    data = [data_of("gsm8k", rows("gsm8k", 2)), data_of("lambada", rows("lambada", 5))]
+    tasks = harness_tasks(data, tmp_path / "new")
     assert tasks == {"gsm8k": "lalora_gsm8k"}
     assert len((tmp_path / "new" / "lalora_gsm8k.jsonl").read_text().splitlines()) == 2
     assert sorted(os.listdir(tmp_path / "new")) == ["lalora_gsm8k.jsonl", "lalora_gsm8k.yaml"]

@@ -14,13 +14,12 @@ from lalora.errors import LaloraError
 from lalora.files import write_atomically
 
 
-def harness_tasks(data: Sequence[DomainData], folder: Path, limit: int | None = None) -> dict[str, str]:
+def harness_tasks(data: Sequence[DomainData], folder: Path) -> dict[str, str]:
     """Write tasks that score the rows of domains, for a `TaskManager(include_path=folder)`.
 
     Args:
         data: the domains; those without a task are passed over.
         folder: where the YAML and JSON-Lines files go; made where it is missing.
-        limit: the largest number of rows a task scores, `None` for all.
 
     Returns:
         The name of the task for each domain's name.
@@ -28,9 +27,7 @@ def harness_tasks(data: Sequence[DomainData], folder: Path, limit: int | None = 
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return {
-        item.domain.name: write_task(item.domain, item.test[:limit], folder)
-        for item in data
-        if item.domain.task is not None
+        item.domain.name: write_task(item.domain, item.test, folder) for item in data if item.domain.task is not None
     }
 
 

@@ -24,13 +24,11 @@ class TextScore:
 
     Attributes:
         loss: Negative log-likelihood under the fine-tuned model.
-        base_loss: The same under the base model.
         kl: KL(base ‖ model) of the next-token distributions.
         tokens: How many completion tokens there were.
     """
 
     loss: float
-    base_loss: float
     kl: float
     tokens: int
 
@@ -46,14 +44,14 @@ def score_text(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
             prompt the labels are the visible `input_ids`.
 
     Returns:
-        Loss, base loss and KL per completion token.
+        Loss and KL per completion token.
 
     Raises:
         LaloraError: If there is no completion token in any batch.
     """
     adapted = peft_model(model)
     device = next(adapted.parameters()).device
-    sums = torch.zeros(3, dtype=torch.float64)
+    sums = torch.zeros(2, dtype=torch.float64)
     tokens = 0
     with undisturbed(adapted):
         for batch in batches:
@@ -63,8 +61,8 @@ def score_text(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
                 base = completion(adapted, moved)
             sums += _sums(tuned.logits, base.logits, tuned.targets)
             tokens += len(tuned.targets)
-    loss, base_loss, kl = (sums / _some(tokens)).tolist()
-    return TextScore(loss, base_loss, kl, tokens)
+    loss, kl = (sums / _some(tokens)).tolist()
+    return TextScore(loss, kl, tokens)
 
 
 def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> float:
@@ -100,7 +98,7 @@ def _some(tokens: int) -> int:
 
 
 def _sums(logits: Tensor, base_logits: Tensor, targets: Tensor) -> Tensor:
-    total = torch.zeros(3, dtype=torch.float64)
+    total = torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(targets), CHUNK):
         chunk = slice(start, start + CHUNK)
         log_q, log_p, here = logits[chunk].log_softmax(-1), base_logits[chunk].log_softmax(-1), targets[chunk, None]
@@ -108,7 +106,7 @@ def _sums(logits: Tensor, base_logits: Tensor, targets: Tensor) -> Tensor:
         # The sums of p and q cancel, but with them no term is negative and a rounding error of a normaliser,
         # larger than the KL of a small drift, enters squared.
         kl = (p * (log_p - log_q) - p + log_q.exp()).sum(-1)
-        per_token = torch.stack([-log_q.gather(-1, here).squeeze(-1), -log_p.gather(-1, here).squeeze(-1), kl])
+        per_token = torch.stack([-log_q.gather(-1, here).squeeze(-1), kl])
         # To the CPU first: not every accelerator computes in float64.
         total += per_token.cpu().double().sum(-1)
     return total
