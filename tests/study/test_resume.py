@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lalora.files import UNFINISHED
 from lalora.study import load_recipe, records, run_study
 
 QUIET: list[str] = []
@@ -134,6 +135,17 @@ def test_a_damaged_marker_makes_the_run_be_done_again(dropping: str, tmp_path: P
     shutil.rmtree(folder / "shared")
     study(dropping, folder)
     assert outcome(folder) == expected
+
+
+def test_what_a_kill_leaves_after_the_last_file_is_cleaned_up(dropping: str, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    study(dropping, folder)
+    files = sorted(folder.rglob("*"))
+    (folder / "lora-seed-0" / "checkpoints" / "checkpoint-4").mkdir(parents=True)
+    for place in (folder, folder / "lora-seed-0", folder / "shared", *folder.glob("shared/laplace-*")):
+        (place / f".half.json.0a1b2c3d{UNFINISHED}").write_text("{")
+    study(dropping, folder)
+    assert sorted(folder.rglob("*")) == files
 
 
 def start(recipe: str, folder: Path) -> subprocess.Popen[bytes]:

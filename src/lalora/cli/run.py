@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,8 @@ import typer
 
 from lalora.cli.show import show
 from lalora.cli.voice import resumable, say
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, TrainingDivergedError
+from lalora.report import draw, load_results
 
 
 def run(
@@ -31,9 +34,21 @@ def run(
     folder = out or Path("runs") / checked.name
     command = shlex.join(["lalora", *sys.argv[1:]])
     advice = f"finished runs and checkpoints are kept in {folder}; to go on: {command}"
-    with resumable(advice):
+    with _drawn_if_cut_short(folder), resumable(advice):
         results = run_study(checked, folder, command, say)
+    draw(results, folder)
     show(results, folder)
+
+
+@contextmanager
+def _drawn_if_cut_short(folder: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except (TrainingDivergedError, typer.Exit):
+        # What was found so far can be looked at; why it ended early is the line that counts.
+        with suppress(LaloraError):
+            draw(load_results(folder), folder)
+        raise
 
 
 def _named(recipe: str | None) -> str:

@@ -52,7 +52,7 @@ class Bench:
         Returns:
             JSON types.
         """
-        return {**self.common, "run": plan.effective}
+        return run_identity(self.common, plan)
 
     def start(self, settings: RunSettings) -> PeftModel:
         """Make the model at its start.
@@ -165,3 +165,16 @@ def common_identity(study: StudySettings, material: Material, **facts: Any) -> I
     places = {"model", "dtype", "sources", "target", "held_out"}
     data = {data.domain.name: dict(data.sha) for data in material.domains}
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
+
+
+def run_identity(common: Identity, plan: RunPlan) -> Identity:
+    """Write down all that the result of a run depends on.
+
+    Args:
+        common: What all results of its study depend on.
+        plan: The run.
+
+    Returns:
+        JSON types.
+    """
+    return {**common, "run": plan.effective}

@@ -1,15 +1,24 @@
 """The folder of a study: writable, with room, and written by one process at a time."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from torch import nn
 
+from lalora.adapter import trainable_tensors
 from lalora.errors import LaloraError
+from lalora.files import UNFINISHED
 
 _LEAST_ROOM = 64 * 2**20
+# An adapter, its two AdamW moments, and room for the checkpoint that replaces the last one.
+_COPIES_A_RUN = 1 + 3 * 3
+# Files lie at most so deep in the folder of a study.
+_ANY_DEPTH = ("", "*/", "*/*/")
 
 
 @contextlib.contextmanager
@@ -25,7 +34,7 @@ def held(folder: Path) -> Generator[Path, None, None]:
     Raises:
         LaloraError: If it cannot be written, has no room, or another process holds it.
     """
-    made = not folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
@@ -36,13 +45,60 @@ def held(folder: Path) -> Generator[Path, None, None]:
         raise LaloraError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
     try:
         require_room(folder, _LEAST_ROOM)
+        _drop_unfinished(folder)
         yield folder
     finally:
         (folder / ".lock").unlink(missing_ok=True)
         lock.release()
-        if made:
-            with contextlib.suppress(OSError):  # it stays where anything was written
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # a folder stays where anything was written
+            for place in made:
+                place.rmdir()
+
+
+@contextlib.contextmanager
+def saving(folder: Path) -> Generator[None, None, None]:
+    """Tell in one line that something could not be saved, which every library says in its own way.
+
+    Args:
+        folder: Where to.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        LaloraError: If it could not be saved.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise LaloraError(f"{folder}: cannot be saved ({reason}); make room and run again") from error
+
+
+def require_writable(file: Path) -> None:
+    """Refuse a place where no file can be written, before anything is computed for it.
+
+    Args:
+        file: Wanted; its folder may be missing.
+
+    Raises:
+        LaloraError: If it cannot be written.
+    """
+    above = next(place for place in file.absolute().parents if place.exists())
+    if file.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise LaloraError(f"{file}: cannot be written; choose another --out")
+
+
+def require_room_for_runs(folder: Path, model: nn.Module, runs: int) -> None:
+    """Refuse a disk that cannot hold the adapters of a study and the checkpoints of a run.
+
+    Args:
+        folder: On that disk.
+        model: With the adapter.
+        runs: How many there are.
+    """
+    adapter = 4 * sum(tensor.numel() for tensor in trainable_tensors(model).values())
+    require_room(folder, adapter * (runs + _COPIES_A_RUN))
 
 
 def require_room(folder: Path, needed: int) -> None:
@@ -61,3 +117,10 @@ def require_room(folder: Path, needed: int) -> None:
             f"{folder}: {free / 2**20:.0f} MiB free, about {needed / 2**20:.0f} MiB needed; "
             "make room or choose another --out"
         )
+
+
+def _drop_unfinished(folder: Path) -> None:
+    # Whoever holds the folder is alone, so these were left by a process that was killed.
+    for depth in _ANY_DEPTH:
+        for leftover in folder.glob(f"{depth}.*{UNFINISHED}"):
+            leftover.unlink(missing_ok=True)

@@ -105,10 +105,14 @@ def require_same_run(folder: Path, identity: Identity) -> None:
         identity: What the run that is wanted depends on.
 
     Raises:
-        LaloraError: If the run there depends on something else; names it.
+        LaloraError: If the run there depends on something else, which it names, or what is there is no run.
     """
     config = read_json(folder / CONFIG)
-    if config is not None and config["key"] != key(identity):
+    if config is None:
+        return
+    if not (isinstance(config, dict) and "key" in config and isinstance(config.get("identity"), dict)):
+        raise LaloraError(f"{folder / CONFIG}: this folder holds something else than a run; choose another --out")
+    if config["key"] != key(identity):
         raise LaloraError(
             f"{folder} holds a run with other settings ({first_difference(config['identity'], identity)}); "
             "choose another --out, or delete that folder"

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError
 
 from lalora.assets import load_model, load_tokenizer
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.evaluation import evaluate as measure
 from lalora.laplace import Laplace, fit
-from lalora.study.bench import Bench, Say, common_identity
+from lalora.study.bench import Bench, Say, common_identity, run_identity
 from lalora.study.device import device, resolve_dtype
-from lalora.study.folder import held
+from lalora.study.folder import held, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.marked_yaml import Marked
 from lalora.study.material import evaluation_set, limit_to_context, load_all, prepare, proxy_batches
@@ -105,16 +106,7 @@ def train_adapter(
     name = f"LaLoRA λ={checked.strength:g}" if given else "LoRA"
     plan = RunPlan(out.name, name, checked)
     with held(out):
-        say(f"loading {common.model} and the data")
-        base = load_model(common.model, resolve_dtype(common.dtype))
-        material = prepare(common, load_tokenizer(common.model), base.config)
-        shared = out / "shared"
-        shared.mkdir(exist_ok=True)
-        more = facts(base, common.dtype) | {"laplace": _content(laplace)}
-        identity = common_identity(common, material, **more)
-        evalset = evaluation_set(common, material, shared / "tasks")
-        bench = _GivenBench(common, material, evalset, identity, shared, say, given)
-        require_same_run(out, bench.identity(plan))
+        bench = _bench(common, plan, given, _content(laplace), out, say)
         train_run(plan, bench, out, name)
     rows = [row for row in read_rows(out / METRICS) if row["kind"] == "eval"]
     return rows[0], rows[-1]
@@ -152,10 +144,26 @@ def evaluate_adapter(
         before = measure(plain, tokenizer, evalset, 0, accuracy=True)
         try:
             tuned = PeftModel.from_pretrained(plain.unload(), str(adapter)).to(device())
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, SafetensorError) as error:
             raise LaloraError(f"{adapter} is no adapter of {model}: {str(error).splitlines()[0]}") from error
         say("measuring the adapter")
         return before, measure(tuned, tokenizer, evalset, 0, accuracy=True)
+
+
+def _bench(
+    study: StudySettings, plan: RunPlan, given: Laplace | None, content: str | None, out: Path, say: Say
+) -> _GivenBench:
+    # Nothing is written before everything that can be refused was looked at.
+    say(f"loading {study.model} and the data")
+    base = load_model(study.model, resolve_dtype(study.dtype))
+    known = facts(base, study.dtype) | {"laplace": content}
+    material = prepare(study, load_tokenizer(study.model), base.config)
+    common = common_identity(study, material, **known)
+    require_same_run(out, run_identity(common, plan))
+    require_room_for_runs(out, at_mean(base, given) if given else with_adapter(base, plan.settings), 1)
+    shared = out / "shared"
+    evalset = evaluation_set(study, material, shared / "tasks")
+    return _GivenBench(study, material, evalset, common, shared, say, given)
 
 
 def at_mean(base: Any, laplace: Laplace) -> PeftModel:

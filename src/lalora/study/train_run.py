@@ -8,9 +8,11 @@ from tqdm import tqdm
 from transformers import PrinterCallback, TrainingArguments
 
 from lalora.domains import collate
+from lalora.files import write_atomically
 from lalora.methods import Method, build
 from lalora.study import checkpoints
 from lalora.study.bench import Bench
+from lalora.study.folder import saving
 from lalora.study.identity import CONFIG, key
 from lalora.study.knobs import knobs, takes_laplace
 from lalora.study.plan import RunPlan
@@ -51,6 +53,8 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
     """
     identity = bench.identity(plan)
     if is_done(folder, key(identity)):
+        # A kill between the last two lines below leaves them.
+        shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
         return
     folder.mkdir(exist_ok=True)
     if read_json(folder / CONFIG) is None:
@@ -71,7 +75,8 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
     if not any(row["kind"] == "eval" and row["step"] == settings.steps for row in read_rows(folder / METRICS)):
         bench.say(f"{progress}: measuring the result")
         append_row(folder / METRICS, bench.measure(model, settings.steps, accuracy=True))
-    _keep_adapter(model, folder)
+    with saving(folder):
+        _keep_adapter(model, folder)
     write_json(folder / DONE, {"key": key(identity)})
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
@@ -154,7 +159,9 @@ def _keep_adapter(model: PeftModel, folder: Path) -> None:
     partial = folder / ".adapter"
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial))
-    (partial / "adapter_model.safetensors").replace(folder / "adapter_model.safetensors")
+    # Not moved: safetensors makes files that their owner alone may read.
+    weights = "adapter_model.safetensors"
+    write_atomically(folder / weights, (partial / weights).read_bytes())
     config = read_json(partial / "adapter_config.json")
     if isinstance(config["target_modules"], list):
         # PEFT keeps them as a set, whose order changes from process to process.

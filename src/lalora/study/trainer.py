@@ -12,6 +12,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from lalora.completion import completion
 from lalora.methods import Method
+from lalora.study.folder import saving
 from lalora.study.records import append_row
 from lalora.training import AfterBackwardMixin
 
@@ -78,6 +79,10 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
         if "loss" in logs:
             logs |= self._method.metrics(self._peft)
         super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        with saving(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(model, trial)
 
     @property
     def _peft(self) -> PeftModel:

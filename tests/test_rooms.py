@@ -1,0 +1,41 @@
+"""The design: a room imports only from rooms above it, and the rooms that the library needs not from the lab's."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lalora
+
+ROOMS = ("curvature", "fisher", "laplace", "training", "methods", "assets", "domains", "evaluation", "study")
+BELOW = ("report", "cli")
+SHARED = ("adapter", "completion", "errors", "files", "version")
+SOURCE = Path(lalora.__file__).parent
+
+
+def imported(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found |= {name.split(".")[1] for name in names if name.startswith("lalora.")}
+    return found
+
+
+@pytest.mark.parametrize("room", [*ROOMS, *BELOW])
+def test_a_room_imports_only_from_above(room: str) -> None:
+    rooms = [*ROOMS, *BELOW]
+    allowed = {*SHARED, *rooms[: rooms.index(room) + 1]}
+    wrong = {
+        f"{file.relative_to(SOURCE)}: {name}"
+        for file in (SOURCE / room).rglob("*.py")
+        for name in imported(file) - allowed
+    }
+    assert not wrong
+
+
+def test_every_folder_is_a_room() -> None:
+    folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert folders == {*ROOMS, *BELOW}
