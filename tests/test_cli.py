@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from peft import LoraConfig, get_peft_model
 
+from lalora.assets import load_model
 from lalora.cli import main
 from lalora.laplace import Laplace
+from lalora.study.plan import RunPlan
 from lalora.version import __version__
 
 Run = Callable[..., tuple[int, str, str]]
@@ -128,6 +131,63 @@ def test_ctrl_c_keeps_and_says_how_to_go_on(
     assert last == (f"interrupted: finished runs and checkpoints are kept in runs/tiny; to go on: lalora run {recipe}")
 
 
+def test_ctrl_c_and_divergence_still_draw_what_there_is(
+    run: Run, recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from lalora.study.conduct import train_run
+
+    def interrupted(plan: RunPlan, *rest: Any) -> None:
+        if plan.name == "lalora-strength-1-seed-0":
+            raise KeyboardInterrupt
+        train_run(plan, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lalora.study.conduct.train_run", interrupted)
+        status, _, err = run("run", recipe_file(), "--out", "stopped")
+    assert status == 130
+    assert err.strip().splitlines()[-1].startswith("interrupted: ")
+    assert (tmp_path / "stopped" / "report.html").exists()
+
+    grid = [{"method": "lora"}, {"method": "lalora", "strength": 1e38}]
+    status, _, err = run("run", recipe_file(grid=grid, learning_rate=1e3, max_grad_norm=1e30), "--out", "diverged")
+    assert status == 2
+    assert err.strip().splitlines()[-1].endswith("1 of 2 runs are finished and kept in diverged")
+    assert (tmp_path / "diverged" / "report.html").exists()
+
+
+@pytest.mark.parametrize("place", ["lalora.cli.assets.fetch", "lalora.cli.app.quiet_libraries"])
+def test_ctrl_c_at_any_time_is_one_line(place: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, interrupted)
+        status, out, err = run("assets", "fetch", "smollm2-135m")
+    assert (status, out) == (130, "")
+    assert err.startswith("\ninterrupted: ")
+    assert err.endswith("run the same command again\n")
+    assert err.count("\n") == 2
+
+
+def test_ctrl_c_during_the_first_import_is_one_line() -> None:
+    interrupted = """
+import sys
+
+class Interrupted:
+    def find_spec(name, *rest):
+        if name == "torch":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted)
+from lalora.cli import main
+
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", interrupted], check=False, capture_output=True, text=True)
+    assert ended.returncode == 130
+    assert ended.stderr == "\ninterrupted: run the same command again\n"
+
+
 def test_a_disk_that_fills_up_while_training_is_one_line(
     refused: Callable[..., str], recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,11 +236,11 @@ def test_fit_then_train_then_evaluate_ones_own_model(run: Run, mine: dict[str, A
 
     status, out, _ = run(
         "evaluate", mine["model"], "adapter", "--source", mine["source"], "--target", target, "--rows", 3,
-        "--out", "numbers.json", *options,
+        "--out", "new/numbers.json", *options,
     )  # fmt: skip
     assert status == 0
     assert "winogrande" in out
-    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    numbers = json.loads((tmp_path / "new" / "numbers.json").read_text())
     assert numbers["base"]["kl"]["winogrande"] == 0
     assert numbers["adapter"]["kl"]["winogrande"] > 0
     assert numbers["adapter"]["loss"]["gsm8k"] == rows[-1]["loss"]["gsm8k"]
@@ -213,7 +273,7 @@ def test_a_laplace_of_another_model_or_damaged_is_refused(
     target = f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"
     said = refused("train", tmp_path / "other", "--target", target, "--laplace", "laplace", "--dtype", "float32")
     assert "and the model here is another" in said
-    weights = tmp_path / "laplace" / "laplace.safetensors"
+    weights = next((tmp_path / "laplace").glob("*.safetensors"))
     flipped = bytearray(weights.read_bytes())
     flipped[-3] ^= 1
     weights.write_bytes(flipped)
@@ -231,22 +291,56 @@ def test_a_laplace_of_another_model_or_damaged_is_refused(
         (("fit", "./nowhere", "--source", "{source}"), "there is no model folder ./nowhere"),
         (("fit", "{model}", "--source", "{source}", "--fisher", "x"), "'fisher' is 'x': input should be 'sequence'"),
         (("fit", "{model}", "--source", "{source}", "--target-modules", "x"), "target_modules={'x'}"),
-        (("train", "{model}", "--target", "{target}", "--strength", "-1"), "'strength' is -1.0: input should be"),
-        (("train", "{model}", "--target", "{target}", "--strength", "nan"), "'strength' is nan: input should be"),
+        (
+            ("train", "{model}", "--target", "{target}", "--laplace", "x", "--strength", "-1"),
+            "'strength' is -1.0: input should be",
+        ),
+        (
+            ("train", "{model}", "--target", "{target}", "--laplace", "x", "--strength", "nan"),
+            "'strength' is nan: input should be",
+        ),
         (("train", "{model}", "--target", "{target}", "--laplace", "x"), "is not a Laplace"),
         (("train", "{model}", "--target", "{target}", "--max-length", "3"), "raise max_length"),
+        (("train", "{model}", "--target", "{target}", "--strength", "5"), "--strength weighs a Laplace: give one with"),
+        (("train", "{model}", "--target", "{target}", "--target-modules", "x"), "target_modules={'x'}"),
         (("evaluate", "{model}", "nowhere", "--source", "{source}"), "nowhere holds no PEFT adapter"),
+        (
+            ("evaluate", "{model}", "nowhere", "--out", "{data}/x.json"),
+            "x.json: cannot be written; choose another --out",
+        ),
     ],
 )
 def test_mistakes_in_the_single_steps_are_one_line_and_leave_nothing(
     refused: Callable[..., str], mine: dict[str, Any], tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    values = {"model": mine["model"], "source": mine["source"], "target": f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"}
+    data = mine["data"] / "gsm8k.jsonl"
+    values = {"model": mine["model"], "source": mine["source"], "data": data, "target": f"gsm8k={data}"}
     assert said in refused(
         *(argument.format_map(values) if "{'" not in argument else argument for argument in arguments)
     )
     assert not list(tmp_path.rglob("*.safetensors"))
-    assert not (tmp_path / "laplace").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_a_model_is_no_place_for_an_adapter(
+    refused: Callable[..., str], mine: dict[str, Any], tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "config.json").write_text('{"hidden_size": 16}')
+    target = f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"
+    said = refused("train", mine["model"], "--target", target, "--out", theirs)
+    assert "holds something else than a run; choose another --out" in said
+    assert [path.name for path in theirs.rglob("*")] == ["config.json"]
+
+
+def test_a_truncated_adapter_is_refused(refused: Callable[..., str], mine: dict[str, Any], tmp_path: Path) -> None:
+    base = load_model(str(mine["model"]), torch.float32)
+    get_peft_model(base, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(tmp_path / "adapter")
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    said = refused("evaluate", mine["model"], "adapter", "--source", mine["source"], "--rows", 2)
+    assert "adapter is no adapter of" in said
 
 
 def test_assets_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

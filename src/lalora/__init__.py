@@ -1,9 +1,14 @@
 """LoRA fine-tuning that keeps what the model already knows: Laplace-regularised low-rank adaptation."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from lalora.errors import LaloraError, TrainingDivergedError
-from lalora.laplace import Laplace, fit
-from lalora.training import LaplaceMixin, LaplaceTrainer
 from lalora.version import __version__
+
+if TYPE_CHECKING:
+    from lalora.laplace import Laplace, fit
+    from lalora.training import LaplaceMixin, LaplaceTrainer
 
 __all__ = [
     "LaloraError",
@@ -14,3 +19,15 @@ __all__ = [
     "__version__",
     "fit",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import; the command line must be able to end Ctrl-C well from its first moment.
+    if name not in __all__:
+        raise AttributeError(f"module 'lalora' has no attribute '{name}'")
+    room = "training" if name in ("LaplaceMixin", "LaplaceTrainer") else "laplace"
+    return getattr(import_module(f"lalora.{room}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

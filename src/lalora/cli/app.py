@@ -1,8 +1,9 @@
 """The command line's commands, put together."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from lalora.cli.assets import assets
 from lalora.cli.evaluate import evaluate
@@ -10,10 +11,19 @@ from lalora.cli.fit import fit
 from lalora.cli.report import report
 from lalora.cli.run import run
 from lalora.cli.train import train
-from lalora.cli.voice import quiet_libraries
+from lalora.cli.voice import quiet_libraries, resumable
 from lalora.version import __version__
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        # Commands that keep something say so themselves.
+        with resumable("run the same command again"):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Fine-tune language models with LoRA and keep what they already know.",
     no_args_is_help=True,
     add_completion=False,

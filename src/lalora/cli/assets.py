@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lalora.assets import catalogue, fetch, verify
+from lalora.cli.voice import resumable
 
 assets = typer.Typer(
     help="List, fetch and verify the embedded model and data sets.", no_args_is_help=True, rich_markup_mode=None
@@ -27,8 +28,9 @@ def list_assets() -> None:
 @assets.command("fetch")
 def fetch_assets(names: Names = None) -> None:
     """Fetch what is missing."""
-    for name in names or _all():
-        print(f"{name}: {fetch(name)}")
+    with resumable("what was fetched whole is kept; to go on, run the same command again"):
+        for name in names or _all():
+            print(f"{name}: {fetch(name)}")
 
 
 @assets.command("verify")

@@ -25,9 +25,12 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="JSON file for the numbers, if wanted.")] = None,
 ) -> None:
     """Measure an adapter against its base model: loss, KL(base ‖ model), accuracy."""
+    from lalora.study.folder import require_writable
     from lalora.study.records import write_json
     from lalora.study.single import evaluate_adapter
 
+    if out is not None:
+        require_writable(out)
     domains = {**places(source), **places(target or []), **places(held_out or [])}
     with resumable("nothing was written"):
         base, tuned = evaluate_adapter(
@@ -36,6 +39,7 @@ def evaluate(
             max_new_tokens=max_new_tokens, batch_size=batch_size,
         )  # fmt: skip
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, {"base": base, "adapter": tuned})
     table = Table("domain", "loss before", "after", "KL(base ‖ model)", "accuracy before", "after", box=None)
     for name, loss in tuned["loss"].items():

@@ -9,13 +9,16 @@ import typer
 
 from lalora.cli.options import Dtype, Model, Out, Seed, Target, TargetModules, places
 from lalora.cli.voice import resumable, say
+from lalora.errors import LaloraError
 
 
 def train(
     model: Model,
     target: Target = "gsm8k",
     laplace: Annotated[Path | None, typer.Option(help="What `lalora fit` wrote; plain LoRA without.")] = None,
-    strength: Annotated[float, typer.Option(help="λ: nats of target loss paid per nat of drift.")] = 1.0,
+    strength: Annotated[
+        float | None, typer.Option(help="λ of the Laplace: nats of target loss paid per nat of drift; 1 unless given.")
+    ] = None,
     out: Out = Path("adapter"),
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a forward pass.")] = 4,
@@ -35,7 +38,6 @@ def train(
 
     settings = {
         "method": "lalora" if laplace else "lora",
-        "strength": strength,
         "steps": steps,
         "batch_size": batch_size,
         "accumulation": accumulation,
@@ -45,6 +47,7 @@ def train(
         "alpha": alpha,
         "target_modules": target_modules or "all-linear",
         "seed": seed,
+        **_weight(strength, laplace),
     }
     study = {
         "model": model,
@@ -58,3 +61,11 @@ def train(
     with resumable(f"checkpoints are kept in {out}; to go on: {command}"):
         before, after = train_adapter(study, settings, laplace, out, say)
     print(f"target loss {before['target_loss']:.3f} -> {after['target_loss']:.3f} nats per token; adapter in {out}")
+
+
+def _weight(strength: float | None, laplace: Path | None) -> dict[str, float]:
+    if strength is None:
+        return {}
+    if laplace is None:
+        raise LaloraError("--strength weighs a Laplace: give one with --laplace, or leave --strength out")
+    return {"strength": strength}
