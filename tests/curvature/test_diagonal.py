@@ -30,6 +30,9 @@ def test_against_the_dense_matrix(seed: int) -> None:
     dense = torch.diag(flat(curvature.tensors()))
     assert torch.allclose(flat(curvature.apply(delta)), dense @ flat(delta))
     assert torch.allclose(curvature.quadratic(delta), flat(delta) @ dense @ flat(delta))
+    charge, gradient = curvature.half_quadratic_and_gradient(delta)
+    assert torch.allclose(2 * charge, flat(delta) @ dense @ flat(delta))
+    assert torch.equal(flat(gradient), flat(curvature.apply(delta)))
 
 
 @given(seed=st.integers(0, 10_000))

@@ -1,7 +1,6 @@
-"""Curvatures: positive semi-definite operators on an adapter's displacement, as pure tensors."""
+"""Curvatures: what it costs an adapter to move, as pure tensors."""
 
 from lalora.curvature._diagonal import Diagonal
-from lalora.curvature._inner import inner
-from lalora.curvature._interface import Curvature
+from lalora.curvature._interface import Curvature, LinearCurvature
 
-__all__ = ["Curvature", "Diagonal", "inner"]
+__all__ = ["Curvature", "Diagonal", "LinearCurvature"]

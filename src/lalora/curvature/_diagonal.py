@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._inner import inner
+from lalora.curvature._flat import total
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,20 @@ class Diagonal:
         Returns:
             A scalar.
         """
+        return 2 * self.half_quadratic_and_gradient(delta)[0]
+
+    def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute ½ΔᵀΛΔ and its gradient ΛΔ.
+
+        Args:
+            delta: Displacement by tensor name.
+
+        Returns:
+            A scalar; the gradient, a tensor for each of `names`.
+        """
         product = self.apply(delta)
-        if not product:
-            return torch.zeros(())
-        return inner([delta[name] for name in product], list(product.values()))
+        charges = [torch.dot(delta[name].reshape(-1), block.reshape(-1)) for name, block in product.items()]
+        return total(charges) / 2, product
 
     def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute ΛΔ = D∘Δ in one multi-tensor operation.

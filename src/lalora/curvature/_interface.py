@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
 import torch
@@ -11,10 +11,11 @@ from typing_extensions import Self
 
 
 class Curvature(Protocol):
-    """A positive semi-definite operator Λ on the displacement Δ of the adapter, tensor by tensor.
+    """A charge ½q(Δ) ≥ 0 for the displacement Δ of the adapter, zero at Δ = 0.
 
-    Every mapping goes from the name of an adapter tensor to a tensor of its shape. A tensor of the adapter that a
-    curvature does not name has no curvature: its block of Λ is zero.
+    In adapter space q(Δ) = ΔᵀΛΔ is quadratic in Δ (`LinearCurvature`); in weight space it is quadratic in what Δ does
+    to the weights, and so not in Δ. Every mapping goes from the name of an adapter tensor to a tensor of its shape. A
+    tensor of the adapter that a curvature does not name is free: its block of Λ is zero.
     """
 
     kind: ClassVar[str]
@@ -25,20 +26,15 @@ class Curvature(Protocol):
         ...
 
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
-        """Return ΔᵀΛΔ as a scalar."""
+        """Return q(Δ) as a scalar."""
         ...
 
-    def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ΛΔ, a tensor for each of `names`."""
+    def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return ½q(Δ) and its gradient with respect to Δ, a tensor for each of `names`."""
         ...
 
     def scaled(self, factor: float) -> Self:
-        """Return factor·Λ."""
-        ...
-
-    @classmethod
-    def combined(cls, parts: Sequence[Self]) -> Self:
-        """Return the sum of several curvatures."""
+        """Return the curvature that charges factor·q(Δ)."""
         ...
 
     def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
@@ -52,4 +48,12 @@ class Curvature(Protocol):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
         """Rebuild what `tensors` returned."""
+        ...
+
+
+class LinearCurvature(Curvature, Protocol):
+    """A curvature whose charge is ½ΔᵀΛΔ for a positive semi-definite operator Λ."""
+
+    def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return ΛΔ, a tensor for each of `names`."""
         ...

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model, trainable_tensors
-from lalora.curvature import Curvature, Diagonal, inner
+from lalora.curvature import Curvature, Diagonal
 from lalora.errors import LaloraError
 from lalora.laplace import _hub, _storage
 from lalora.laplace._attached import Attached
@@ -117,9 +117,9 @@ class Laplace:
         if not attached.parameters:
             return 0.0
         delta = attached.delta()
-        product = attached.curvature.apply(delta)
+        charge, product = attached.curvature.half_quadratic_and_gradient(delta)
         gradient = [product[name] for name in attached.curvature.names]
-        half = 0.5 * float(inner(list(delta.values()), gradient))
+        half = float(charge)
         if strength == 0:
             return half
         for parameter in attached.parameters:

@@ -1,4 +1,4 @@
-"""The penalty ½λΔᵀΛΔ as one node of the graph, with its gradient λΛΔ written down."""
+"""The penalty ½λΔᵀΛΔ as one node of the graph, with its gradient written down (λΛΔ where Λ is fixed)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Penalty(torch.autograd.Function):
     def forward(
         ctx: Any, curvature: Curvature, means: Sequence[Tensor | None], strength: float, *parameters: Tensor
     ) -> Tensor:
-        """Compute the value, keeping λΛΔ for the backward pass.
+        """Compute the value, keeping the gradient for the backward pass.
 
         Args:
             ctx: Autograd's context.
@@ -32,9 +32,9 @@ class Penalty(torch.autograd.Function):
             A scalar.
         """
         delta = dict(zip(curvature.names, displacement(parameters, means), strict=True))
-        product = curvature.apply(delta)
+        half, product = curvature.half_quadratic_and_gradient(delta)
         gradient = [product[name] for name in curvature.names]
-        value = inner(list(delta.values()), gradient) * (0.5 * strength)
+        value = half * strength
         torch._foreach_mul_(gradient, strength)
         ctx.save_for_backward(*gradient)
         ctx.dtypes = [parameter.dtype for parameter in parameters]
@@ -43,7 +43,7 @@ class Penalty(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
-        """Return weight·λΛΔ.
+        """Return weight·gradient.
 
         Args:
             ctx: Autograd's context.

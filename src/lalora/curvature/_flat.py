@@ -1,0 +1,65 @@
+"""Helpers for mappings of tensors: slash-separated names for files, and sums over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def flat(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Name the tensors of several groups `group/name`.
+
+    Args:
+        groups: Tensors by name, by group.
+
+    Returns:
+        Tensors by full name.
+    """
+    return {f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
+
+
+def grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Undo `flat`.
+
+    Args:
+        tensors: Tensors by full name.
+
+    Returns:
+        Tensors by name, by group, groups sorted.
+    """
+    groups: dict[str, dict[str, Tensor]] = {}
+    for full, tensor in tensors.items():
+        group, name = full.split("/", 1)
+        groups.setdefault(group, {})[name] = tensor
+    return dict(sorted(groups.items()))
+
+
+def total(terms: Sequence[Tensor]) -> Tensor:
+    """Add scalars that may lie on several devices.
+
+    Args:
+        terms: Scalars.
+
+    Returns:
+        Their sum on the device of the first; zero for none.
+    """
+    if not terms:
+        return torch.zeros(())
+    return torch.stack([term.to(terms[0].device) for term in terms]).sum()
+
+
+def undisturbed(delta: Mapping[str, Tensor]) -> AbstractContextManager[object]:
+    """Keep a caller's autocast from multiplying matrices in fewer bits than they are given in.
+
+    Args:
+        delta: The tensors that are worked on.
+
+    Returns:
+        A context.
+    """
+    for tensor in delta.values():
+        return torch.autocast(tensor.device.type, enabled=False)
+    return nullcontext()
