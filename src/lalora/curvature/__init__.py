@@ -1,8 +1,33 @@
 """Curvatures: what it costs an adapter to move, as pure tensors."""
 
+from lalora.curvature._anchor import Anchor
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factor import Factor
 from lalora.curvature._factors import Factors
 from lalora.curvature._interface import Curvature, LinearCurvature
+from lalora.curvature._kfac import Kfac
+from lalora.curvature._kinds import CURVATURES
+from lalora.curvature._prior import AdapterPrior, WeightPrior
+from lalora.curvature._sum import Sum
+from lalora.curvature._tri_kfac import TriKfac
+from lalora.curvature._weight_diagonal import WeightDiagonal
+from lalora.curvature._weight_kfac import WeightKfac
+from lalora.curvature._weight_space import WeightSpace
 
-__all__ = ["Curvature", "Diagonal", "Factor", "Factors", "LinearCurvature"]
+__all__ = [
+    "CURVATURES",
+    "AdapterPrior",
+    "Anchor",
+    "Curvature",
+    "Diagonal",
+    "Factor",
+    "Factors",
+    "Kfac",
+    "LinearCurvature",
+    "Sum",
+    "TriKfac",
+    "WeightDiagonal",
+    "WeightKfac",
+    "WeightPrior",
+    "WeightSpace",
+]

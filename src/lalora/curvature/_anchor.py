@@ -1,0 +1,164 @@
+"""Where the displacement of one LoRA layer starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lalora.curvature._flat import flat
+from lalora.errors import LaloraError
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A₀, B₀ and s of one layer h = W₀x + s·B A x. A tensor that is zero everywhere is not kept.
+
+    Attributes:
+        a: A₀, (r, d_in); None where it is zero, as PEFT starts embeddings.
+        b: B₀, (d_out, r); None where it is zero, as PEFT starts linear layers.
+        scale: s = α/r, or α/√r for rsLoRA.
+        shape: (d_out, r, d_in).
+    """
+
+    a: Tensor | None
+    b: Tensor | None
+    scale: float
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, a: Tensor, b: Tensor, scale: float) -> Self:
+        """Look which of the two tensors is zero.
+
+        Args:
+            a: A₀, (r, d_in).
+            b: B₀, (d_out, r).
+            scale: s.
+
+        Returns:
+            The anchor.
+        """
+        shape = (b.shape[0], a.shape[0], a.shape[1])
+        return cls(a if bool(a.any()) else None, b if bool(b.any()) else None, scale, shape)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """Copy to a device.
+
+        Args:
+            device: Where to.
+            dtype: Type of both tensors.
+
+        Returns:
+            The copy.
+        """
+        a = None if self.a is None else self.a.to(device, dtype)
+        b = None if self.b is None else self.b.to(device, dtype)
+        return replace(self, a=a, b=b)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that a file must hold.
+
+        Returns:
+            Two to four tensors.
+        """
+        kept = {"a": self.a, "b": self.b}
+        scale = {"scale": torch.tensor(self.scale, dtype=torch.float64), "shape": torch.tensor(self.shape)}
+        return scale | {name: tensor for name, tensor in kept.items() if tensor is not None}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Rebuild what `tensors` returned.
+
+        Args:
+            tensors: Two to four tensors.
+
+        Returns:
+            The anchor.
+        """
+        out, rank, into = tensors["shape"].tolist()
+        return cls(tensors.get("a"), tensors.get("b"), float(tensors["scale"]), (out, rank, into))
+
+
+def a_name(layer: str) -> str:
+    """Name the tensor A of a layer.
+
+    Args:
+        layer: Name of the layer.
+
+    Returns:
+        Name of the tensor.
+    """
+    return f"{layer}.lora_A.weight"
+
+
+def b_name(layer: str) -> str:
+    """Name the tensor B of a layer.
+
+    Args:
+        layer: Name of the layer.
+
+    Returns:
+        Name of the tensor.
+    """
+    return f"{layer}.lora_B.weight"
+
+
+def fitting(anchors: Mapping[str, Anchor], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Anchor]:
+    """Check that a curvature knows the layers of an adapter.
+
+    Args:
+        anchors: Start of each layer.
+        shapes: (d_out, d_in) of each layer that the curvature knows.
+
+    Returns:
+        The anchors, sorted by layer.
+
+    Raises:
+        LaloraError: If a layer is unknown or of another shape.
+    """
+    for layer, anchor in anchors.items():
+        out, _, into = anchor.shape
+        if layer not in shapes:
+            raise LaloraError(f"the adapter changes layer '{layer}', of which this curvature knows nothing")
+        if shapes[layer] != (out, into):
+            raise LaloraError(
+                f"layer '{layer}' is {out}×{into} here and {shapes[layer][0]}×{shapes[layer][1]} in this curvature"
+            )
+    return dict(sorted(anchors.items()))
+
+
+def same_start(starts: Sequence[Mapping[str, Anchor]]) -> None:
+    """Check that several curvatures measure from one point.
+
+    Args:
+        starts: Anchors by layer, of each.
+
+    Raises:
+        LaloraError: If they do not.
+    """
+    first = flat({layer: anchor.tensors() for layer, anchor in starts[0].items()})
+    for other in starts[1:]:
+        tensors = flat({layer: anchor.tensors() for layer, anchor in other.items()})
+        if tensors.keys() != first.keys() or not all(torch.equal(tensors[name], first[name]) for name in first):
+            raise LaloraError("curvatures that start from different adapters cannot be averaged")
+
+
+def homes(anchors: Mapping[str, Anchor], devices: Mapping[str, torch.device]) -> dict[str, torch.device]:
+    """Find where the layers lie.
+
+    Args:
+        anchors: Start of each layer.
+        devices: Device by tensor name.
+
+    Returns:
+        Device by layer, for the layers of which a tensor is named.
+    """
+    found = {}
+    for layer in anchors:
+        for name in (a_name(layer), b_name(layer)):
+            if name in devices:
+                found[layer] = devices[name]
+    return found

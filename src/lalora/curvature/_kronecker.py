@@ -1,0 +1,211 @@
+"""What the three Kronecker curvatures share: factors, where the adapter starts, and everything but the charge."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lalora.curvature._anchor import Anchor, a_name, b_name, fitting, homes, same_start
+from lalora.curvature._factors import Factors
+from lalora.curvature._flat import flat, grouped, total, undisturbed
+
+
+@dataclass(frozen=True)
+class Kronecker(ABC):
+    """A charge made of X and G of each layer.
+
+    Attributes:
+        factors: X and G.
+        anchors: A₀, B₀ and s by layer, for each layer of the factors.
+    """
+
+    kind: ClassVar[str]
+    factors: Factors
+    anchors: Mapping[str, Anchor]
+
+    @classmethod
+    def of(cls, factors: Factors, anchors: Mapping[str, Anchor]) -> Self:
+        """Put factors beside the layers of an adapter.
+
+        Args:
+            factors: X and G; layers without an anchor are left out.
+            anchors: A₀, B₀ and s by layer.
+
+        Returns:
+            The curvature.
+
+        Raises:
+            LaloraError: If a layer has no factors, or they are of another size.
+        """
+        layers = fitting(anchors, {layer: factors.shape(layer) for layer in factors.layers})
+        return cls(factors.restricted(layers), layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the adapter tensors with curvature, in a fixed order."""
+        return tuple(name for layer in self.anchors for name in self._charged(layer))
+
+    def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
+        """Compute q(Δ).
+
+        Args:
+            delta: Displacement by tensor name.
+
+        Returns:
+            A scalar.
+        """
+        return 2 * self.half_quadratic_and_gradient(delta)[0]
+
+    def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute ½q(Δ) and its gradient, in O(d·k·r) a layer.
+
+        Args:
+            delta: Displacement by tensor name.
+
+        Returns:
+            A scalar; the gradient, a tensor for each of `names`.
+        """
+        charges: list[Tensor] = []
+        gradient: dict[str, Tensor] = {}
+        with undisturbed(delta):
+            for layer in self.anchors:
+                charge, blocks = self._layer(layer, delta)
+                charges += charge
+                gradient |= blocks
+        return total(charges), gradient
+
+    def scaled(self, factor: float) -> Self:
+        """Multiply the charge by a number.
+
+        Args:
+            factor: A number ≥ 0.
+
+        Returns:
+            The scaled curvature.
+        """
+        return replace(self, factors=self.factors.scaled(factor))
+
+    @classmethod
+    def factor_mean(cls, parts: Sequence[Self], weights: Sequence[float] | None = None) -> Self:
+        """Average each factor over the parts, then multiply (paper, Eq. 36).
+
+        This is how curvatures of several datasets become one of the same size. The sum of Kronecker products is
+        another curvature, and not a Kronecker product: `Sum` holds that.
+
+        Args:
+            parts: Curvatures of one adapter with one start.
+            weights: A number ≥ 0 for each, adding up to 1; None for equal ones.
+
+        Returns:
+            The curvature of the mean factors.
+
+        Raises:
+            LaloraError: If the parts are of different layers or starts.
+        """
+        same_start([part.anchors for part in parts])
+        return cls(Factors.mean([part.factors for part in parts], weights), parts[0].anchors)
+
+    def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
+        """Copy the curvature to where the adapter's tensors lie.
+
+        Args:
+            devices: Device by tensor name; layers of which none is named are left out.
+            dtype: Type of its tensors.
+
+        Returns:
+            The copy.
+        """
+        where = homes(self.anchors, devices)
+        anchors = {layer: self.anchors[layer].to(device, dtype) for layer, device in where.items()}
+        return replace(self, factors=self.factors.restricted(anchors).to(where, dtype), anchors=anchors)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that a file must hold.
+
+        Returns:
+            Tensors by name.
+        """
+        anchors = flat({layer: anchor.tensors() for layer, anchor in self.anchors.items()})
+        return flat({"factors": self.factors.tensors(), "anchors": anchors})
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Rebuild what `tensors` returned.
+
+        Args:
+            tensors: Tensors by name.
+
+        Returns:
+            The curvature.
+        """
+        parts = grouped(tensors)
+        anchors = {layer: Anchor.from_tensors(part) for layer, part in grouped(parts.get("anchors", {})).items()}
+        return cls(Factors.from_tensors(parts["factors"]), anchors)
+
+    def _layer(self, layer: str, delta: Mapping[str, Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        charged = self._charged(layer)
+        if not charged:
+            return [], {}
+        x, g, squared = self.factors.x(layer), self.factors.g(layer), self.anchors[layer].scale ** 2
+        a, b = a_name(layer), b_name(layer)
+        da = x.half(delta[a].T) if a in charged else None
+        db = g.half(delta[b]) if b in charged else None
+        charge, back_a, back_b = self._charge(da, db, *self._starts[layer])
+        of_a = {} if back_a is None else {a: x.back_rows(back_a * squared)}
+        of_b = {} if back_b is None else {b: g.back(back_b * squared)}
+        return [charge * (0.5 * squared)], of_a | of_b
+
+    @cached_property
+    def _starts(self) -> dict[str, tuple[Tensor | None, Tensor | None]]:
+        """Halves of A₀ under X and of B₀ under G; None where the start is zero."""
+        return {
+            layer: (
+                None if anchor.a is None else self.factors.x(layer).half(anchor.a.T),
+                None if anchor.b is None else self.factors.g(layer).half(anchor.b),
+            )
+            for layer, anchor in self.anchors.items()
+        }
+
+    def _excited(self, layer: str) -> bool:
+        return self.factors.x(layer).rank > 0 and self.factors.g(layer).rank > 0
+
+    @abstractmethod
+    def _charged(self, layer: str) -> tuple[str, ...]:
+        """Names of the tensors of a layer that it costs something to move."""
+
+    @abstractmethod
+    def _charge(
+        self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Charge for one layer, in halves, without s² (see `_bilinear`)."""
+
+
+class AdapterKronecker(Kronecker):
+    """A Kronecker curvature over A and B themselves: ½ΔᵀΛΔ with a fixed Λ."""
+
+    def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute ΛΔ.
+
+        Args:
+            delta: Displacement by tensor name.
+
+        Returns:
+            The product, a tensor for each of `names`.
+        """
+        return self.half_quadratic_and_gradient(delta)[1]
+
+    def _charged(self, layer: str) -> tuple[str, ...]:
+        anchor = self.anchors[layer]
+        if not self._excited(layer):
+            return ()
+        # A moves the output through B₀ alone, and B through A₀ alone.
+        a = () if anchor.b is None else (a_name(layer),)
+        b = () if anchor.a is None else (b_name(layer),)
+        return a + b
