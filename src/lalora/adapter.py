@@ -22,16 +22,22 @@ class LinearPair:
     """A LoRA layer whose A and B are linear modules that are called: h = W₀x + s·B(A x).
 
     Attributes:
+        layer: Name of the adapted module in the model.
         a: Normalised name of the weight of A, (r, d_in).
         b: Normalised name of the weight of B, (d_out, r).
         down: The module that applies A.
         up: The module that applies B.
+        scaling: s = α/r, or α/√r for rsLoRA.
+        plain: Whether the merged update is s·BA, which it is not for variants such as DoRA.
     """
 
+    layer: str
     a: str
     b: str
     down: nn.Linear
     up: nn.Linear
+    scaling: float
+    plain: bool
 
 
 def peft_model(model: nn.Module) -> PeftModel:
@@ -133,7 +139,9 @@ def linear_pairs(model: nn.Module) -> list[LinearPair]:
         down, up = layer.lora_A[adapter], layer.lora_B[adapter]
         if isinstance(down, nn.Linear) and isinstance(up, nn.Linear):
             a, b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
-            pairs.append(LinearPair(a, b, down, up))
+            pairs.append(
+                LinearPair(name, a, b, down, up, float(layer.scaling[adapter]), adapter not in layer.lora_variant)
+            )
     return pairs
 
 

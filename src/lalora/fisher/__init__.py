@@ -1,7 +1,18 @@
 """Stage I: run the model over source batches and turn activations and gradients into curvature."""
 
 from lalora.fisher._batches import Batch, Sources, named_sources
-from lalora.fisher._estimate import DiagonalFisher, SourceFisher
+from lalora.fisher._diagonal import DiagonalCollector
 from lalora.fisher._estimators import ESTIMATORS
+from lalora.fisher._kronecker import KroneckerCollector
+from lalora.fisher._pass import Counts, Pass
 
-__all__ = ["ESTIMATORS", "Batch", "DiagonalFisher", "SourceFisher", "Sources", "named_sources"]
+__all__ = [
+    "ESTIMATORS",
+    "Batch",
+    "Counts",
+    "DiagonalCollector",
+    "KroneckerCollector",
+    "Pass",
+    "Sources",
+    "named_sources",
+]

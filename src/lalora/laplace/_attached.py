@@ -22,6 +22,7 @@ class Attached:
     Attributes:
         model: The model, which this does not keep alive.
         first: Name of the first parameter in the model.
+        device: Where it lay.
         parameters: θ of the tensors that have curvature.
         means: μ of each; None where it is zero.
         curvature: Λ.
@@ -29,6 +30,7 @@ class Attached:
 
     model: weakref.ref[PeftModel]
     first: str
+    device: torch.device
     parameters: list[nn.Parameter]
     means: list[Tensor | None]
     curvature: Curvature
@@ -47,14 +49,14 @@ class Attached:
         """
         names = curvature.names
         if not names:
-            return cls(weakref.ref(model), "", [], [], curvature)
+            return cls(weakref.ref(model), "", torch.device("cpu"), [], [], curvature)
         tensors = trainable_tensors(model)
         first = next(name for name, parameter in model.named_parameters() if parameter is tensors[names[0]])
-        devices = {name: tensors[name].device for name in names}
+        devices = {name: parameter.device for name, parameter in tensors.items()}
         wide = torch.promote_types(tensors[names[0]].dtype, torch.float32)
         means = [mean[name].to(devices[name], wide) if name in mean else None for name in names]
         parameters = [tensors[name] for name in names]
-        return cls(weakref.ref(model), first, parameters, means, curvature.to(devices, wide))
+        return cls(weakref.ref(model), first, parameters[0].device, parameters, means, curvature.to(devices, wide))
 
     def fits(self, model: PeftModel) -> bool:
         """Tell whether these are still the tensors that the model trains, cheaply: this is asked at every step.
@@ -67,8 +69,8 @@ class Attached:
         """
         if self.model() is not model or not self.parameters:
             return self.model() is model
-        parameter, block = self.parameters[0], next(iter(self.curvature.tensors().values()))
-        if parameter.device != block.device or not parameter.requires_grad:
+        parameter = self.parameters[0]
+        if parameter.device != self.device or not parameter.requires_grad:
             return False
         try:
             return model.get_parameter(self.first) is parameter

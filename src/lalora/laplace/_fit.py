@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from peft import PeftModel
 from torch import nn
 
-from lalora.adapter import lora_layers, peft_model, snapshot, trainable_tensors
-from lalora.curvature import Diagonal
+from lalora.adapter import linear_pairs, lora_layers, peft_model, snapshot, trainable_tensors
+from lalora.curvature import Anchor, Curvature, Diagonal, Factors, Kfac, Sum, TriKfac, WeightKfac
 from lalora.errors import LaloraError
-from lalora.fisher import ESTIMATORS, Batch, DiagonalFisher, Sources, named_sources
+from lalora.fisher import (
+    ESTIMATORS,
+    Batch,
+    DiagonalCollector,
+    KroneckerCollector,
+    Pass,
+    Sources,
+    named_sources,
+)
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._provenance import Dataset, describe
+
+_KRONECKER: dict[str, type[Kfac] | type[TriKfac] | type[WeightKfac]] = {
+    kind.kind: kind for kind in (Kfac, TriKfac, WeightKfac)
+}
 
 
 def fit(
@@ -19,9 +32,10 @@ def fit(
     sources: Sources | Iterable[Batch],
     *,
     curvature: str = "diagonal",
-    fisher: str = "sequence",
+    fisher: str | None = None,
     labels: str = "sampled",
     combine: str = "mean",
+    rank: int | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Laplace:
@@ -34,11 +48,14 @@ def fit(
         sources: Source text: a mapping of dataset names to iterables of batches, or one such iterable. A batch is a
             dict of `input_ids`, unshifted `labels` (-100 where a token is no completion) and `attention_mask`, each
             (rows, length), one sequence a row.
-        curvature: `diagonal`.
-        fisher: `sequence` (squared gradient of each sequence), `token` (of each input position) or `batch` (of each
-            mini-batch's mean: the paper's Eq. 5).
+        curvature: `diagonal` (Eq. 6), `kfac` (Eq. 8), `tri-kfac` (Eq. 10), or `weight-kfac`, which charges for the
+            true change of the merged weight and so stays right when A moves.
+        fisher: `sequence` (each sequence by itself; default for `diagonal`), `token` (each input position; default
+            for the others) or `batch` (each mini-batch's mean, the paper's Eq. 5; `diagonal` only).
         labels: `sampled` (drawn from the model: the true Fisher) or `data` (the empirical Fisher of the paper).
-        combine: `mean` over datasets, or their `sum` (the paper).
+        combine: Over datasets `mean` (of Kronecker factors: Eq. 36), `sum` (the paper's diagonal), or `separate` (a
+            curvature for each, their charges averaged).
+        rank: Most eigenvectors of a Kronecker factor to keep; None for all that the data support.
         seed: Seed of the sampled labels, which also depend on dataset and row, never on batch size.
         progress: Whether to show a progress bar.
 
@@ -46,27 +63,75 @@ def fit(
         Mean, curvature and provenance.
 
     Raises:
-        LaloraError: If an argument has an unknown value, the model has no LoRA adapter, a dataset is empty or
-            malformed, or a loss or gradient is not finite.
+        LaloraError: If an argument has an unknown value, the model has no LoRA adapter or one that the curvature
+            cannot serve, a dataset is empty or malformed, or a loss or gradient is not finite.
     """
+    fisher = fisher or ("token" if curvature in _KRONECKER else "sequence")
     for name, value, known in (
-        ("curvature", curvature, (Diagonal.kind,)),
+        ("curvature", curvature, (Diagonal.kind, *_KRONECKER)),
         ("fisher", fisher, tuple(ESTIMATORS)),
         ("labels", labels, ("sampled", "data")),
-        ("combine", combine, ("mean", "sum")),
+        ("combine", combine, ("mean", "sum", "separate")),
     ):
         if value not in known:
             raise LaloraError(f"{name}='{value}' is unknown: choose {' or '.join(known)}")
+    if curvature in _KRONECKER and fisher == "batch":
+        raise LaloraError(f"fisher='batch' does not factor: use 'token' or 'sequence' with curvature='{curvature}'")
     bare = peft_model(model)
     if any(layer.merged for layer in lora_layers(bare).values()):
         raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")
-    stage_one = DiagonalFisher(bare, fisher, labels, seed)
-    parts = [stage_one.of(dataset, batches, progress) for dataset, batches in named_sources(sources).items()]
-    total = Diagonal.combined([Diagonal.of(part.precision) for part in parts])
-    if combine == "mean":
-        total = total.scaled(1.0 / len(parts))
-    datasets = tuple(Dataset(part.dataset, part.rows, part.tokens, part.batches, part.sha256) for part in parts)
-    provenance = describe(bare, datasets, curvature=curvature, fisher=fisher, labels=labels, combine=combine, seed=seed)
+    anchors = _anchors(bare, curvature) if curvature in _KRONECKER else {}
+    stage_one = Pass(bare, labels, seed, progress)
+    precisions: list[Diagonal] = []
+    factors: list[Factors] = []
+    datasets: list[Dataset] = []
+    for dataset, batches in named_sources(sources).items():
+        if curvature in _KRONECKER:
+            gathered = KroneckerCollector(bare, fisher)
+            counts = stage_one.over(dataset, batches, gathered)
+            factors.append(gathered.factors(counts, rank))
+        else:
+            squares = DiagonalCollector(bare, fisher)
+            counts = stage_one.over(dataset, batches, squares)
+            precisions.append(Diagonal.of(squares.precision(counts)))
+        datasets.append(Dataset(dataset, counts.rows, counts.tokens, counts.batches, counts.sha256))
+    total: Curvature
+    if curvature in _KRONECKER:
+        total = _combined(_KRONECKER[curvature], factors, anchors, combine)
+    else:
+        total = Diagonal.combined(precisions)
+        total = total if combine == "sum" else total.scaled(1.0 / len(precisions))
+    provenance = describe(
+        bare, tuple(datasets), curvature=total.kind, fisher=fisher, labels=labels, combine=combine, seed=seed
+    )
     mean = {name: tensor for name, tensor in snapshot(bare).items() if bool(tensor.any())}
     shapes = {name: tuple(parameter.shape) for name, parameter in trainable_tensors(bare).items()}
     return Laplace(mean, shapes, total, provenance)
+
+
+def _combined(
+    kind: type[Kfac] | type[TriKfac] | type[WeightKfac],
+    factors: list[Factors],
+    anchors: dict[str, Anchor],
+    combine: str,
+) -> Curvature:
+    if combine == "mean" or len(factors) == 1:
+        return kind.of(Factors.mean(factors), anchors)
+    weight = 1.0 if combine == "sum" else 1.0 / len(factors)
+    return Sum.of([kind.of(part, anchors) for part in factors], [weight] * len(factors))
+
+
+def _anchors(model: PeftModel, curvature: str) -> dict[str, Anchor]:
+    pairs = linear_pairs(model)
+    served = {name for pair in pairs if pair.plain for name in (pair.a, pair.b)}
+    for name in trainable_tensors(model):
+        if name not in served:
+            raise LaloraError(
+                f"curvature='{curvature}' serves plain linear LoRA layers only, not '{name}': use curvature='diagonal'"
+            )
+    return {
+        pair.layer: Anchor.of(
+            pair.down.weight.detach().cpu().clone(), pair.up.weight.detach().cpu().clone(), pair.scaling
+        )
+        for pair in pairs
+    }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model, trainable_tensors
-from lalora.curvature import Curvature, Diagonal
+from lalora.curvature import CURVATURES, Curvature
 from lalora.errors import LaloraError
 from lalora.laplace import _hub, _storage
 from lalora.laplace._attached import Attached
@@ -214,14 +214,19 @@ class Laplace:
         """
         tensors, description = _storage.read(Path(folder))
         provenance = Provenance.from_json(description["provenance"])
-        if provenance.curvature != Diagonal.kind:
+        if provenance.curvature not in CURVATURES:
             raise LaloraError(f"'{folder}' holds curvature '{provenance.curvature}', which this lalora does not know")
         parts: dict[str, dict[str, Tensor]] = {"mean": {}, provenance.curvature: {}}
         for key, tensor in tensors.items():
             part, name = key.split("/", 1)
             parts[part][name] = tensor
         shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
-        return cls(parts["mean"], shapes, Diagonal.from_tensors(parts[provenance.curvature]), provenance)
+        return cls(
+            parts["mean"],
+            shapes,
+            CURVATURES[provenance.curvature].from_tensors(parts[provenance.curvature]),
+            provenance,
+        )
 
     def push_to_hub(self, repo_id: str, licence: str = "other", **options: Any) -> str:
         """Upload the two files and a model card to the Hugging Face hub.

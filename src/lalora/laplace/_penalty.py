@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lalora.curvature import Curvature, inner
+from lalora.curvature import Curvature
 
 
 class Penalty(torch.autograd.Function):

@@ -79,7 +79,7 @@ class Provenance:
     @property
     def calibrated(self) -> bool:
         """Whether ½ΔᵀΛΔ forecasts KL(base ‖ model) in nats per token."""
-        return self.labels == "sampled" and self.fisher != "batch" and self.combine == "mean"
+        return self.labels == "sampled" and self.fisher != "batch" and self.combine != "sum"
 
     def as_json(self) -> dict[str, Any]:
         """Return a JSON-ready mapping.

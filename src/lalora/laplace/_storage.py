@@ -33,7 +33,13 @@ def write(folder: Path, tensors: Mapping[str, Tensor], description: Mapping[str,
     Raises:
         LaloraError: If the folder cannot be written.
     """
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in tensors.items():
+        flat = tensor.detach().cpu().contiguous()
+        # safetensors refuses tensors that share memory, as the parts of a sum do.
+        content[name] = flat.clone() if flat.data_ptr() in memory else flat
+        memory.add(flat.data_ptr())
     data = safetensors.torch.save(content, metadata={"format": "pt"})
     digest = hashlib.sha256(data).hexdigest()
     name = TENSORS.replace("*", digest[:8])

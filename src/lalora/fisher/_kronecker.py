@@ -1,0 +1,135 @@
+"""Stage I for every Kronecker curvature: X and G of each adapted layer, gathered in one pass."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lalora.adapter import lora_layers, peft_model
+from lalora.curvature import Factors
+from lalora.errors import LaloraError
+from lalora.fisher._gram import Gram
+from lalora.fisher._pass import Counts, all_finite
+
+
+class KroneckerCollector:
+    """X = Σ x xᵀ and G = Σ g gᵀ of each layer h = W₀x + s·BAx, with g the gradient of Σℓ at h.
+
+    `token` takes every position that the mask shows; `sequence` takes the mean of x and the sum of g of a sequence.
+    Layers that read the very same tensor (q, k, v; gate, up) share one X.
+    """
+
+    parameters: list[nn.Parameter] = []  # ruff: ignore[mutable-class-default] - never filled: no parameter is differentiated
+    by_row = False
+
+    def __init__(self, model: nn.Module, estimator: str) -> None:
+        """Choose the layers.
+
+        Args:
+            model: A PEFT LoRA model.
+            estimator: `token` or `sequence`.
+        """
+        self._layers = lora_layers(peft_model(model))
+        self._reduce = estimator == "sequence"
+        self._x: defaultdict[str, Gram] = defaultdict(Gram)
+        self._g: defaultdict[str, Gram] = defaultdict(Gram)
+        self._keys: dict[str, str] = {}
+        self._inputs: dict[int, tuple[Tensor, str]] = {}
+        self._forward = False
+        self._mask = torch.empty(0)
+        self._sequences = 0
+
+    @contextmanager
+    def listening(self) -> Generator[None, None, None]:
+        """Attach the hooks for as long as the context lasts."""
+        handles = [
+            cast("nn.Module", layer).register_forward_hook(partial(self._on_forward, name))
+            for name, layer in self._layers.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def begin(self, mask: Tensor) -> None:
+        """Start a batch.
+
+        Args:
+            mask: 1 where a position is shown, (rows, length).
+        """
+        self._mask = mask.bool()
+        self._sequences += mask.shape[0]
+        self._forward = True
+
+    def forward_done(self) -> None:
+        """Stop taking inputs: checkpointed layers run again in the backward pass."""
+        self._forward = False
+        self._inputs.clear()
+
+    def end(self, tokens: int) -> None:
+        """Nothing is held back.
+
+        Args:
+            tokens: Number of completion tokens.
+        """
+
+    def finite(self) -> bool:
+        """Tell whether every sum is finite.
+
+        Returns:
+            Whether it is.
+        """
+        return all_finite([tensor for gram in [*self._x.values(), *self._g.values()] for tensor in gram.tensors()])
+
+    def factors(self, counts: Counts, rank: int | None) -> Factors:
+        """Scale and decompose the sums.
+
+        Args:
+            counts: What was seen.
+            rank: Most eigenvectors of a factor to keep; None for all.
+
+        Returns:
+            X divided by the number of positions (`sequence`: of sequences), G by the number of completion tokens.
+        """
+        inputs = self._sequences if self._reduce else counts.positions
+        return Factors.of(
+            {key: gram.factor(1.0 / inputs, rank) for key, gram in self._x.items()},
+            {layer: gram.factor(1.0 / counts.tokens, rank) for layer, gram in self._g.items()},
+            self._keys,
+        )
+
+    def _on_forward(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if not torch.is_grad_enabled():
+            return
+        if self._forward:
+            x = inputs[0]
+            if id(x) not in self._inputs:
+                # Held until the forward pass is over, so that no other tensor gets its id.
+                self._inputs[id(x)] = (x, self._keys.get(name, name))
+                self._x[self._inputs[id(x)][1]].add(self._rows(name, x.detach(), mean=True))
+            self._keys[name] = self._inputs[id(x)][1]
+        if not output.requires_grad:
+            output.requires_grad_(True)
+        output.register_hook(lambda g: self._g[name].add(self._rows(name, g, mean=False)))  # type: ignore[no-untyped-call]
+
+    def _rows(self, name: str, value: Tensor, mean: bool) -> Tensor:
+        mask = self._mask.to(value.device)
+        if value.dim() == 2 and value.shape[0] == mask.numel():
+            value = value.view(*mask.shape, -1)
+        if value.shape[:-1] != mask.shape:
+            raise LaloraError(
+                f"module '{name}' works on {tuple(value.shape)}, not on {tuple(mask.shape)} positions: "
+                "leave it out of target_modules or use curvature='diagonal'"
+            )
+        wide = value.to(torch.promote_types(value.dtype, torch.float32))
+        if not self._reduce:
+            return wide[mask]
+        total = wide.masked_fill(~mask.unsqueeze(-1), 0.0).sum(dim=1)
+        return total / mask.sum(dim=1, keepdim=True) if mean else total
