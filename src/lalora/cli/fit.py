@@ -18,9 +18,15 @@ def fit(
     target_modules: TargetModules = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of each source.")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 4,
-    fisher: Annotated[str, typer.Option(help="sequence, token or batch.")] = "sequence",
+    curvature: Annotated[str, typer.Option(help="diagonal, kfac, tri-kfac or weight-kfac.")] = "diagonal",
+    fisher: Annotated[
+        str | None, typer.Option(help="sequence, token or batch; what suits the curvature unless given.")
+    ] = None,
+    factor_rank: Annotated[
+        int | None, typer.Option(min=1, help="Most eigenvectors of a Kronecker factor; all unless given.")
+    ] = None,
     labels: Annotated[str, typer.Option(help="sampled or data.")] = "sampled",
-    combine: Annotated[str, typer.Option(help="mean or sum.")] = "mean",
+    combine: Annotated[str, typer.Option(help="mean, sum or separate.")] = "mean",
     dtype: Dtype = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -33,7 +39,9 @@ def fit(
         "target_modules": target_modules or "all-linear",
         "proxy_rows": rows,
         "proxy_batch_size": batch_size,
+        "curvature": curvature,
         "fisher": fisher,
+        "factor_rank": factor_rank,
         "labels": labels,
         "combine": combine,
         "seed": seed,

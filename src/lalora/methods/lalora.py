@@ -22,7 +22,8 @@ class LaLoRA(Method):
         strength: float = 1.0,
         *,
         curvature: str = "diagonal",
-        fisher: str = "sequence",
+        fisher: str | None = None,
+        factor_rank: int | None = None,
         labels: str = "sampled",
         combine: str = "mean",
         seed: int = 0,
@@ -34,6 +35,7 @@ class LaLoRA(Method):
             strength: λ ≥ 0.
             curvature: As in `lalora.fit`.
             fisher: As in `lalora.fit`.
+            factor_rank: `rank` in `lalora.fit`.
             labels: As in `lalora.fit`.
             combine: As in `lalora.fit`.
             seed: As in `lalora.fit`.
@@ -48,6 +50,7 @@ class LaLoRA(Method):
         self._options = {
             "curvature": curvature,
             "fisher": fisher,
+            "rank": factor_rank,
             "labels": labels,
             "combine": combine,
             "seed": seed,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lalora.curvature import Diagonal
+from lalora.errors import LaloraError
 from lalora.laplace import Laplace
 
 _IMPORTANT_SHARE = 0.1
@@ -27,9 +28,13 @@ def precision_groups(
     Returns:
         For `flexible` (precision exactly 0), `important` (the 10 % of all weights with the highest) and `middle`
         (the rest): `n` weights, `mean`, `min` and `max` precision (None where n = 0), and `change`, the mean |Δ|.
+
+    Raises:
+        LaloraError: If the curvature is not diagonal.
     """
-    curvature = laplace.curvature
-    blocks = curvature.precision if isinstance(curvature, Diagonal) else {}
+    if not isinstance(laplace.curvature, Diagonal):
+        raise LaloraError(f"only a diagonal has a precision for each weight, not '{laplace.curvature.kind}'")
+    blocks = laplace.curvature.precision
     precision = torch.cat(
         [blocks.get(name, torch.zeros_like(start)).cpu().float().reshape(-1) for name, start in before.items()]
     )

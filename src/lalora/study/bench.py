@@ -9,6 +9,7 @@ from typing import Any
 from peft import PeftModel
 
 from lalora.assets import load_model
+from lalora.curvature import Diagonal
 from lalora.evaluation import EvalSet, evaluate
 from lalora.laplace import Laplace, fit
 from lalora.study.device import resolve_dtype
@@ -101,7 +102,8 @@ class Bench:
         Returns:
             A folder, whether it exists or not.
         """
-        seen = {"rank", "alpha", "target_modules", "seed", "curvature", "fisher", "labels", "combine", "proxy_rows"}
+        seen = {"rank", "alpha", "target_modules", "seed", "labels", "combine", "proxy_rows"}
+        seen |= {"curvature", "fisher", "factor_rank"}
         seen |= {"proxy_batch_size"} if settings.fisher == "batch" else set()
         identity = {**self.common, "laplace": settings.model_dump(mode="json", include=seen)}
         return self.shared / f"laplace-{key(identity)}"
@@ -126,12 +128,13 @@ class Bench:
                 fisher=settings.fisher,
                 labels=settings.labels,
                 combine=settings.combine,
+                rank=settings.factor_rank,
                 seed=settings.seed,
             ).save(folder)
         return Laplace.load(folder)
 
     def laplace_at_start(self, plan: RunPlan, others: list[RunPlan]) -> Laplace | None:
-        """Find a kept curvature at the start of a run, its own or that of a run with the same start.
+        """Find a kept diagonal at the start of a run, its own or that of a run with the same start.
 
         Args:
             plan: The run.
@@ -148,7 +151,8 @@ class Bench:
             and all(getattr(other.settings, name) == getattr(plan.settings, name) for name in start)
         ]
         folders = [self.laplace_folder(other.settings) for other in alike]
-        return next((Laplace.load(folder) for folder in folders if (folder / "laplace.json").exists()), None)
+        kept = (Laplace.load(folder) for folder in folders if (folder / "laplace.json").exists())
+        return next((laplace for laplace in kept if isinstance(laplace.curvature, Diagonal)), None)
 
 
 def common_identity(study: StudySettings, material: Material, **facts: Any) -> Identity:

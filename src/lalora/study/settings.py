@@ -85,9 +85,16 @@ class RunSettings(_Settings):
     proxy_rows: Count = Field(8, description="Rows of each source that a method may see, for its curvature.")
     proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts only for `fisher: batch`.")
     strength: NonNegative = Field(1.0, description="λ: nats of target loss paid per nat of drift on the source.")
-    curvature: Literal["diagonal"] = Field("diagonal", description="Shape of the curvature.")
-    fisher: Literal["sequence", "token", "batch"] = Field("sequence", description="Estimator of the curvature.")
+    curvature: Literal["diagonal", "kfac", "tri-kfac", "weight-kfac"] = Field(
+        "diagonal", description="Shape of the curvature."
+    )
+    fisher: Literal["sequence", "token", "batch"] | None = Field(
+        None, description="Estimator of the curvature. null: sequence for the diagonal, token for the others."
+    )
+    factor_rank: Count | None = Field(
+        None, description="Most eigenvectors of a Kronecker factor to keep. null: all that the data support."
+    )
     labels: Literal["sampled", "data"] = Field("sampled", description="Labels of the curvature's gradients.")
-    combine: Literal["mean", "sum"] = Field(
+    combine: Literal["mean", "sum", "separate"] = Field(
         "mean", description="How the curvatures of several sources are put together."
     )
