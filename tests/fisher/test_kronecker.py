@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -126,7 +126,33 @@ def test_a_fitted_curvature_against_dense_formulas(kind: str, b_scale: float) ->
             assert torch.allclose(parameter.grad, by_penalty[name])
 
 
-@pytest.mark.parametrize("kind", ["kfac", "tri-kfac", "weight-kfac"])
+@pytest.mark.parametrize("b_scale", [0.0, 0.3])
+def test_weight_diagonal_against_the_dense_formula(b_scale: float) -> None:
+    model, items = lora(b_scale=b_scale), rows(5)
+    wide = oracle.in_float64(model)
+    for name, parameter in wide.named_parameters():
+        parameter.requires_grad_("base_layer.weight" in name)
+    bases = {name: cast("Any", layer).get_base_layer().weight for name, layer in lora_layers(wide).items()}
+    fisher = {name: torch.zeros_like(weight) for name, weight in bases.items()}
+    tokens = 0
+    for number, row in enumerate(items):
+        logits, targets = oracle.targets_and_logits(wide, row, number, "data", 0)
+        gradients = torch.autograd.grad(F.cross_entropy(logits, targets, reduction="sum"), list(bases.values()))
+        tokens += len(targets)
+        for name, gradient in zip(bases, gradients, strict=True):
+            fisher[name] += gradient.square()
+    laplace = lalora.fit(model, batches(items, 2), curvature="weight-diagonal", labels="data", progress=False)
+    start = snapshot(model)
+    shake(model)
+    expected = torch.zeros((), dtype=torch.float64)
+    now = {name: parameter.detach().double() for name, parameter in trainable_tensors(model).items()}
+    for pair in linear_pairs(model):
+        change = now[pair.b] @ now[pair.a] - start[pair.b].double() @ start[pair.a].double()
+        expected += (fisher[pair.layer] / tokens * (pair.scaling * change).square()).sum()
+    assert float(laplace.penalty(model, 3.0).detach()) == pytest.approx(1.5 * float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["kfac", "tri-kfac", "weight-kfac", "weight-diagonal"])
 @pytest.mark.parametrize("combine", ["mean", "separate", "sum"])
 def test_saved_and_loaded_to_the_bit(kind: str, combine: str, tmp_path: Any) -> None:
     model = lora(b_scale=0.3)

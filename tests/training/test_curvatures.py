@@ -17,7 +17,7 @@ from tiny import batches, collate, lora, rows
 
 
 @pytest.mark.parametrize("b_scale", [0.0, 0.2])
-@pytest.mark.parametrize("curvature", ["kfac", "tri-kfac", "weight-kfac"])
+@pytest.mark.parametrize("curvature", ["kfac", "tri-kfac", "weight-kfac", "weight-diagonal"])
 def test_training_holds_the_forecast_down(
     arguments: Callable[..., TrainingArguments], curvature: str, b_scale: float
 ) -> None:

@@ -18,7 +18,9 @@ def fit(
     target_modules: TargetModules = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of each source.")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 4,
-    curvature: Annotated[str, typer.Option(help="diagonal, kfac, tri-kfac or weight-kfac.")] = "diagonal",
+    curvature: Annotated[
+        str, typer.Option(help="diagonal, kfac, tri-kfac, weight-kfac or weight-diagonal.")
+    ] = "diagonal",
     fisher: Annotated[
         str | None, typer.Option(help="sequence, token or batch; what suits the curvature unless given.")
     ] = None,

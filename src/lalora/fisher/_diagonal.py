@@ -1,27 +1,49 @@
-"""Stage I for `diagonal`: squared gradients of the adapter's tensors."""
+"""Stage I for the diagonals: squared gradients of the adapter's tensors, or of the merged weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from lalora.adapter import linear_pairs, trainable_tensors
+from lalora.adapter import linear_pairs, lora_layers, peft_model, trainable_tensors
 from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._pass import Counts, all_finite
 from lalora.fisher._taps import Taps
 
 
 class DiagonalCollector:
-    """Squared gradients of one dataset: linear adapters through hooks, other trainable tensors through autograd."""
+    """Squared gradients of one dataset: linear modules through hooks, other trainable tensors through autograd."""
 
-    def __init__(self, model: nn.Module, estimator: str) -> None:
-        """Sort the trainable tensors by how their gradient is had.
+    def __init__(self, modules: Mapping[str, nn.Module], others: Mapping[str, nn.Parameter], estimator: str) -> None:
+        """Name what to square; `of_adapter` and `of_weights` are the usual ways.
+
+        Args:
+            modules: Linear modules by the name of what stands for their weight.
+            others: Trainable tensors that need autograd, by name.
+            estimator: `sequence`, `token` or `batch`.
+        """
+        self._others = others
+        self._sums = ESTIMATORS[estimator]()
+        self._taps = Taps(modules, self._sums.linear)
+        self._per_batch = estimator == "batch"
+        self.parameters = list(others.values())
+        self.by_row = bool(others) and not self._per_batch
+
+    @classmethod
+    def of_adapter(cls, model: nn.Module, estimator: str) -> Self:
+        """Square the gradients of the adapter's own tensors.
 
         Args:
             model: A PEFT LoRA model.
             estimator: `sequence`, `token` or `batch`.
+
+        Returns:
+            The collector.
         """
         tensors = trainable_tensors(model)
         modules: dict[str, nn.Module] = {}
@@ -33,12 +55,21 @@ class DiagonalCollector:
             # At B = 0 the gradient of A is exactly zero.
             if pair.a in tensors and bool(pair.up.weight.any()):
                 modules[pair.a] = pair.down
-        self._others = {name: parameter for name, parameter in tensors.items() if name not in linear}
-        self._sums = ESTIMATORS[estimator]()
-        self._taps = Taps(modules, self._sums.linear)
-        self._per_batch = estimator == "batch"
-        self.parameters = list(self._others.values())
-        self.by_row = bool(self._others) and not self._per_batch
+        return cls(modules, {name: tensors[name] for name in tensors if name not in linear}, estimator)
+
+    @classmethod
+    def of_weights(cls, model: nn.Module, estimator: str) -> Self:
+        """Square the gradients that the merged weights W₀ + s·BA would have, (d_out, d_in) each.
+
+        Args:
+            model: A PEFT LoRA model.
+            estimator: `sequence`, `token` or `batch`.
+
+        Returns:
+            The collector.
+        """
+        layers = {name: cast("nn.Module", layer) for name, layer in lora_layers(peft_model(model)).items()}
+        return cls(layers, {}, estimator)
 
     def listening(self) -> AbstractContextManager[None]:
         """Attach the hooks.
@@ -87,7 +118,7 @@ class DiagonalCollector:
             counts: What was seen.
 
         Returns:
-            D by tensor name.
+            Squares by name.
         """
         scale = 1.0 / (counts.batches if self._per_batch else counts.tokens)
         return {name: total.mul_(scale) for name, total in self._sums.total.items()}

@@ -8,7 +8,7 @@ from peft import PeftModel
 from torch import nn
 
 from lalora.adapter import linear_pairs, lora_layers, peft_model, snapshot, trainable_tensors
-from lalora.curvature import Anchor, Curvature, Diagonal, Factors, Kfac, Sum, TriKfac, WeightKfac
+from lalora.curvature import Anchor, Curvature, Diagonal, Factors, Kfac, Sum, TriKfac, WeightDiagonal, WeightKfac
 from lalora.errors import LaloraError
 from lalora.fisher import (
     ESTIMATORS,
@@ -48,10 +48,10 @@ def fit(
         sources: Source text: a mapping of dataset names to iterables of batches, or one such iterable. A batch is a
             dict of `input_ids`, unshifted `labels` (-100 where a token is no completion) and `attention_mask`, each
             (rows, length), one sequence a row.
-        curvature: `diagonal` (Eq. 6), `kfac` (Eq. 8), `tri-kfac` (Eq. 10), or `weight-kfac`, which charges for the
-            true change of the merged weight and so stays right when A moves.
-        fisher: `sequence` (each sequence by itself; default for `diagonal`), `token` (each input position; default
-            for the others) or `batch` (each mini-batch's mean, the paper's Eq. 5; `diagonal` only).
+        curvature: `diagonal` (Eq. 6), `kfac` (Eq. 8), `tri-kfac` (Eq. 10), or one that charges for the true change of
+            the merged weight and so stays right when A moves: `weight-kfac`, `weight-diagonal` (EWC-LoRA).
+        fisher: `sequence` (each sequence by itself; default for diagonals), `token` (each input position; default
+            for Kronecker factors) or `batch` (each mini-batch's mean, the paper's Eq. 5; diagonals only).
         labels: `sampled` (drawn from the model: the true Fisher) or `data` (the empirical Fisher of the paper).
         combine: Over datasets `mean` (of Kronecker factors: Eq. 36), `sum` (the paper's diagonal), or `separate` (a
             curvature for each, their charges averaged).
@@ -68,7 +68,7 @@ def fit(
     """
     fisher = fisher or ("token" if curvature in _KRONECKER else "sequence")
     for name, value, known in (
-        ("curvature", curvature, (Diagonal.kind, *_KRONECKER)),
+        ("curvature", curvature, (Diagonal.kind, *_KRONECKER, WeightDiagonal.kind)),
         ("fisher", fisher, tuple(ESTIMATORS)),
         ("labels", labels, ("sampled", "data")),
         ("combine", combine, ("mean", "sum", "separate")),
@@ -80,9 +80,9 @@ def fit(
     bare = peft_model(model)
     if any(layer.merged for layer in lora_layers(bare).values()):
         raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")
-    anchors = _anchors(bare, curvature) if curvature in _KRONECKER else {}
     stage_one = Pass(bare, labels, seed, progress)
-    precisions: list[Diagonal] = []
+    anchors = {} if curvature == Diagonal.kind else _anchors(bare, curvature)
+    parts: list[Curvature] = []
     factors: list[Factors] = []
     datasets: list[Dataset] = []
     for dataset, batches in named_sources(sources).items():
@@ -91,16 +91,16 @@ def fit(
             counts = stage_one.over(dataset, batches, gathered)
             factors.append(gathered.factors(counts, rank))
         else:
-            squares = DiagonalCollector(bare, fisher)
+            of = DiagonalCollector.of_adapter if curvature == Diagonal.kind else DiagonalCollector.of_weights
+            squares = of(bare, fisher)
             counts = stage_one.over(dataset, batches, squares)
-            precisions.append(Diagonal.of(squares.precision(counts)))
+            squared = squares.precision(counts)
+            parts.append(Diagonal.of(squared) if curvature == Diagonal.kind else WeightDiagonal.of(squared, anchors))
         datasets.append(Dataset(dataset, counts.rows, counts.tokens, counts.batches, counts.sha256))
-    total: Curvature
-    if curvature in _KRONECKER:
-        total = _combined(_KRONECKER[curvature], factors, anchors, combine)
-    else:
-        total = Diagonal.combined(precisions)
-        total = total if combine == "sum" else total.scaled(1.0 / len(precisions))
+    if curvature in _KRONECKER and combine == "mean":
+        factors = [Factors.mean(factors)]
+    parts += [_KRONECKER[curvature].of(part, anchors) for part in factors]
+    total = _summed(parts, 1.0 if combine == "sum" else 1.0 / len(parts))
     provenance = describe(
         bare, tuple(datasets), curvature=total.kind, fisher=fisher, labels=labels, combine=combine, seed=seed
     )
@@ -109,16 +109,14 @@ def fit(
     return Laplace(mean, shapes, total, provenance)
 
 
-def _combined(
-    kind: type[Kfac] | type[TriKfac] | type[WeightKfac],
-    factors: list[Factors],
-    anchors: dict[str, Anchor],
-    combine: str,
-) -> Curvature:
-    if combine == "mean" or len(factors) == 1:
-        return kind.of(Factors.mean(factors), anchors)
-    weight = 1.0 if combine == "sum" else 1.0 / len(factors)
-    return Sum.of([kind.of(part, anchors) for part in factors], [weight] * len(factors))
+def _summed(parts: list[Curvature], weight: float) -> Curvature:
+    diagonals = [part for part in parts if isinstance(part, Diagonal)]
+    if diagonals:
+        return Diagonal.combined(diagonals).scaled(weight)
+    of_weights = [part for part in parts if isinstance(part, WeightDiagonal)]
+    if of_weights:
+        return WeightDiagonal.combined(of_weights).scaled(weight)
+    return parts[0].scaled(weight) if len(parts) == 1 else Sum.of(parts, [weight] * len(parts))
 
 
 def _anchors(model: PeftModel, curvature: str) -> dict[str, Anchor]:

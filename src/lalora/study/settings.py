@@ -85,7 +85,7 @@ class RunSettings(_Settings):
     proxy_rows: Count = Field(8, description="Rows of each source that a method may see, for its curvature.")
     proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts only for `fisher: batch`.")
     strength: NonNegative = Field(1.0, description="λ: nats of target loss paid per nat of drift on the source.")
-    curvature: Literal["diagonal", "kfac", "tri-kfac", "weight-kfac"] = Field(
+    curvature: Literal["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"] = Field(
         "diagonal", description="Shape of the curvature."
     )
     fisher: Literal["sequence", "token", "batch"] | None = Field(
