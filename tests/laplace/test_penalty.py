@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 import lalora
 from lalora import LaloraError, Laplace
-from lalora.adapter import snapshot, trainable_tensors
+from lalora.adapter import linear_pairs, snapshot, trainable_tensors
 from lalora.curvature import Diagonal
 from lalora.laplace._penalty import Penalty
 from tiny import batches, lora, rows, shake
@@ -60,12 +61,44 @@ def test_add_gradient_is_the_gradient_of_the_penalty(fitted: tuple[torch.nn.Modu
     laplace.penalty(model, 3.0).backward()
     expected = {name: parameter.grad for name, parameter in trainable_tensors(model).items()}
     model.zero_grad()
-    forecast = laplace.add_gradient(model, 3.0, loss_scale=4.0)
-    assert forecast == pytest.approx(laplace.forecast(model))
+    laplace.add_gradient(model, 3.0, loss_scale=4.0)
     for name, parameter in trainable_tensors(model).items():
         if name in laplace.curvature.names:
             assert parameter.grad is not None
             assert torch.allclose(parameter.grad, 4.0 * expected[name])
+
+
+@pytest.mark.parametrize("curvature", ["diagonal", "kfac", "weight-kfac", "weight-diagonal"])
+def test_a_prior_is_charged_and_left_out_of_the_forecast(curvature: str, tmp_path: Path) -> None:
+    model = lora(b_scale=0.3, dtype=torch.float64)
+    start = snapshot(model)
+    options = {"curvature": curvature, "progress": False}
+    bare = lalora.fit(model, batches(rows(4), 2), **options)
+    held = lalora.fit(model, batches(rows(4), 2), prior=0.7, **options)
+    shake(model)
+    held.save(tmp_path)
+    held = Laplace.load(tmp_path)
+    now = trainable_tensors(model)
+    if curvature.startswith("weight"):
+        changes = [
+            pair.scaling * (now[pair.b] @ now[pair.a] - start[pair.b] @ start[pair.a]) for pair in linear_pairs(model)
+        ]
+    else:
+        changes = [parameter - start[name] for name, parameter in now.items()]
+    prior = 0.7 * sum(change.square().sum() for change in changes)
+    expected = bare.penalty(model, 2.0) + prior  # λ·½·δ‖·‖² with λ = 2
+    assert torch.allclose(held.penalty(model, 2.0), expected, rtol=1e-5)
+    assert held.forecast(model) == pytest.approx(bare.forecast(model))
+    held.penalty(model, 2.0).backward()
+    found = {name: parameter.grad.clone() for name, parameter in now.items()}
+    for name, gradient in zip(now, torch.autograd.grad(expected, list(now.values())), strict=True):
+        assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-8), name
+
+
+@pytest.mark.parametrize("prior", [-1.0, float("nan")])
+def test_a_prior_that_means_nothing(prior: float) -> None:
+    with pytest.raises(LaloraError, match="prior must be a finite number"):
+        lalora.fit(lora(), batches(rows(2), 2), prior=prior, progress=False)
 
 
 def test_exactly_zero_at_the_mean(fitted: tuple[torch.nn.Module, Laplace]) -> None:

@@ -27,6 +27,7 @@ def fit(
     factor_rank: Annotated[
         int | None, typer.Option(min=1, help="Most eigenvectors of a Kronecker factor; all unless given.")
     ] = None,
+    prior: Annotated[float, typer.Option(help="Precision charged for besides the curvature.")] = 0.0,
     labels: Annotated[str, typer.Option(help="sampled or data.")] = "sampled",
     combine: Annotated[str, typer.Option(help="mean, sum or separate.")] = "mean",
     dtype: Dtype = "auto",
@@ -44,6 +45,7 @@ def fit(
         "curvature": curvature,
         "fisher": fisher,
         "factor_rank": factor_rank,
+        "prior": prior,
         "labels": labels,
         "combine": combine,
         "seed": seed,

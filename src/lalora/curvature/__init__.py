@@ -13,6 +13,7 @@ from lalora.curvature._tri_kfac import TriKfac
 from lalora.curvature._weight_diagonal import WeightDiagonal
 from lalora.curvature._weight_kfac import WeightKfac
 from lalora.curvature._weight_space import WeightSpace
+from lalora.curvature._with_prior import with_prior
 
 __all__ = [
     "CURVATURES",
@@ -30,4 +31,5 @@ __all__ = [
     "WeightKfac",
     "WeightPrior",
     "WeightSpace",
+    "with_prior",
 ]

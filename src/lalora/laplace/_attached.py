@@ -11,21 +11,22 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import trainable_tensors
-from lalora.curvature import Curvature
+from lalora.curvature import Curvature, with_prior
 from lalora.laplace._penalty import displacement
 
 
 @dataclass(frozen=True)
 class Attached:
-    """Means and curvature on the devices of a model, in the order of its tensors.
+    """Means, curvature and prior on the devices of a model, in the order of its tensors.
 
     Attributes:
         model: The model, which this does not keep alive.
         first: Name of the first parameter in the model.
         device: Where it lay.
-        parameters: θ of the tensors that have curvature.
+        parameters: θ of the tensors that are charged for.
         means: μ of each; None where it is zero.
-        curvature: Λ.
+        curvature: Λ, which forecasts.
+        charge: Λ and the prior, which is what a penalty charges.
     """
 
     model: weakref.ref[PeftModel]
@@ -34,29 +35,33 @@ class Attached:
     parameters: list[nn.Parameter]
     means: list[Tensor | None]
     curvature: Curvature
+    charge: Curvature
 
     @classmethod
-    def of(cls, model: PeftModel, mean: Mapping[str, Tensor], curvature: Curvature) -> Attached:
+    def of(cls, model: PeftModel, mean: Mapping[str, Tensor], curvature: Curvature, prior: float) -> Attached:
         """Bring everything to where the model's tensors lie.
 
         Args:
             model: A model that was checked.
             mean: μ by tensor name.
             curvature: Λ.
+            prior: δ ≥ 0.
 
         Returns:
             The tensors side by side.
         """
-        names = curvature.names
-        if not names:
-            return cls(weakref.ref(model), "", torch.device("cpu"), [], [], curvature)
         tensors = trainable_tensors(model)
+        names = with_prior(curvature, prior, tensors).names
+        if not names:
+            return cls(weakref.ref(model), "", torch.device("cpu"), [], [], curvature, curvature)
         first = next(name for name, parameter in model.named_parameters() if parameter is tensors[names[0]])
         devices = {name: parameter.device for name, parameter in tensors.items()}
         wide = torch.promote_types(tensors[names[0]].dtype, torch.float32)
         means = [mean[name].to(devices[name], wide) if name in mean else None for name in names]
         parameters = [tensors[name] for name in names]
-        return cls(weakref.ref(model), first, parameters[0].device, parameters, means, curvature.to(devices, wide))
+        here = curvature.to(devices, wide)
+        charge = with_prior(here, prior, tensors)
+        return cls(weakref.ref(model), first, parameters[0].device, parameters, means, here, charge)
 
     def fits(self, model: PeftModel) -> bool:
         """Tell whether these are still the tensors that the model trains, cheaply: this is asked at every step.
@@ -81,6 +86,6 @@ class Attached:
         """Compute Δ = θ − μ.
 
         Returns:
-            Δ by tensor name, at the precision of the curvature.
+            Δ of each tensor that is charged for, at the precision of the curvature.
         """
-        return dict(zip(self.curvature.names, displacement(self.parameters, self.means), strict=True))
+        return dict(zip(self.charge.names, displacement(self.parameters, self.means), strict=True))

@@ -36,6 +36,7 @@ def fit(
     labels: str = "sampled",
     combine: str = "mean",
     rank: int | None = None,
+    prior: float = 0.0,
     seed: int = 0,
     progress: bool = True,
 ) -> Laplace:
@@ -56,6 +57,8 @@ def fit(
         combine: Over datasets `mean` (of Kronecker factors: Eq. 36), `sum` (the paper's diagonal), or `separate` (a
             curvature for each, their charges averaged).
         rank: Most eigenvectors of a Kronecker factor to keep; None for all that the data support.
+        prior: Precision δ ≥ 0 that is charged for besides Λ, for the directions of which a few batches say nothing:
+            δ‖Δ‖², or δ‖ΔW‖²_F in weight space. The strength multiplies it too; the forecast leaves it out.
         seed: Seed of the sampled labels, which also depend on dataset and row, never on batch size.
         progress: Whether to show a progress bar.
 
@@ -106,7 +109,7 @@ def fit(
     )
     mean = {name: tensor for name, tensor in snapshot(bare).items() if bool(tensor.any())}
     shapes = {name: tuple(parameter.shape) for name, parameter in trainable_tensors(bare).items()}
-    return Laplace(mean, shapes, total, provenance)
+    return Laplace(mean, shapes, total, provenance, prior)
 
 
 def _summed(parts: list[Curvature], weight: float) -> Curvature:

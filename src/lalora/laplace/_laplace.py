@@ -28,6 +28,7 @@ class Laplace:
         shapes: Shape of every trainable tensor of the adapter.
         curvature: Λ, the Fisher information of the mean per-token source likelihood at μ.
         provenance: How it was made.
+        prior: δ ≥ 0, the precision that is charged for besides Λ: δ‖Δ‖², or δ‖ΔW‖²_F in weight space.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Laplace:
         shapes: Mapping[str, tuple[int, ...]],
         curvature: Curvature,
         provenance: Provenance,
+        prior: float = 0.0,
     ) -> None:
         """Put the parts together; `lalora.fit` and `Laplace.load` are the usual ways to get one.
 
@@ -44,16 +46,23 @@ class Laplace:
             shapes: Shape of every trainable tensor.
             curvature: Λ.
             provenance: How it was made.
+            prior: δ.
+
+        Raises:
+            LaloraError: If the prior is negative or not finite.
         """
+        if not (math.isfinite(prior) and prior >= 0):
+            raise LaloraError(f"prior must be a finite number ≥ 0, not {prior}")
         self.mean = dict(mean)
         self.shapes = dict(shapes)
         self.curvature = curvature
         self.provenance = provenance
+        self.prior = prior
         self._attached: Attached | None = None
         self._warned = False
 
     def penalty(self, model: nn.Module, strength: float = 1.0) -> Tensor:
-        """Compute ½λΔᵀΛΔ, to be added to a loss once per optimizer step (paper, Eq. 12).
+        """Compute ½λ(ΔᵀΛΔ + δ‖Δ‖²), to be added to a loss once per optimizer step (paper, Eq. 12).
 
         Args:
             model: The PEFT model that is trained.
@@ -69,12 +78,12 @@ class Laplace:
         attached = self._attach(model)
         if not attached.parameters:
             return torch.zeros((), device=next(model.parameters()).device)
-        value: Tensor = Penalty.apply(attached.curvature, attached.means, strength, *attached.parameters)  # type: ignore[no-untyped-call]
+        value: Tensor = Penalty.apply(attached.charge, attached.means, strength, *attached.parameters)  # type: ignore[no-untyped-call]
         return value
 
     @torch.no_grad()
     def forecast(self, model: nn.Module) -> float:
-        """Predict KL(base ‖ model) on source text from the displacement alone: ½ΔᵀΛΔ.
+        """Predict KL(base ‖ model) on source text from the displacement alone: ½ΔᵀΛΔ, without the prior.
 
         Args:
             model: The PEFT model.
@@ -96,8 +105,8 @@ class Laplace:
         return 0.5 * float(attached.curvature.quadratic(attached.delta()))
 
     @torch.no_grad()
-    def add_gradient(self, model: nn.Module, strength: float, loss_scale: float = 1.0) -> float:
-        """Add λΛΔ to the `.grad` of the adapter: the gradient of the penalty, counted exactly once.
+    def add_gradient(self, model: nn.Module, strength: float, loss_scale: float = 1.0) -> None:
+        """Add the gradient of the penalty to the `.grad` of the adapter, so that it counts exactly once.
 
         Call it after the last micro-batch's backward pass and before clipping.
 
@@ -106,29 +115,20 @@ class Laplace:
             strength: λ ≥ 0.
             loss_scale: Factor that gradients carry at this point, as under fp16 loss scaling.
 
-        Returns:
-            ½ΔᵀΛΔ in nats per token, which comes for free.
-
         Raises:
             LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
         """
         require_strength(strength)
         attached = self._attach(model)
-        if not attached.parameters:
-            return 0.0
-        delta = attached.delta()
-        charge, product = attached.curvature.half_quadratic_and_gradient(delta)
-        gradient = [product[name] for name in attached.curvature.names]
-        half = float(charge)
-        if strength == 0:
-            return half
+        if strength == 0 or not attached.parameters:
+            return
+        _, product = attached.charge.half_quadratic_and_gradient(attached.delta())
         for parameter in attached.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in attached.parameters if parameter.grad is not None]
-        cast = [value.to(grad.dtype) for value, grad in zip(gradient, gradients, strict=True)]
+        cast = [product[name].to(grad.dtype) for name, grad in zip(attached.charge.names, gradients, strict=True)]
         torch._foreach_add_(gradients, cast, alpha=strength * loss_scale)
-        return half
 
     def check(self, model: nn.Module) -> None:
         """Refuse a model that this Laplace does not belong to.
@@ -197,7 +197,9 @@ class Laplace:
         tensors = {f"mean/{name}": tensor for name, tensor in self.mean.items()}
         tensors |= {f"{self.curvature.kind}/{name}": tensor for name, tensor in self.curvature.tensors().items()}
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
-        _storage.write(Path(folder), tensors, {"shapes": shapes, "provenance": self.provenance.as_json()})
+        _storage.write(
+            Path(folder), tensors, {"shapes": shapes, "prior": self.prior, "provenance": self.provenance.as_json()}
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> Laplace:
@@ -221,12 +223,8 @@ class Laplace:
             part, name = key.split("/", 1)
             parts[part][name] = tensor
         shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
-        return cls(
-            parts["mean"],
-            shapes,
-            CURVATURES[provenance.curvature].from_tensors(parts[provenance.curvature]),
-            provenance,
-        )
+        curvature = CURVATURES[provenance.curvature].from_tensors(parts[provenance.curvature])
+        return cls(parts["mean"], shapes, curvature, provenance, float(description["prior"]))
 
     def push_to_hub(self, repo_id: str, licence: str = "other", **options: Any) -> str:
         """Upload the two files and a model card to the Hugging Face hub.
@@ -264,7 +262,7 @@ class Laplace:
         bare = peft_model(model)
         if self._attached is None or not self._attached.fits(bare):
             self.check(bare)
-            self._attached = Attached.of(bare, self.mean, self.curvature)
+            self._attached = Attached.of(bare, self.mean, self.curvature, self.prior)
         return self._attached
 
 

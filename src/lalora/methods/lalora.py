@@ -24,6 +24,7 @@ class LaLoRA(Method):
         curvature: str = "diagonal",
         fisher: str | None = None,
         factor_rank: int | None = None,
+        prior: float = 0.0,
         labels: str = "sampled",
         combine: str = "mean",
         seed: int = 0,
@@ -36,6 +37,7 @@ class LaLoRA(Method):
             curvature: As in `lalora.fit`.
             fisher: As in `lalora.fit`.
             factor_rank: `rank` in `lalora.fit`.
+            prior: As in `lalora.fit`.
             labels: As in `lalora.fit`.
             combine: As in `lalora.fit`.
             seed: As in `lalora.fit`.
@@ -51,6 +53,7 @@ class LaLoRA(Method):
             "curvature": curvature,
             "fisher": fisher,
             "rank": factor_rank,
+            "prior": prior,
             "labels": labels,
             "combine": combine,
             "seed": seed,
@@ -89,5 +92,5 @@ class LaLoRA(Method):
         """
         if self.laplace is None:
             return {}
-        forecast = self.laplace.forecast(model)
-        return {"penalty": self.strength * forecast, "forecast": forecast}
+        penalty = self.laplace.penalty(model, self.strength)
+        return {"penalty": float(penalty.detach()), "forecast": self.laplace.forecast(model)}

@@ -103,7 +103,7 @@ class Bench:
             A folder, whether it exists or not.
         """
         seen = {"rank", "alpha", "target_modules", "seed", "labels", "combine", "proxy_rows"}
-        seen |= {"curvature", "fisher", "factor_rank"}
+        seen |= {"curvature", "fisher", "factor_rank", "prior"}
         seen |= {"proxy_batch_size"} if settings.fisher == "batch" else set()
         identity = {**self.common, "laplace": settings.model_dump(mode="json", include=seen)}
         return self.shared / f"laplace-{key(identity)}"
@@ -129,6 +129,7 @@ class Bench:
                 labels=settings.labels,
                 combine=settings.combine,
                 rank=settings.factor_rank,
+                prior=settings.prior,
                 seed=settings.seed,
             ).save(folder)
         return Laplace.load(folder)

@@ -8,7 +8,9 @@ from lalora.methods import METHODS
 _PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size"})
 _LABELS = {"lora": "LoRA", "lalora": "LaLoRA"}
 
-METHOD_KNOBS = frozenset({"strength", "curvature", "fisher", "factor_rank", "labels", "combine"}) | _PROXY_KNOBS
+METHOD_KNOBS = (
+    frozenset({"strength", "curvature", "fisher", "factor_rank", "prior", "labels", "combine"}) | _PROXY_KNOBS
+)
 """Settings that some methods have and others do not."""
 
 

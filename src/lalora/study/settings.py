@@ -91,6 +91,7 @@ class RunSettings(_Settings):
     fisher: Literal["sequence", "token", "batch"] | None = Field(
         None, description="Estimator of the curvature. null: sequence for the diagonal, token for the others."
     )
+    prior: NonNegative = Field(0.0, description="Precision δ that is charged for besides the curvature.")
     factor_rank: Count | None = Field(
         None, description="Most eigenvectors of a Kronecker factor to keep. null: all that the data support."
     )

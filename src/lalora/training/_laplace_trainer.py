@@ -17,7 +17,7 @@ class LaplaceMixin(AfterBackwardMixin):
     """Adds λ·½ΔᵀΛΔ to the objective of any Trainer (paper, Eq. 12), exactly once per optimizer step.
 
     `class MyTrainer(LaplaceMixin, SFTTrainer)` is all that TRL needs. The reported `loss` is the target loss alone,
-    in training and in evaluation; `penalty` (λ·½ΔᵀΛΔ, nats) and `forecast` (½ΔᵀΛΔ, nats per source token) are logged
+    in training and in evaluation; `penalty` (λ·½(ΔᵀΛΔ + δ‖Δ‖²), nats) and `forecast` (½ΔᵀΛΔ, nats per source token) are logged
     beside it and so reach whatever `report_to` names.
     """
 
@@ -71,8 +71,8 @@ class LaplaceMixin(AfterBackwardMixin):
             start_time: The Trainer's own.
         """
         if "loss" in logs:
-            forecast = self.laplace.forecast(self._adapted)
-            logs |= {"penalty": self.strength * forecast, "forecast": forecast}
+            penalty = self.laplace.penalty(self._adapted, self.strength)
+            logs |= {"penalty": float(penalty.detach()), "forecast": self.laplace.forecast(self._adapted)}
         super().log(logs, start_time)
 
 
