@@ -17,8 +17,8 @@ class LaplaceMixin(AfterBackwardMixin):
     """Adds λ·½ΔᵀΛΔ to the objective of any Trainer (paper, Eq. 12), exactly once per optimizer step.
 
     `class MyTrainer(LaplaceMixin, SFTTrainer)` is all that TRL needs. The reported `loss` is the target loss alone,
-    in training and in evaluation; `penalty` (λ·½(ΔᵀΛΔ + δ‖Δ‖²), nats) and `forecast` (½ΔᵀΛΔ, nats per source token) are logged
-    beside it and so reach whatever `report_to` names.
+    in training and in evaluation; `penalty` (what is charged, in nats) and `forecast` (½ΔᵀΛΔ, nats per source token)
+    are logged beside it and so reach whatever `report_to` names.
     """
 
     def __init__(self, *args: Any, laplace: Laplace, strength: float = 1.0, **kwargs: Any) -> None:
