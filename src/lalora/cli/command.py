@@ -17,9 +17,10 @@ def main() -> None:
         OSError: If it has nothing to do with room or permission.
         ModuleNotFoundError: If it is not one of those that the extra `lab` brings.
     """
-    # Read when torch is imported. Threads that spin while they wait for each other come to a crawl, five to nine times
-    # slower, as soon as something else runs on the same cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is imported. By default its threads spin while they wait for each other, and as soon as anything
+    # else runs on the same cores everything takes many times as long; a short spin costs little either way.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         # Here and not above: without the extra, the user gets a line that names it.
         from lalora.cli.app import app
