@@ -123,6 +123,18 @@ def test_strength_zero_is_plain_lora(recipe_file: Callable[..., str], tmp_path: 
     assert all(torch.equal(plain[name], free[name]) for name in plain)
 
 
+def test_curvatures_are_compared_like_methods(recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    kinds = ["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"]
+    grid = [{"method": "lalora", "strength": 1, "curvature": kinds, "factor_rank": 4, "prior": 0.1}]
+    results = study(recipe_file(grid=grid), tmp_path / "study")
+    assert [run["settings"]["curvature"] for run in results["runs"]] == kinds
+    assert len(list((tmp_path / "study" / "shared").glob("laplace-*"))) == len(kinds)
+    for run in results["runs"]:
+        assert 0 < run["train"][-1]["forecast"] < run["train"][-1]["penalty"]  # λ = 1: the rest is the prior's
+        # Only a diagonal has a precision for each weight, and it serves every run that starts where it was fitted.
+        assert [group["group"] for group in run["precision_groups"]] == ["flexible", "middle", "important"]
+
+
 def test_accumulated_micro_batches_are_one_batch(recipe_file: Callable[..., str], tmp_path: Path) -> None:
     whole = study(recipe_file(batch_size=4), tmp_path / "whole")
     parts = study(recipe_file(batch_size=2, accumulation=2), tmp_path / "parts")

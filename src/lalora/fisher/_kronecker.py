@@ -25,9 +25,6 @@ class KroneckerCollector:
     Layers that read the very same tensor (q, k, v; gate, up) share one X.
     """
 
-    parameters: list[nn.Parameter] = []  # ruff: ignore[mutable-class-default] - never filled: no parameter is differentiated
-    by_row = False
-
     def __init__(self, model: nn.Module, estimator: str) -> None:
         """Choose the layers.
 
@@ -35,6 +32,8 @@ class KroneckerCollector:
             model: A PEFT LoRA model.
             estimator: `token` or `sequence`.
         """
+        self.parameters: list[nn.Parameter] = []
+        self.by_row = False
         self._layers = lora_layers(peft_model(model))
         self._reduce = estimator == "sequence"
         self._x: defaultdict[str, Gram] = defaultdict(Gram)
