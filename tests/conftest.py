@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -17,6 +18,10 @@ from transformers import PreTrainedTokenizerFast
 
 from lalora.study import Recipe, load_recipe, run_study
 from tiny import llama
+
+# The same examples each time, and no limit on how long one takes: machines that run the tests are shared.
+settings.register_profile("lalora", derandomize=True, deadline=None)
+settings.load_profile("lalora")
 
 WORDS = [
     "the",

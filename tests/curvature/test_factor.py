@@ -21,7 +21,8 @@ def test_compact_is_dense_at_full_rank(seed: int, count: int, size: int, columns
     rows, vectors = random(seed, count, size), random(seed + 1, size, columns)
     dense = rows.T @ rows / count
     for factor in (Factor.of_rows(rows, 1 / count), Factor.of_matrix(dense)):
-        assert factor.rank <= min(count, size)
+        # Of a dense matrix an eigenvalue that is zero to rounding may stay.
+        assert float(factor.values[min(count, size) :].sum()) <= 1e-14 * float(factor.trace)
         assert factor.discarded == 0
         assert torch.allclose(factor.dense(), dense)
         assert torch.allclose(factor.times(vectors), dense @ vectors)

@@ -43,7 +43,7 @@ class Factor:
             LaloraError: If an entry is not finite, or `rank` or `keep` is out of range.
         """
         # A dense matrix was accumulated in its own type, and its small eigenvalues are no more exact than that.
-        values, vectors, shown = _eigen(matrix, torch.finfo(matrix.dtype).eps * matrix.shape[0] ** 0.5)
+        values, vectors, shown = _eigen(matrix, torch.finfo(matrix.dtype).eps * matrix.shape[0])
         return cls(*_like(matrix, vectors[:, shown], values[shown])).truncated(rank, keep)
 
     @classmethod
