@@ -42,9 +42,11 @@ def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, dataset: str) 
 def _invert(logits: Tensor, threshold: Tensor) -> Tensor:
     # First the block of tokens in which the distribution function passes the threshold, then the token in it: only the
     # sums of blocks are accumulated over the whole vocabulary in float64, which is slow.
-    weights = (logits - logits.amax(dim=-1, keepdim=True)).exp()
-    blocks = F.pad(weights, (0, -weights.shape[1] % _BLOCK)).view(len(weights), -1, _BLOCK)
-    ends = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    probabilities = logits.softmax(dim=-1)
+    missing = -probabilities.shape[1] % _BLOCK
+    padded = F.pad(probabilities, (0, missing)) if missing else probabilities
+    blocks = padded.view(len(padded), -1, _BLOCK)
+    ends = blocks.sum(dim=-1).double().cumsum(dim=-1)
     wanted = threshold.unsqueeze(1) * ends[:, -1:]
     block = torch.searchsorted(ends, wanted, right=True).clamp(max=ends.shape[1] - 1)
     begin = F.pad(ends, (1, 0)).gather(1, block)

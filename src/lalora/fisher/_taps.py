@@ -68,8 +68,10 @@ class Taps:
 
     def _on_gradient(self, name: str, a: Tensor, g: Tensor) -> None:
         wide = torch.promote_types(g.dtype, torch.float32)
-        shaped = self._shaped(name, a.to(wide)), self._shaped(name, g.to(wide))
-        self._sink(name, *shaped, self._calls[name] == 1)
+        gradient = self._shaped(name, g.to(wide))
+        if self._hidden:  # then the products with inputs of hidden positions are zero too
+            gradient = gradient.masked_fill(~self._mask.to(gradient.device).unsqueeze(-1), 0.0)
+        self._sink(name, self._shaped(name, a.to(wide)), gradient, self._calls[name] == 1)
 
     def _shaped(self, name: str, value: Tensor) -> Tensor:
         if value.dim() == 2 and value.shape[0] == self._mask.numel():
@@ -79,4 +81,4 @@ class Taps:
             raise LaloraError(
                 f"module '{name}' works on {shape}, not on {expected} positions: leave it out of target_modules"
             )
-        return value.masked_fill(~self._mask.to(value.device).unsqueeze(-1), 0.0) if self._hidden else value
+        return value

@@ -74,12 +74,12 @@ def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], bas
 
 
 def _summary(name: str, weight: Tensor) -> list[float]:
-    matrix = weight.detach().reshape(weight.shape[0], -1).float()
+    matrix = weight.detach().reshape(weight.shape[0], -1)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     generator = torch.Generator().manual_seed(seed)
-    left = _signs(_PROJECTIONS, matrix.shape[0], generator).to(matrix.device)
+    left = _signs(_PROJECTIONS, matrix.shape[0], generator).to(matrix)
     right = _signs(_PROJECTIONS, matrix.shape[1], generator).to(matrix.device)
-    norm = matrix.norm()
+    norm = torch.linalg.vector_norm(matrix, dtype=torch.promote_types(matrix.dtype, torch.float32))
     projections = ((left @ matrix) * right).sum(dim=1) / norm.clamp_min(1e-30)
     return [round(float(value), 6) for value in (norm, *projections)]
 
