@@ -14,7 +14,7 @@ import fisher_oracle as oracle
 import lalora
 from lalora import LaloraError
 from lalora.adapter import linear_pairs, lora_layers, snapshot, trainable_tensors
-from lalora.curvature import Factors
+from lalora.curvature import Factors, WeightKfac
 from lalora.fisher import KroneckerCollector, Pass
 from tiny import Batch, batches, collate, lora, rows, shake
 
@@ -186,8 +186,90 @@ def test_factors_of_datasets_are_averaged_each(tmp_path: Any) -> None:
     "settings", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}], ids=["DoRA", "saved module"]
 )
 def test_an_adapter_that_does_not_factor_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(LaloraError, match="curvature='weight-kfac' serves plain linear LoRA layers only, not"):
+    with pytest.raises(LaloraError, match="curvature='weight-kfac' serves plain linear LoRA layers only"):
         lalora.fit(lora(**settings), [collate(rows(2))], curvature="weight-kfac", progress=False)
+
+
+def test_a_layer_that_is_called_again_is_averaged_over_its_calls() -> None:
+    model = lora(b_scale=0.3)
+    layers = model.get_base_model().model.layers
+    once = gathered(model, rows(4), 4, "token")
+    layers[1] = layers[0]
+    twice = gathered(model, rows(4), 4, "token")
+    name = next(layer for layer in once.layers if "layers.0.self_attn.q_proj" in layer)
+    # RMSNorm without a learned scale keeps the mean square of an input near 1, however often the layer is called.
+    assert float(twice.x(name).trace) == pytest.approx(float(once.x(name).trace), rel=0.2)
+
+
+def test_an_input_that_was_changed_in_place_is_another_input() -> None:
+    model = lora(target_modules=["gate_proj", "up_proj"])
+    mlp = model.get_base_model().model.layers[0].mlp
+
+    def forward(x: Tensor) -> Tensor:
+        copy = x.clone()
+        gate = mlp.gate_proj(copy)
+        with torch.no_grad():
+            copy.mul_(3)
+        return mlp.down_proj(F.silu(gate) * mlp.up_proj(copy))
+
+    mlp.forward = forward
+    found = gathered(model, rows(3), 3, "token")
+    gate, up = (next(layer for layer in found.layers if f"layers.0.mlp.{which}" in layer) for which in ("gate", "up"))
+    assert float(found.x(up).trace) == pytest.approx(9 * float(found.x(gate).trace), rel=1e-4)
+
+
+def test_rank_holds_for_the_mean_of_several_datasets() -> None:
+    sources = {"one": batches(rows(3), 3), "two": batches(rows(4, seed=2), 2)}
+    laplace = lalora.fit(lora(), sources, curvature="weight-kfac", rank=2, progress=False)
+    assert isinstance(laplace.curvature, WeightKfac)
+    factors = laplace.curvature.factors
+    assert {factor.rank for factor in [*factors.inputs.values(), *factors.outputs.values()]} == {2}
+
+
+def test_rows_without_completions_never_count() -> None:
+    model, items = lora(b_scale=0.3), rows(4)
+    empty = {**items[0], "labels": torch.full_like(items[0]["labels"], -100)}
+    plain = lalora.fit(model, [collate(items)], curvature="kfac", progress=False)
+    mixed = lalora.fit(model, [collate([empty, *items])], curvature="kfac", progress=False)
+    shake(model)
+    assert mixed.provenance.datasets[0].rows == 4
+    assert mixed.forecast(model) == pytest.approx(plain.forecast(model), rel=1e-5)
+
+
+def test_autocast_around_a_fit_changes_nothing() -> None:
+    model = lora(b_scale=0.3)
+    plain = lalora.fit(model, batches(rows(3), 3), curvature="kfac", progress=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        again = lalora.fit(model, batches(rows(3), 3), curvature="kfac", progress=False)
+    shake(model)
+    assert again.forecast(model) == pytest.approx(plain.forecast(model), rel=1e-6)
+
+
+@pytest.mark.parametrize("frozen", ["lora_A", "lora_B"])
+def test_half_an_adapter_does_not_factor(frozen: str) -> None:
+    model = lora(b_scale=0.3)
+    for name, parameter in model.named_parameters():
+        if frozen in name:
+            parameter.requires_grad_(False)
+    with pytest.raises(LaloraError, match="with A and B both trainable"):
+        lalora.fit(model, [collate(rows(2))], curvature="weight-kfac", progress=False)
+
+
+def test_layers_that_are_frozen_are_left_out() -> None:
+    model = lora(b_scale=0.3)
+    for name, parameter in model.named_parameters():
+        if "layers.0" in name:
+            parameter.requires_grad_(False)
+    laplace = lalora.fit(model, [collate(rows(3))], curvature="weight-kfac", progress=False)
+    shake(model)
+    assert laplace.penalty(model) > 0
+    assert not [name for name in laplace.curvature.names if "layers.0" in name]
+
+
+@pytest.mark.parametrize("bad", [{"rank": 0}, {"prior": -1.0}])
+def test_bad_numbers_are_found_before_the_pass(bad: dict[str, Any]) -> None:
+    with pytest.raises(LaloraError, match="must be"):
+        lalora.fit(lora(), iter(()), curvature="kfac", progress=False, **bad)
 
 
 def test_the_batch_estimator_does_not_factor() -> None:

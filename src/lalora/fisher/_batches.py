@@ -72,6 +72,19 @@ def checked(batch: Any, where: str, device: torch.device) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in shown.items()}
 
 
+def with_completion(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out rows without a completion token: they say nothing, and must not depend on their neighbours.
+
+    Args:
+        batch: A checked batch.
+
+    Returns:
+        The other rows.
+    """
+    kept = (batch["labels"][:, 1:] != -100).any(dim=1)
+    return {key: value[kept] for key, value in batch.items()}
+
+
 def rows(batch: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Split a batch into batches of one row.
 

@@ -14,7 +14,7 @@ class Gram:
     def __init__(self) -> None:
         """Start with no rows."""
         self._rows: list[Tensor] = []
-        self._count = 0
+        self.count = 0
         self._sum: Tensor | None = None
 
     def add(self, rows: Tensor) -> None:
@@ -23,12 +23,12 @@ class Gram:
         Args:
             rows: (n, d), float32 or wider.
         """
+        self.count += rows.shape[0]
         if self._sum is not None:
             self._sum.addmm_(rows.T, rows)
             return
         self._rows.append(rows.clone())
-        self._count += rows.shape[0]
-        if self._count >= rows.shape[1]:
+        if self.count >= rows.shape[1]:
             collected = torch.cat(self._rows)
             self._sum = collected.T @ collected
             self._rows.clear()

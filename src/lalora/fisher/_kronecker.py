@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -39,10 +40,9 @@ class KroneckerCollector:
         self._x: defaultdict[str, Gram] = defaultdict(Gram)
         self._g: defaultdict[str, Gram] = defaultdict(Gram)
         self._keys: dict[str, str] = {}
-        self._inputs: dict[int, tuple[Tensor, str]] = {}
+        self._inputs: dict[tuple[int, int], tuple[weakref.ref[Tensor], str]] = {}
         self._forward = False
         self._mask = torch.empty(0)
-        self._sequences = 0
 
     @contextmanager
     def listening(self) -> Generator[None, None, None]:
@@ -64,7 +64,6 @@ class KroneckerCollector:
             mask: 1 where a position is shown, (rows, length).
         """
         self._mask = mask.bool()
-        self._sequences += mask.shape[0]
         self._forward = True
 
     def forward_done(self) -> None:
@@ -95,11 +94,11 @@ class KroneckerCollector:
             rank: Most eigenvectors of a factor to keep; None for all.
 
         Returns:
-            X divided by the number of positions (`sequence`: of sequences), G by the number of completion tokens.
+            X divided by the number of positions (`sequence`: of sequences) at which its layer was called, G by the
+            number of completion tokens.
         """
-        inputs = self._sequences if self._reduce else counts.positions
         return Factors.of(
-            {key: gram.factor(1.0 / inputs, rank) for key, gram in self._x.items()},
+            {key: gram.factor(1.0 / gram.count, rank) for key, gram in self._x.items()},
             {layer: gram.factor(1.0 / counts.tokens, rank) for layer, gram in self._g.items()},
             self._keys,
         )
@@ -109,11 +108,13 @@ class KroneckerCollector:
             return
         if self._forward:
             x = inputs[0]
-            if id(x) not in self._inputs:
-                # Held until the forward pass is over, so that no other tensor gets its id.
-                self._inputs[id(x)] = (x, self._keys.get(name, name))
-                self._x[self._inputs[id(x)][1]].add(self._rows(name, x.detach(), mean=True))
-            self._keys[name] = self._inputs[id(x)][1]
+            # The version tells a tensor that was changed in place, the reference one that only got a dead one's id.
+            read = self._inputs.get((id(x), x._version))
+            if read is None or read[0]() is not x:
+                read = (weakref.ref(x), self._keys.get(name, name))
+                self._inputs[id(x), x._version] = read
+                self._x[read[1]].add(self._rows(name, x.detach(), mean=True))
+            self._keys[name] = read[1]
         if not output.requires_grad:
             output.requires_grad_(True)
         output.register_hook(lambda g: self._g[name].add(self._rows(name, g, mean=False)))  # type: ignore[no-untyped-call]
@@ -131,4 +132,4 @@ class KroneckerCollector:
         if not self._reduce:
             return wide[mask]
         total = wide.masked_fill(~mask.unsqueeze(-1), 0.0).sum(dim=1)
-        return total / mask.sum(dim=1, keepdim=True) if mean else total
+        return total / mask.sum(dim=1, keepdim=True).clamp_min(1) if mean else total

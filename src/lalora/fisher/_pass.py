@@ -26,14 +26,12 @@ class Counts:
     Attributes:
         rows: Number of sequences.
         tokens: N, number of completion tokens.
-        positions: M, number of positions that the masks show.
         batches: Number of mini-batches with completion tokens.
         sha256: Hash of what the masks show.
     """
 
     rows: int
     tokens: int
-    positions: int
     batches: int
     sha256: str
 
@@ -100,27 +98,27 @@ class Pass:
             LaloraError: If a batch is unusable, a loss or gradient is not finite, or no completion token was seen.
         """
         content = _batches.ContentHash()
-        rows = tokens = positions = count = seen = 0
-        with untouched(self._model, collector.parameters), collector.listening():
+        rows = tokens = count = seen = 0
+        # Autocast would take inputs, gradients and their sums to half precision.
+        plain = torch.autocast(self._device.type, enabled=False)
+        with plain, untouched(self._model, collector.parameters), collector.listening():
             # Made here because a DataLoader draws from the random state, which is brought back at the end.
             bar = tqdm(batches, desc=f"curvature of {dataset}", unit="batch", disable=not self._progress, leave=False)
             for batch in bar:
                 seen += 1
                 where = f"source '{dataset}', batch {seen}"
-                checked = _batches.checked(batch, where, self._device)
+                checked = _batches.with_completion(_batches.checked(batch, where, self._device))
                 content.add(checked)
                 before = tokens
                 for part in _batches.rows(checked) if collector.by_row else [checked]:
-                    new = self._both_ways(collector, part, dataset, rows, where)
-                    tokens += new
-                    positions += int(part["attention_mask"].sum()) if new else 0
+                    tokens += self._both_ways(collector, part, dataset, rows, where)
                     rows += part["input_ids"].shape[0]
                 count += tokens > before
                 if not collector.finite():
                     raise LaloraError(f"{where}: a gradient is not finite; check the rows or use a wider dtype")
         if tokens == 0:
             raise LaloraError(f"source '{dataset}' has no completion token: every label is -100 or there is no batch")
-        return Counts(rows, tokens, positions, count, content.hexdigest())
+        return Counts(rows, tokens, count, content.hexdigest())
 
     def _both_ways(
         self, collector: Collector, batch: dict[str, Tensor], dataset: str, first_row: int, where: str

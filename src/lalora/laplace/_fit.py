@@ -19,7 +19,7 @@ from lalora.fisher import (
     Sources,
     named_sources,
 )
-from lalora.laplace._laplace import Laplace
+from lalora.laplace._laplace import Laplace, require_prior
 from lalora.laplace._provenance import Dataset, describe
 
 _KRONECKER: dict[str, type[Kfac] | type[TriKfac] | type[WeightKfac]] = {
@@ -56,7 +56,7 @@ def fit(
         labels: `sampled` (drawn from the model: the true Fisher) or `data` (the empirical Fisher of the paper).
         combine: Over datasets `mean` (of Kronecker factors: Eq. 36), `sum` (the paper's diagonal), or `separate` (a
             curvature for each, their charges averaged).
-        rank: Most eigenvectors of a Kronecker factor to keep; None for all that the data support.
+        rank: Most eigenvectors of a Kronecker factor to keep; None for all that the data support. A diagonal has none.
         prior: Precision δ ≥ 0 that is charged for besides Λ, for the directions of which a few batches say nothing:
             δ‖Δ‖², or δ‖ΔW‖²_F in weight space. The strength multiplies it too; the forecast leaves it out.
         seed: Seed of the sampled labels, which also depend on dataset and row, never on batch size.
@@ -80,6 +80,9 @@ def fit(
             raise LaloraError(f"{name}='{value}' is unknown: choose {' or '.join(known)}")
     if curvature in _KRONECKER and fisher == "batch":
         raise LaloraError(f"fisher='batch' does not factor: use 'token' or 'sequence' with curvature='{curvature}'")
+    if rank is not None and rank < 1:
+        raise LaloraError(f"rank must be 1 or more, not {rank}")
+    require_prior(prior)
     bare = peft_model(model)
     if any(layer.merged for layer in lora_layers(bare).values()):
         raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")
@@ -92,20 +95,28 @@ def fit(
         if curvature in _KRONECKER:
             gathered = KroneckerCollector(bare, fisher)
             counts = stage_one.over(dataset, batches, gathered)
-            factors.append(gathered.factors(counts, rank))
+            found = gathered.factors(counts, rank)
+            factors.append(found)
+            reached = set(found.layers)
         else:
             of = DiagonalCollector.of_adapter if curvature == Diagonal.kind else DiagonalCollector.of_weights
             squares = of(bare, fisher)
             counts = stage_one.over(dataset, batches, squares)
             squared = squares.precision(counts)
+            reached = set(squared)
             parts.append(Diagonal.of(squared) if curvature == Diagonal.kind else WeightDiagonal.of(squared, anchors))
+        unreached = sorted(set(anchors) - reached)
+        if unreached:
+            raise LaloraError(
+                f"no row of source '{dataset}' reaches module '{unreached[0]}': leave it out of the adapter"
+            )
         datasets.append(Dataset(dataset, counts.rows, counts.tokens, counts.batches, counts.sha256))
     if curvature in _KRONECKER and combine == "mean":
-        factors = [Factors.mean(factors)]
+        factors = [Factors.mean(factors).truncated(rank)]
     parts += [_KRONECKER[curvature].of(part, anchors) for part in factors]
     total = _summed(parts, 1.0 if combine == "sum" else 1.0 / len(parts))
     provenance = describe(
-        bare, tuple(datasets), curvature=total.kind, fisher=fisher, labels=labels, combine=combine, seed=seed
+        bare, tuple(datasets), curvature=curvature, fisher=fisher, labels=labels, combine=combine, seed=seed
     )
     mean = {name: tensor for name, tensor in snapshot(bare).items() if bool(tensor.any())}
     shapes = {name: tuple(parameter.shape) for name, parameter in trainable_tensors(bare).items()}
@@ -124,11 +135,14 @@ def _summed(parts: list[Curvature], weight: float) -> Curvature:
 
 def _anchors(model: PeftModel, curvature: str) -> dict[str, Anchor]:
     pairs = linear_pairs(model)
-    served = {name for pair in pairs if pair.plain for name in (pair.a, pair.b)}
-    for name in trainable_tensors(model):
+    tensors = trainable_tensors(model)
+    pairs = [pair for pair in pairs if pair.plain and pair.a in tensors and pair.b in tensors]
+    served = {name for pair in pairs for name in (pair.a, pair.b)}
+    for name in tensors:
         if name not in served:
             raise LaloraError(
-                f"curvature='{curvature}' serves plain linear LoRA layers only, not '{name}': use curvature='diagonal'"
+                f"curvature='{curvature}' serves plain linear LoRA layers only, with A and B both trainable, not "
+                f"'{name}': use curvature='diagonal'"
             )
     return {
         pair.layer: Anchor.of(

@@ -23,6 +23,15 @@ _UNREACHABLE = (
     OSError,
 )
 
+_SQUARES = (
+    "The files hold squared gradients summed over the source rows, not text; with few rows they can still tell of them."
+)
+_MOMENTS = (
+    "The files hold second moments of the activations and gradients of the source rows. With few rows, the set of "
+    "words that occur in them can be recovered from those of the first layer, though not their order."
+)
+_PRIVACY = dict.fromkeys(("kfac", "tri-kfac", "weight-kfac"), _MOMENTS)
+
 
 def push(save: Callable[[Path], None], provenance: Provenance, repo_id: str, licence: str, **options: Any) -> str:
     """Upload the files and a card.
@@ -131,8 +140,7 @@ Released as `{licence}`. It is computed from the base model and the datasets abo
 
 ## Privacy
 
-The files hold squared gradients summed over the source rows, not text. With very few rows such sums can still
-tell something of them; do not fit on private text and publish the result without a review.
+{_PRIVACY.get(provenance.curvature, _SQUARES)} Do not fit on private text and publish the result without a review.
 """
 
 

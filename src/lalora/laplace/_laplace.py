@@ -51,8 +51,7 @@ class Laplace:
         Raises:
             LaloraError: If the prior is negative or not finite.
         """
-        if not (math.isfinite(prior) and prior >= 0):
-            raise LaloraError(f"prior must be a finite number ≥ 0, not {prior}")
+        require_prior(prior)
         self.mean = dict(mean)
         self.shapes = dict(shapes)
         self.curvature = curvature
@@ -198,7 +197,14 @@ class Laplace:
         tensors |= {f"{self.curvature.kind}/{name}": tensor for name, tensor in self.curvature.tensors().items()}
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         _storage.write(
-            Path(folder), tensors, {"shapes": shapes, "prior": self.prior, "provenance": self.provenance.as_json()}
+            Path(folder),
+            tensors,
+            {
+                "shapes": shapes,
+                "kind": self.curvature.kind,
+                "prior": self.prior,
+                "provenance": self.provenance.as_json(),
+            },
         )
 
     @classmethod
@@ -216,14 +222,17 @@ class Laplace:
         """
         tensors, description = _storage.read(Path(folder))
         provenance = Provenance.from_json(description["provenance"])
-        if provenance.curvature not in CURVATURES:
-            raise LaloraError(f"'{folder}' holds curvature '{provenance.curvature}', which this lalora does not know")
-        parts: dict[str, dict[str, Tensor]] = {"mean": {}, provenance.curvature: {}}
+        kind = description["kind"]
+        if kind not in CURVATURES:
+            raise LaloraError(
+                f"'{folder}' holds a curvature of kind '{kind}', which this lalora does not know: upgrade it"
+            )
+        parts: dict[str, dict[str, Tensor]] = {"mean": {}, kind: {}}
         for key, tensor in tensors.items():
             part, name = key.split("/", 1)
             parts[part][name] = tensor
         shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
-        curvature = CURVATURES[provenance.curvature].from_tensors(parts[provenance.curvature])
+        curvature = CURVATURES[kind].from_tensors(parts[kind])
         return cls(parts["mean"], shapes, curvature, provenance, float(description["prior"]))
 
     def push_to_hub(self, repo_id: str, licence: str = "other", **options: Any) -> str:
@@ -277,3 +286,16 @@ def require_strength(strength: float) -> None:
     """
     if not (math.isfinite(strength) and strength >= 0):
         raise LaloraError(f"strength must be a finite number ≥ 0, not {strength}")
+
+
+def require_prior(prior: float) -> None:
+    """Refuse a prior precision that means nothing.
+
+    Args:
+        prior: δ.
+
+    Raises:
+        LaloraError: If it is negative, NaN or infinite.
+    """
+    if not (math.isfinite(prior) and prior >= 0):
+        raise LaloraError(f"prior must be a finite number ≥ 0, not {prior}")

@@ -149,11 +149,11 @@ class Bench:
             other
             for other in [plan, *others]
             if takes_laplace(other.settings.method)
+            and other.settings.curvature == Diagonal.kind
             and all(getattr(other.settings, name) == getattr(plan.settings, name) for name in start)
         ]
         folders = [self.laplace_folder(other.settings) for other in alike]
-        kept = (Laplace.load(folder) for folder in folders if (folder / "laplace.json").exists())
-        return next((laplace for laplace in kept if isinstance(laplace.curvature, Diagonal)), None)
+        return next((Laplace.load(folder) for folder in folders if (folder / "laplace.json").exists()), None)
 
 
 def common_identity(study: StudySettings, material: Material, **facts: Any) -> Identity:

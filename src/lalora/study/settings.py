@@ -1,8 +1,8 @@
 """Every key that a recipe can set, documented once."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lalora.domains import DOMAINS
 
@@ -89,7 +89,7 @@ class RunSettings(_Settings):
         "diagonal", description="Shape of the curvature."
     )
     fisher: Literal["sequence", "token", "batch"] | None = Field(
-        None, description="Estimator of the curvature. null: sequence for the diagonal, token for the others."
+        None, description="Estimator of the curvature. null: token for the Kronecker ones, sequence for the others."
     )
     prior: NonNegative = Field(0.0, description="Precision δ that is charged for besides the curvature.")
     factor_rank: Count | None = Field(
@@ -99,3 +99,18 @@ class RunSettings(_Settings):
     combine: Literal["mean", "sum", "separate"] = Field(
         "mean", description="How the curvatures of several sources are put together."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_estimator(cls, settings: Any) -> Any:
+        # Said once here, so that leaving it out and writing it down are the same run.
+        if isinstance(settings, dict) and settings.get("fisher") is None:
+            kronecker = settings.get("curvature") in ("kfac", "tri-kfac", "weight-kfac")
+            return {**settings, "fisher": "token" if kronecker else "sequence"}
+        return settings
+
+    @model_validator(mode="after")
+    def _estimator_that_factors(self) -> "RunSettings":
+        if self.fisher == "batch" and self.curvature not in ("diagonal", "weight-diagonal"):
+            raise ValueError(f"fisher: batch does not factor; use token or sequence with curvature: {self.curvature}")
+        return self
