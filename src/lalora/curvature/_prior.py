@@ -144,20 +144,6 @@ class WeightPrior(WeightSpace):
         self._require_attached()
         return tuple(name for layer in self.anchors for name in (a_name(layer), b_name(layer)))
 
-    def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
-        """Compute δ‖ΔW‖².
-
-        Args:
-            delta: Displacement by tensor name.
-
-        Returns:
-            A scalar.
-
-        Raises:
-            LaloraError: If the prior is not attached.
-        """
-        return 2 * self.half_quadratic_and_gradient(delta)[0]
-
     def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute ½δ‖ΔW‖² and its gradient.
 

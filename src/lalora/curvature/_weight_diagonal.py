@@ -67,20 +67,6 @@ class WeightDiagonal(WeightSpace):
         self._require_attached()
         return tuple(name for layer in self.fisher for name in (a_name(layer), b_name(layer)))
 
-    def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
-        """Compute Σ F∘ΔW².
-
-        Args:
-            delta: Displacement by tensor name.
-
-        Returns:
-            A scalar.
-
-        Raises:
-            LaloraError: If the curvature is not attached.
-        """
-        return 2 * self.half_quadratic_and_gradient(delta)[0]
-
     def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute ½Σ F∘ΔW² and its gradient: ∂/∂B = s·(F∘ΔW)Aᵀ, ∂/∂A = s·Bᵀ(F∘ΔW).
 

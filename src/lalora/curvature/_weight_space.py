@@ -35,6 +35,34 @@ class WeightSpace(ABC):
             LaloraError: If the curvature knows nothing of a layer, or knows it with another shape.
         """
 
+    @abstractmethod
+    def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute ½q(Δ) and its gradient.
+
+        Args:
+            delta: Displacement by tensor name.
+
+        Returns:
+            A scalar; the gradient, a tensor for each charged tensor.
+
+        Raises:
+            LaloraError: If the curvature is not attached.
+        """
+
+    def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
+        """Compute q(Δ).
+
+        Args:
+            delta: Displacement by tensor name.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            LaloraError: If the curvature is not attached.
+        """
+        return 2 * self.half_quadratic_and_gradient(delta)[0]
+
     def _require_attached(self) -> None:
         if not self.anchors:
             raise LaloraError("this curvature belongs to a base model: attach it to an adapter first")

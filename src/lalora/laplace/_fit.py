@@ -19,7 +19,8 @@ from lalora.fisher import (
     Sources,
     named_sources,
 )
-from lalora.laplace._laplace import Laplace, require_prior
+from lalora.laplace._laplace import Laplace
+from lalora.laplace._limits import require_non_negative
 from lalora.laplace._provenance import Dataset, describe
 
 _KRONECKER: dict[str, type[Kfac] | type[TriKfac] | type[WeightKfac]] = {
@@ -82,7 +83,7 @@ def fit(
         raise LaloraError(f"fisher='batch' does not factor: use 'token' or 'sequence' with curvature='{curvature}'")
     if rank is not None and rank < 1:
         raise LaloraError(f"rank must be 1 or more, not {rank}")
-    require_prior(prior)
+    require_non_negative("prior", prior)
     bare = peft_model(model)
     if any(layer.merged for layer in lora_layers(bare).values()):
         raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from lalora.curvature import CURVATURES, Curvature
 from lalora.errors import LaloraError
 from lalora.laplace import _hub, _storage
 from lalora.laplace._attached import Attached
+from lalora.laplace._limits import require_non_negative
 from lalora.laplace._penalty import Penalty
 from lalora.laplace._provenance import Provenance, require_same_model
 
@@ -51,7 +51,7 @@ class Laplace:
         Raises:
             LaloraError: If the prior is negative or not finite.
         """
-        require_prior(prior)
+        require_non_negative("prior", prior)
         self.mean = dict(mean)
         self.shapes = dict(shapes)
         self.curvature = curvature
@@ -73,7 +73,7 @@ class Laplace:
         Raises:
             LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
         """
-        require_strength(strength)
+        require_non_negative("strength", strength)
         attached = self._attach(model)
         if not attached.parameters:
             return torch.zeros((), device=next(model.parameters()).device)
@@ -117,7 +117,7 @@ class Laplace:
         Raises:
             LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
         """
-        require_strength(strength)
+        require_non_negative("strength", strength)
         attached = self._attach(model)
         if strength == 0 or not attached.parameters:
             return
@@ -273,29 +273,3 @@ class Laplace:
             self.check(bare)
             self._attached = Attached.of(bare, self.mean, self.curvature, self.prior)
         return self._attached
-
-
-def require_strength(strength: float) -> None:
-    """Refuse a strength that means nothing.
-
-    Args:
-        strength: λ.
-
-    Raises:
-        LaloraError: If it is negative, NaN or infinite.
-    """
-    if not (math.isfinite(strength) and strength >= 0):
-        raise LaloraError(f"strength must be a finite number ≥ 0, not {strength}")
-
-
-def require_prior(prior: float) -> None:
-    """Refuse a prior precision that means nothing.
-
-    Args:
-        prior: δ.
-
-    Raises:
-        LaloraError: If it is negative, NaN or infinite.
-    """
-    if not (math.isfinite(prior) and prior >= 0):
-        raise LaloraError(f"prior must be a finite number ≥ 0, not {prior}")

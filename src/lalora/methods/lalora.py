@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from lalora.fisher import Batch
-from lalora.laplace import Laplace, fit, require_strength
+from lalora.laplace import Laplace, fit, require_non_negative
 from lalora.methods.base import Method
 
 
@@ -46,7 +46,7 @@ class LaLoRA(Method):
         Raises:
             LaloraError: If the strength is negative or not finite.
         """
-        require_strength(strength)
+        require_non_negative("strength", strength)
         self.strength = strength
         self.laplace = laplace
         self._options = {

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import Trainer
 
 from lalora.adapter import peft_model
-from lalora.laplace import Laplace, require_strength
+from lalora.laplace import Laplace, require_non_negative
 from lalora.training._after_backward import AfterBackwardMixin
 
 
@@ -34,7 +34,7 @@ class LaplaceMixin(AfterBackwardMixin):
             LaloraError: If the strength is negative or not finite, the Laplace is of another model, or gradients are
                 sharded.
         """
-        require_strength(strength)
+        require_non_negative("strength", strength)
         self.laplace = laplace
         self.strength = strength
         super().__init__(*args, **kwargs)
