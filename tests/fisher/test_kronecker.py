@@ -272,6 +272,15 @@ def test_bad_numbers_are_found_before_the_pass(bad: dict[str, Any]) -> None:
         lalora.fit(lora(), iter(()), curvature="kfac", progress=False, **bad)
 
 
+@pytest.mark.parametrize("kind", ["kfac", "weight-diagonal"])
+def test_a_module_that_no_row_reaches_is_named(kind: str) -> None:
+    model = lora()
+    mlp = model.get_base_model().model.layers[0].mlp
+    mlp.forward = lambda x: mlp.down_proj(F.silu(mlp.gate_proj(x)))
+    with pytest.raises(LaloraError, match=r"no row of source 'source' reaches module '.*layers\.0\.mlp\.up_proj'"):
+        lalora.fit(model, [collate(rows(2))], curvature=kind, progress=False)
+
+
 def test_the_batch_estimator_does_not_factor() -> None:
     with pytest.raises(LaloraError, match="fisher='batch' does not factor"):
         lalora.fit(lora(), [collate(rows(2))], curvature="kfac", fisher="batch", progress=False)

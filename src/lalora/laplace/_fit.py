@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 
 from lalora.adapter import linear_pairs, lora_layers, peft_model, snapshot, trainable_tensors
 from lalora.curvature import Anchor, Curvature, Diagonal, Factors, Kfac, Sum, TriKfac, WeightDiagonal, WeightKfac
@@ -89,23 +89,21 @@ def fit(
         raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")
     stage_one = Pass(bare, labels, seed, progress)
     anchors = {} if curvature == Diagonal.kind else _anchors(bare, curvature)
-    parts: list[Curvature] = []
+    squared: list[dict[str, Tensor]] = []
     factors: list[Factors] = []
     datasets: list[Dataset] = []
     for dataset, batches in named_sources(sources).items():
         if curvature in _KRONECKER:
             gathered = KroneckerCollector(bare, fisher)
             counts = stage_one.over(dataset, batches, gathered)
-            found = gathered.factors(counts, rank)
-            factors.append(found)
-            reached = set(found.layers)
+            factors.append(gathered.factors(counts, rank))
+            reached = set(factors[-1].layers)
         else:
             of = DiagonalCollector.of_adapter if curvature == Diagonal.kind else DiagonalCollector.of_weights
             squares = of(bare, fisher)
             counts = stage_one.over(dataset, batches, squares)
-            squared = squares.precision(counts)
-            reached = set(squared)
-            parts.append(Diagonal.of(squared) if curvature == Diagonal.kind else WeightDiagonal.of(squared, anchors))
+            squared.append(squares.precision(counts))
+            reached = set(squared[-1])
         unreached = sorted(set(anchors) - reached)
         if unreached:
             raise LaloraError(
@@ -114,7 +112,8 @@ def fit(
         datasets.append(Dataset(dataset, counts.rows, counts.tokens, counts.batches, counts.sha256))
     if curvature in _KRONECKER and combine == "mean":
         factors = [Factors.mean(factors).truncated(rank)]
-    parts += [_KRONECKER[curvature].of(part, anchors) for part in factors]
+    parts: list[Curvature] = [_KRONECKER[curvature].of(part, anchors) for part in factors]
+    parts += [Diagonal.of(part) if curvature == Diagonal.kind else WeightDiagonal.of(part, anchors) for part in squared]
     total = _summed(parts, 1.0 if combine == "sum" else 1.0 / len(parts))
     provenance = describe(
         bare, tuple(datasets), curvature=curvature, fisher=fisher, labels=labels, combine=combine, seed=seed
