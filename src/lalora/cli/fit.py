@@ -7,6 +7,7 @@ import typer
 
 from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Sources, TargetModules, places
 from lalora.cli.voice import resumable, say
+from lalora.errors import LaloraError
 
 
 def fit(
@@ -27,7 +28,10 @@ def fit(
     factor_rank: Annotated[
         int | None, typer.Option(min=1, help="Most eigenvectors of a Kronecker factor; all unless given.")
     ] = None,
-    prior: Annotated[float, typer.Option(help="Precision charged for besides the curvature.")] = 0.0,
+    factor_keep: Annotated[
+        float | None, typer.Option(help="Share of a Kronecker factor's trace to keep at least; all unless given.")
+    ] = None,
+    prior: Annotated[str, typer.Option(help="Precision charged for besides the curvature: a number or auto.")] = "0",
     labels: Annotated[str, typer.Option(help="sampled or data.")] = "sampled",
     combine: Annotated[str, typer.Option(help="mean, sum or separate.")] = "mean",
     dtype: Dtype = "auto",
@@ -45,7 +49,8 @@ def fit(
         "curvature": curvature,
         "fisher": fisher,
         "factor_rank": factor_rank,
-        "prior": prior,
+        "factor_keep": factor_keep,
+        "prior": prior if prior == "auto" else _number(prior),
         "labels": labels,
         "combine": combine,
         "seed": seed,
@@ -53,3 +58,10 @@ def fit(
     with resumable("nothing was written"):
         fit_laplace(model, dtype, places(source), settings, out, say)
     say(f"wrote {out}; next: lalora train {model} --laplace {out}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise LaloraError(f"--prior must be a number ≥ 0 or auto, not '{text}'") from error

@@ -1,6 +1,7 @@
 """Curvatures: what it costs an adapter to move, as pure tensors."""
 
 from lalora.curvature._anchor import Anchor
+from lalora.curvature._auto_prior import mean_eigenvalue
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factor import Factor
 from lalora.curvature._factors import Factors
@@ -31,5 +32,6 @@ __all__ = [
     "WeightKfac",
     "WeightPrior",
     "WeightSpace",
+    "mean_eigenvalue",
     "with_prior",
 ]

@@ -80,6 +80,15 @@ class Diagonal:
         product = torch._foreach_mul([delta[name] for name in self.precision], list(self.precision.values()))
         return dict(zip(self.precision, product, strict=True))
 
+    def trace(self) -> tuple[float, int]:
+        """Compute tr Λ.
+
+        Returns:
+            Σ D, and the number of precisions.
+        """
+        blocks = self.precision.values()
+        return sum(float(block.sum()) for block in blocks), sum(block.numel() for block in blocks)
+
     def scaled(self, factor: float) -> Self:
         """Compute factor·Λ.
 

@@ -190,6 +190,24 @@ class Kronecker(ABC):
 class AdapterKronecker(Kronecker):
     """A Kronecker curvature over A and B themselves: ½ΔᵀΛΔ with a fixed Λ."""
 
+    def trace(self) -> tuple[float, int]:
+        """Compute tr Λ: s²(tr X · tr B₀ᵀGB₀ + tr G · tr A₀XA₀ᵀ) a layer.
+
+        Returns:
+            The trace, and the number of charged weights.
+        """
+        found, size = 0.0, 0
+        for layer, anchor in self.anchors.items():
+            charged, (a0, b0) = self._charged(layer), self._starts[layer]
+            out, rank, into = anchor.shape
+            if a_name(layer) in charged and b0 is not None:
+                found += anchor.scale**2 * float(self.factors.x(layer).trace * b0.square().sum())
+                size += rank * into
+            if b_name(layer) in charged and a0 is not None:
+                found += anchor.scale**2 * float(self.factors.g(layer).trace * a0.square().sum())
+                size += out * rank
+        return found, size
+
     def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute ΛΔ.
 

@@ -91,6 +91,15 @@ class WeightDiagonal(WeightSpace):
                 gradient[b_name(layer)] = (pull @ a.T) * anchor.scale
         return total(charges), gradient
 
+    def trace(self) -> tuple[float, int]:
+        """Compute the trace over the entries of ΔW.
+
+        Returns:
+            Σ F, and the number of entries.
+        """
+        blocks = self.fisher.values()
+        return sum(float(block.sum()) for block in blocks), sum(block.numel() for block in blocks)
+
     def scaled(self, factor: float) -> Self:
         """Multiply the charge by a number.
 

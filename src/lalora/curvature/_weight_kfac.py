@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -73,6 +74,16 @@ class WeightKfac(Kronecker, WeightSpace):
         """
         self._require_attached()
         return super().half_quadratic_and_gradient(delta)
+
+    def trace(self) -> tuple[float, int]:
+        """Compute the trace of X ⊗ G, over the entries of ΔW.
+
+        Returns:
+            Σ tr X · tr G, and the number of entries.
+        """
+        layers = self.factors.layers
+        found = sum(float(self.factors.x(layer).trace * self.factors.g(layer).trace) for layer in layers)
+        return found, sum(math.prod(self.factors.shape(layer)) for layer in layers)
 
     def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
         """Copy the curvature to where the adapter's tensors lie.

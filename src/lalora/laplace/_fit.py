@@ -20,7 +20,7 @@ from lalora.fisher import (
     named_sources,
 )
 from lalora.laplace._laplace import Laplace
-from lalora.laplace._limits import require_non_negative
+from lalora.laplace._limits import require_prior
 from lalora.laplace._provenance import Dataset, describe
 
 _KRONECKER: dict[str, type[Kfac] | type[TriKfac] | type[WeightKfac]] = {
@@ -37,7 +37,8 @@ def fit(
     labels: str = "sampled",
     combine: str = "mean",
     rank: int | None = None,
-    prior: float = 0.0,
+    keep: float | None = None,
+    prior: float | str = 0.0,
     seed: int = 0,
     progress: bool = True,
 ) -> Laplace:
@@ -58,8 +59,10 @@ def fit(
         combine: Over datasets `mean` (of Kronecker factors: Eq. 36), `sum` (the paper's diagonal), or `separate` (a
             curvature for each, their charges averaged).
         rank: Most eigenvectors of a Kronecker factor to keep; None for all that the data support. A diagonal has none.
+        keep: Share of the trace of each Kronecker factor to keep at least, such as 0.99; None for all of it.
         prior: Precision δ ≥ 0 that is charged for besides Λ, for the directions of which a few batches say nothing:
-            δ‖Δ‖², or δ‖ΔW‖²_F in weight space. The strength multiplies it too; the forecast leaves it out.
+            δ‖Δ‖², or δ‖ΔW‖²_F in weight space. `auto` is the mean eigenvalue of Λ: an unknown direction is as stiff as
+            the average one. The strength multiplies it too; the forecast leaves it out.
         seed: Seed of the sampled labels, which also depend on dataset and row, never on batch size.
         progress: Whether to show a progress bar.
 
@@ -83,7 +86,9 @@ def fit(
         raise LaloraError(f"fisher='batch' does not factor: use 'token' or 'sequence' with curvature='{curvature}'")
     if rank is not None and rank < 1:
         raise LaloraError(f"rank must be 1 or more, not {rank}")
-    require_non_negative("prior", prior)
+    if keep is not None and not 0 < keep <= 1:
+        raise LaloraError(f"keep must be a share of the trace, above 0 and at most 1, not {keep}")
+    require_prior(prior)
     bare = peft_model(model)
     if any(layer.merged for layer in lora_layers(bare).values()):
         raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")
@@ -96,7 +101,7 @@ def fit(
         if curvature in _KRONECKER:
             gathered = KroneckerCollector(bare, fisher)
             counts = stage_one.over(dataset, batches, gathered)
-            factors.append(gathered.factors(counts, rank))
+            factors.append(gathered.factors(counts, rank, keep))
             reached = set(factors[-1].layers)
         else:
             of = DiagonalCollector.of_adapter if curvature == Diagonal.kind else DiagonalCollector.of_weights
@@ -111,7 +116,7 @@ def fit(
             )
         datasets.append(Dataset(dataset, counts.rows, counts.tokens, counts.batches, counts.sha256))
     if curvature in _KRONECKER and combine == "mean":
-        factors = [Factors.mean(factors).truncated(rank)]
+        factors = [Factors.mean(factors).truncated(rank, keep)]
     parts: list[Curvature] = [_KRONECKER[curvature].of(part, anchors) for part in factors]
     parts += [Diagonal.of(part) if curvature == Diagonal.kind else WeightDiagonal.of(part, anchors) for part in squared]
     total = _summed(parts, 1.0 if combine == "sum" else 1.0 / len(parts))

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model, trainable_tensors
-from lalora.curvature import CURVATURES, Curvature
+from lalora.curvature import CURVATURES, Curvature, mean_eigenvalue
 from lalora.errors import LaloraError
 from lalora.laplace import _hub, _storage
 from lalora.laplace._attached import Attached
-from lalora.laplace._limits import require_non_negative
+from lalora.laplace._limits import require_non_negative, require_prior
 from lalora.laplace._penalty import Penalty
 from lalora.laplace._provenance import Provenance, require_same_model
 
@@ -37,7 +37,7 @@ class Laplace:
         shapes: Mapping[str, tuple[int, ...]],
         curvature: Curvature,
         provenance: Provenance,
-        prior: float = 0.0,
+        prior: float | str = 0.0,
     ) -> None:
         """Put the parts together; `lalora.fit` and `Laplace.load` are the usual ways to get one.
 
@@ -46,17 +46,17 @@ class Laplace:
             shapes: Shape of every trainable tensor.
             curvature: Λ.
             provenance: How it was made.
-            prior: δ.
+            prior: δ ≥ 0, or `auto` for the mean eigenvalue of Λ.
 
         Raises:
-            LaloraError: If the prior is negative or not finite.
+            LaloraError: If the prior is negative or not finite, or an unknown word.
         """
-        require_non_negative("prior", prior)
+        require_prior(prior)
         self.mean = dict(mean)
         self.shapes = dict(shapes)
         self.curvature = curvature
         self.provenance = provenance
-        self.prior = prior
+        self.prior = mean_eigenvalue(curvature) if isinstance(prior, str) else prior
         self._attached: Attached | None = None
         self._warned = False
 
@@ -208,17 +208,19 @@ class Laplace:
         )
 
     @classmethod
-    def load(cls, folder: str | Path) -> Laplace:
+    def load(cls, folder: str | Path, prior: float | str | None = None) -> Laplace:
         """Read what `save` wrote.
 
         Args:
             folder: The folder.
+            prior: Precision δ to charge for instead of the one in the file, a number ≥ 0 or `auto`.
 
         Returns:
             The Laplace; it checks a model when it first meets it.
 
         Raises:
-            LaloraError: If a file is missing, truncated, altered, of a newer format, or holds another curvature.
+            LaloraError: If a file is missing, truncated, altered, of a newer format, or holds another curvature, or
+                the prior is out of range.
         """
         tensors, description = _storage.read(Path(folder))
         provenance = Provenance.from_json(description["provenance"])
@@ -233,7 +235,9 @@ class Laplace:
             parts[part][name] = tensor
         shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
         curvature = CURVATURES[kind].from_tensors(parts[kind])
-        return cls(parts["mean"], shapes, curvature, provenance, float(description["prior"]))
+        return cls(
+            parts["mean"], shapes, curvature, provenance, float(description["prior"]) if prior is None else prior
+        )
 
     def push_to_hub(self, repo_id: str, licence: str = "other", **options: Any) -> str:
         """Upload the two files and a model card to the Hugging Face hub.

@@ -4,10 +4,11 @@ from typing import Any
 
 from lalora.errors import LaloraError
 from lalora.methods.base import Method
+from lalora.methods.l2_b import L2B
 from lalora.methods.lalora import LaLoRA
 from lalora.methods.lora import Lora
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Lora, LaLoRA)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (Lora, LaLoRA, L2B)}
 
 
 def build(name: str, **knobs: Any) -> Method:

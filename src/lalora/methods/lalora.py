@@ -24,7 +24,8 @@ class LaLoRA(Method):
         curvature: str = "diagonal",
         fisher: str | None = None,
         factor_rank: int | None = None,
-        prior: float = 0.0,
+        factor_keep: float | None = None,
+        prior: float | str = 0.0,
         labels: str = "sampled",
         combine: str = "mean",
         seed: int = 0,
@@ -37,6 +38,7 @@ class LaLoRA(Method):
             curvature: As in `lalora.fit`.
             fisher: As in `lalora.fit`.
             factor_rank: `rank` in `lalora.fit`.
+            factor_keep: `keep` in `lalora.fit`.
             prior: As in `lalora.fit`.
             labels: As in `lalora.fit`.
             combine: As in `lalora.fit`.
@@ -53,6 +55,7 @@ class LaLoRA(Method):
             "curvature": curvature,
             "fisher": fisher,
             "rank": factor_rank,
+            "keep": factor_keep,
             "prior": prior,
             "labels": labels,
             "combine": combine,

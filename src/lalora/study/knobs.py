@@ -6,10 +6,24 @@ from lalora.errors import LaloraError
 from lalora.methods import METHODS
 
 _PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size"})
-_LABELS = {"lora": "LoRA", "lalora": "LaLoRA"}
+_LABELS = {"lora": "LoRA", "lalora": "LaLoRA", "l2-b": "L2 on B"}
 
 METHOD_KNOBS = (
-    frozenset({"strength", "curvature", "fisher", "factor_rank", "prior", "labels", "combine"}) | _PROXY_KNOBS
+    frozenset(
+        {
+            "strength",
+            "curvature",
+            "fisher",
+            "factor_rank",
+            "factor_keep",
+            "prior",
+            "refit_every",
+            "refit_decay",
+            "labels",
+            "combine",
+        }
+    )
+    | _PROXY_KNOBS
 )
 """Settings that some methods have and others do not."""
 
