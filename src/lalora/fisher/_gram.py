@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from lalora.curvature import Factor
+from lalora.fisher import _processes
 
 
 class Gram:
@@ -41,16 +45,60 @@ class Gram:
         """
         return self._rows if self._sum is None else [self._sum]
 
-    def factor(self, scale: float, rank: int | None) -> Factor:
+    def add_up(self, counts: list[int], empty: Tensor) -> None:
+        """Add the rows of the other processes: the rows themselves, or the d×d sums where these are smaller.
+
+        Args:
+            counts: Number of rows of each process, in their order.
+            empty: No rows, (0, d), of the type of all rows; on the device for a process that has none.
+        """
+        self.count = sum(counts)
+        size = empty.shape[1]
+        rows = torch.cat(self._rows) if self._rows else empty
+        self._rows.clear()
+        if self.count >= size:
+            self._sum = _processes.total(rows.T @ rows if self._sum is None else self._sum)
+            return
+        for rank, count in enumerate(counts):
+            if count:
+                own = rank == _processes.own_rank()
+                self._rows.append(_processes.sent(rows if own else rows.new_empty(count, size), rank))
+
+    def factor(self, scale: float, rank: int | None, keep: float | None) -> Factor:
         """Decompose the sum.
 
         Args:
             scale: A number > 0.
             rank: Most eigenvectors to keep; None for all.
+            keep: Share of the trace to keep at least; None for all.
 
         Returns:
             scale·Σ.
         """
         if self._sum is not None:
-            return Factor.of_matrix(self._sum * scale, rank)
-        return Factor.of_rows(torch.cat(self._rows), scale, rank)
+            return Factor.of_matrix(self._sum * scale, rank, keep)
+        return Factor.of_rows(torch.cat(self._rows), scale, rank, keep)
+
+
+def added_up(grams: Mapping[str, Gram], device: torch.device) -> defaultdict[str, Gram]:
+    """Add the rows of all processes, matrix by matrix; every process calls this.
+
+    Args:
+        grams: By name; they are taken apart. A name that a process does not have counts as no rows there.
+        device: Where those go that this process does not have.
+
+    Returns:
+        The sums by name, of every name that any process has.
+    """
+    shares = _processes.gathered(
+        {name: (gram.count, gram.tensors()[0].shape[1], gram.tensors()[0].dtype) for name, gram in grams.items()}
+    )
+    sums: defaultdict[str, Gram] = defaultdict(Gram)
+    for name in sorted(set().union(*shares)):
+        _, size, dtype = next(share[name] for share in shares if name in share)
+        own = grams[name] if name in grams else Gram()
+        place = own.tensors()[0].device if name in grams else device
+        counts = [share[name][0] if name in share else 0 for share in shares]
+        own.add_up(counts, torch.empty(0, size, dtype=dtype, device=place))
+        sums[name] = own
+    return sums

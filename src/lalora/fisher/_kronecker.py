@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections import defaultdict
 from collections.abc import Generator
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from lalora.adapter import lora_layers, peft_model
 from lalora.curvature import Factors
 from lalora.errors import LaloraError
-from lalora.fisher._gram import Gram
+from lalora.fisher import _processes
+from lalora.fisher._gram import Gram, added_up
 from lalora.fisher._pass import Counts, all_finite
 
 
@@ -86,20 +88,46 @@ class KroneckerCollector:
         """
         return all_finite([tensor for gram in [*self._x.values(), *self._g.values()] for tensor in gram.tensors()])
 
-    def factors(self, counts: Counts, rank: int | None) -> Factors:
+    def add_up(self, device: torch.device) -> None:
+        """Add the sums of the other processes.
+
+        Layers share an X where they share one in every process: a layer that some process never called by itself or
+        never called at all may have read more, or less, than its neighbours.
+
+        Args:
+            device: Where sums go that only others have.
+        """
+        by_process = _processes.gathered(self._keys)
+        sharing: dict[tuple[str | None, ...], str] = {}
+        own: dict[str, Gram] = {}
+        taken: set[str] = set()
+        shared: dict[str, str] = {}
+        for layer in self._layers:
+            keys = tuple(found.get(layer) for found in by_process)
+            if not any(keys):
+                continue
+            shared[layer] = sharing.setdefault(keys, layer)
+            key = keys[_processes.own_rank()]
+            if shared[layer] == layer and key is not None:
+                own[layer] = copy.deepcopy(self._x[key]) if key in taken else self._x[key]
+                taken.add(key)
+        self._x, self._g, self._keys = added_up(own, device), added_up(self._g, device), shared
+
+    def factors(self, counts: Counts, rank: int | None, keep: float | None) -> Factors:
         """Scale and decompose the sums.
 
         Args:
             counts: What was seen.
             rank: Most eigenvectors of a factor to keep; None for all.
+            keep: Share of the trace of a factor to keep at least; None for all.
 
         Returns:
             X divided by the number of positions (`sequence`: of sequences) at which its layer was called, G by the
             number of completion tokens.
         """
         return Factors.of(
-            {key: gram.factor(1.0 / gram.count, rank) for key, gram in self._x.items()},
-            {layer: gram.factor(1.0 / counts.tokens, rank) for layer, gram in self._g.items()},
+            {key: gram.factor(1.0 / gram.count, rank, keep) for key, gram in self._x.items()},
+            {layer: gram.factor(1.0 / counts.tokens, rank, keep) for layer, gram in self._g.items()},
             self._keys,
         )
 

@@ -103,7 +103,7 @@ class Bench:
             A folder, whether it exists or not.
         """
         seen = {"rank", "alpha", "target_modules", "seed", "labels", "combine", "proxy_rows"}
-        seen |= {"curvature", "fisher", "factor_rank", "prior"}
+        seen |= {"curvature", "fisher", "factor_rank", "factor_keep", "prior"}
         seen |= {"proxy_batch_size"} if settings.fisher == "batch" else set()
         identity = {**self.common, "laplace": settings.model_dump(mode="json", include=seen)}
         return self.shared / f"laplace-{key(identity)}"
@@ -129,6 +129,7 @@ class Bench:
                 labels=settings.labels,
                 combine=settings.combine,
                 rank=settings.factor_rank,
+                keep=settings.factor_keep,
                 prior=settings.prior,
                 seed=settings.seed,
             ).save(folder)
@@ -168,6 +169,8 @@ def common_identity(study: StudySettings, material: Material, **facts: Any) -> I
         JSON types.
     """
     places = {"model", "dtype", "sources", "target", "held_out"}
+    if not study.forecasts:
+        places.add("forecasts")  # as if there were no such key: a study without them is the study it always was
     data = {data.domain.name: dict(data.sha) for data in material.domains}
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
 

@@ -10,6 +10,7 @@ Place = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+CurvatureKind = Literal["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"]
 
 
 def _domains(role: str) -> AfterValidator:
@@ -60,12 +61,16 @@ class StudySettings(_Settings):
         default_factory=list,
         description="Optimizer steps after which loss and KL are measured, besides first and last.",
     )
+    forecasts: list[CurvatureKind] = Field(
+        default_factory=list,
+        description="Curvatures fitted at the start of every run whose forecast stands beside each measured KL.",
+    )
 
 
 class RunSettings(_Settings):
     """What may differ between the runs of a study."""
 
-    method: Place = Field(description="How to fine-tune: `lora`, `lalora`.")
+    method: Place = Field(description="How to fine-tune: `lora`, `lalora`, `l2-b`.")
     seed: int = Field(0, ge=0, description="Of the adapter's start, the order of the data and the sampled labels.")
     rank: Count = Field(16, description="r of the adapter.")
     alpha: Count = Field(32, description="α of the adapter: its output is scaled by α/r.")
@@ -85,16 +90,23 @@ class RunSettings(_Settings):
     proxy_rows: Count = Field(8, description="Rows of each source that a method may see, for its curvature.")
     proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts only for `fisher: batch`.")
     strength: NonNegative = Field(1.0, description="λ: nats of target loss paid per nat of drift on the source.")
-    curvature: Literal["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"] = Field(
-        "diagonal", description="Shape of the curvature."
-    )
+    curvature: CurvatureKind = Field("diagonal", description="Shape of the curvature.")
     fisher: Literal["sequence", "token", "batch"] | None = Field(
         None, description="Estimator of the curvature. null: token for the Kronecker ones, sequence for the others."
     )
-    prior: NonNegative = Field(0.0, description="Precision δ that is charged for besides the curvature.")
+    prior: NonNegative | Literal["auto"] = Field(
+        0.0, description="Precision δ that is charged for besides the curvature. auto: the curvature's mean eigenvalue."
+    )
     factor_rank: Count | None = Field(
         None, description="Most eigenvectors of a Kronecker factor to keep. null: all that the data support."
     )
+    factor_keep: float | None = Field(
+        None, gt=0, le=1, description="Share of the trace of a Kronecker factor to keep at least. null: all of it."
+    )
+    refit_every: Count | None = Field(
+        None, description="Optimizer steps after which the curvature is fitted again and averaged in. null: never."
+    )
+    refit_decay: float = Field(0.9, ge=0, lt=1, description="Weight of what was known when it is fitted again.")
     labels: Literal["sampled", "data"] = Field("sampled", description="Labels of the curvature's gradients.")
     combine: Literal["mean", "sum", "separate"] = Field(
         "mean", description="How the curvatures of several sources are put together."

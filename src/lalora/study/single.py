@@ -82,7 +82,14 @@ def fit_laplace(
         data = load_all(sources)
         proxies = proxy_batches(data, tokenizer, checked.proxy_rows, checked.proxy_batch_size, checked.seed)
         options = {name: getattr(checked, name) for name in ("curvature", "fisher", "labels", "combine", "seed")}
-        fit(with_adapter(base, checked), proxies, rank=checked.factor_rank, prior=checked.prior, **options).save(out)
+        fit(
+            with_adapter(base, checked),
+            proxies,
+            rank=checked.factor_rank,
+            keep=checked.factor_keep,
+            prior=checked.prior,
+            **options,
+        ).save(out)
 
 
 def train_adapter(

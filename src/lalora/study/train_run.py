@@ -9,10 +9,12 @@ from transformers import PrinterCallback, TrainingArguments
 
 from lalora.domains import collate
 from lalora.files import write_atomically
+from lalora.laplace import Laplace
 from lalora.methods import Method, build
 from lalora.study import checkpoints
 from lalora.study.bench import Bench
 from lalora.study.folder import saving
+from lalora.study.forecasting import forecasters, forecasts
 from lalora.study.identity import CONFIG, key
 from lalora.study.knobs import knobs, takes_laplace
 from lalora.study.plan import RunPlan
@@ -68,13 +70,15 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
 
     model = bench.start(settings)
     method = _prepared(model, plan, bench)
+    laplaces = forecasters(bench, model, settings)
     if step < 0:
         row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
-        append_row(folder / METRICS, row)
-    _train(model, method, plan, bench, folder, found[1] if found else None, progress)
+        append_row(folder / METRICS, row | forecasts(laplaces, model))
+    _train(model, method, laplaces, plan, bench, folder, found[1] if found else None, progress)
     if not any(row["kind"] == "eval" and row["step"] == settings.steps for row in read_rows(folder / METRICS)):
         bench.say(f"{progress}: measuring the result")
-        append_row(folder / METRICS, bench.measure(model, settings.steps, accuracy=True))
+        row = bench.measure(model, settings.steps, accuracy=True)
+        append_row(folder / METRICS, row | forecasts(laplaces, model))
     with saving(folder):
         _keep_adapter(model, folder)
     write_json(folder / DONE, {"key": key(identity)})
@@ -94,14 +98,21 @@ def _prepared(model: PeftModel, plan: RunPlan, bench: Bench) -> Method:
 
 
 def _train(
-    model: PeftModel, method: Method, plan: RunPlan, bench: Bench, folder: Path, checkpoint: Path | None, progress: str
+    model: PeftModel,
+    method: Method,
+    laplaces: dict[str, Laplace],
+    plan: RunPlan,
+    bench: Bench,
+    folder: Path,
+    checkpoint: Path | None,
+    progress: str,
 ) -> None:
     settings = plan.settings
     metrics = folder / METRICS
 
     def measure(step: int) -> None:
         bar.set_postfix_str("measuring")
-        append_row(metrics, bench.measure(model, step, accuracy=False))
+        append_row(metrics, bench.measure(model, step, accuracy=False) | forecasts(laplaces, model))
 
     def advance(step: int, loss: float) -> None:
         bar.update(step - bar.n)
