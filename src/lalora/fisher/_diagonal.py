@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from lalora.adapter import linear_pairs, lora_layers, peft_model, trainable_tensors
+from lalora.fisher import _processes
 from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._pass import Counts, all_finite
 from lalora.fisher._taps import Taps
@@ -110,6 +111,14 @@ class DiagonalCollector:
             Whether it is.
         """
         return all_finite(list(self._sums.total.values()))
+
+    def add_up(self, device: torch.device) -> None:
+        """Add the squares of the other processes.
+
+        Args:
+            device: Where tensors go that only others saw.
+        """
+        self._sums.total = _processes.totals(self._sums.total, device)
 
     def precision(self, counts: Counts) -> dict[str, Tensor]:
         """Scale the sums to the mean per-token likelihood (`batch`: to the mean over mini-batches).

@@ -12,25 +12,25 @@ _TOKENS_AT_ONCE = 64
 _BLOCK = 256
 
 
-def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, dataset: str) -> Tensor:
+def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, stream: str) -> Tensor:
     """Draw a token for each position from the model's own distribution.
 
-    The randomness of a row depends on the seed, the dataset and the row's number alone, so that the batch size
+    The randomness of a row depends on the seed, the stream and the row's number alone, so that the batch size
     changes nothing; inverting the distribution function keeps draws the same under rounding.
 
     Args:
         logits: (K, vocabulary).
         rows: Row of the batch that each position belongs to, ascending, (K,).
-        first_row: Number of the batch's first row within its dataset.
+        first_row: Number of the batch's first row within its stream.
         seed: The caller's seed.
-        dataset: Name of the dataset.
+        stream: Name of the dataset, and of the process where there are several.
 
     Returns:
         Token ids, (K,).
     """
     counts = torch.bincount(rows.cpu()).tolist()
     uniform = [
-        torch.rand(count, generator=_generator(seed, dataset, first_row + row), dtype=torch.float64)
+        torch.rand(count, generator=_generator(seed, stream, first_row + row), dtype=torch.float64)
         for row, count in enumerate(counts)
     ]
     thresholds = torch.cat(uniform).to(logits.device)
@@ -55,6 +55,6 @@ def _invert(logits: Tensor, threshold: Tensor) -> Tensor:
     return (block * _BLOCK + offset).squeeze(1).clamp(max=logits.shape[1] - 1)
 
 
-def _generator(seed: int, dataset: str, row: int) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed}/{dataset}/{row}".encode()).digest()
+def _generator(seed: int, stream: str, row: int) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed}/{stream}/{row}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lalora.completion import completion
 from lalora.errors import LaloraError
-from lalora.fisher import _batches
+from lalora.fisher import _batches, _processes
 from lalora.fisher._labels import draw
 from lalora.fisher._untouched import untouched
 
@@ -27,13 +29,32 @@ class Counts:
         rows: Number of sequences.
         tokens: N, number of completion tokens.
         batches: Number of mini-batches with completion tokens.
-        sha256: Hash of what the masks show.
+        sha256: Hash of what the masks show; over several processes, of their hashes in order.
     """
 
     rows: int
     tokens: int
     batches: int
     sha256: str
+
+    @classmethod
+    def added_up(cls, parts: Sequence[Counts]) -> Counts:
+        """Add up what several processes saw.
+
+        Args:
+            parts: Counts of each process, in their order.
+
+        Returns:
+            The counts of all; those of a single process as they are.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            sum(part.rows for part in parts),
+            sum(part.tokens for part in parts),
+            sum(part.batches for part in parts),
+            hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest(),
+        )
 
 
 class Collector(Protocol):
@@ -64,6 +85,10 @@ class Collector(Protocol):
         """Tell whether everything collected so far is finite."""
         ...
 
+    def add_up(self, device: torch.device) -> None:
+        """Add what other processes collected; what only they have goes to the device."""
+        ...
+
 
 class Pass:
     """Runs the model over source datasets, forward and backward."""
@@ -77,7 +102,8 @@ class Pass:
             seed: Seed of the sampled labels.
             progress: Whether to show a progress bar.
         """
-        self._model = model
+        # A parallel wrapper would talk to the other processes in every batch, and they may have fewer of them.
+        self._model = extract_model_from_parallel(model, keep_torch_compile=False)
         self._labels = labels
         self._seed = seed
         self._progress = progress
@@ -86,17 +112,42 @@ class Pass:
     def over(self, dataset: str, batches: Iterable[_batches.Batch], collector: Collector) -> Counts:
         """Run over a dataset.
 
+        With several processes each runs over its own part, which may be empty, and all end with the same sums.
+
         Args:
             dataset: Its name.
-            batches: Its batches.
+            batches: Its batches; those of this process.
             collector: Takes what it needs.
 
         Returns:
             What was seen.
 
         Raises:
-            LaloraError: If a batch is unusable, a loss or gradient is not finite, or no completion token was seen.
+            LaloraError: If a batch is unusable, a loss or gradient is not finite, or no completion token was seen,
+                here or in another process; or if the processes are at different datasets or different adapters.
         """
+        several = _processes.count() > 1
+        if several:
+            _processes.require_alike(
+                dataset, f"source '{dataset}' meets another source in another process: give all the same names in order"
+            )
+            _processes.require_alike(
+                _start(self._model),
+                "the trainable tensors differ between processes: set the same seed in all before making the adapter",
+            )
+        shares = _processes.agreed(lambda: self._own_part(dataset, batches, collector))
+        counts = Counts.added_up(shares)
+        if counts.tokens == 0:
+            raise LaloraError(f"source '{dataset}' has no completion token: every label is -100 or there is no batch")
+        if several:
+            collector.add_up(self._device)
+            if not collector.finite():
+                raise LaloraError(f"source '{dataset}': the sum over processes is not finite; use a wider dtype")
+        return counts
+
+    def _own_part(self, dataset: str, batches: Iterable[_batches.Batch], collector: Collector) -> Counts:
+        # Rows are numbered in each process from zero, and two of them must not get the same random numbers.
+        stream = f"{dataset} in process {_processes.own_rank()}" if _processes.count() > 1 else dataset
         content = _batches.ContentHash()
         rows = tokens = count = seen = 0
         # Autocast would take inputs, gradients and their sums to half precision.
@@ -104,24 +155,27 @@ class Pass:
         with plain, untouched(self._model, collector.parameters), collector.listening():
             # Made here because a DataLoader draws from the random state, which is brought back at the end.
             bar = tqdm(batches, desc=f"curvature of {dataset}", unit="batch", disable=not self._progress, leave=False)
-            for batch in bar:
-                seen += 1
-                where = f"source '{dataset}', batch {seen}"
-                checked = _batches.with_completion(_batches.checked(batch, where, self._device))
-                content.add(checked)
-                before = tokens
-                for part in _batches.rows(checked) if collector.by_row else [checked]:
-                    tokens += self._both_ways(collector, part, dataset, rows, where)
-                    rows += part["input_ids"].shape[0]
-                count += tokens > before
-                if not collector.finite():
-                    raise LaloraError(f"{where}: a gradient is not finite; check the rows or use a wider dtype")
-        if tokens == 0:
-            raise LaloraError(f"source '{dataset}' has no completion token: every label is -100 or there is no batch")
+            left = iter(bar)
+            try:
+                for batch in left:
+                    seen += 1
+                    where = f"source '{dataset}', batch {seen}"
+                    checked = _batches.with_completion(_batches.checked(batch, where, self._device))
+                    content.add(checked)
+                    before = tokens
+                    for part in _batches.rows(checked) if collector.by_row else [checked]:
+                        tokens += self._both_ways(collector, part, stream, rows, where)
+                        rows += part["input_ids"].shape[0]
+                    count += tokens > before
+                    if not collector.finite():
+                        raise LaloraError(f"{where}: a gradient is not finite; check the rows or use a wider dtype")
+            except Exception:
+                _processes.drain(left)
+                raise
         return Counts(rows, tokens, count, content.hexdigest())
 
     def _both_ways(
-        self, collector: Collector, batch: dict[str, Tensor], dataset: str, first_row: int, where: str
+        self, collector: Collector, batch: dict[str, Tensor], stream: str, first_row: int, where: str
     ) -> int:
         tokens = int((batch["labels"][:, 1:] != -100).sum())
         if tokens == 0:
@@ -131,13 +185,19 @@ class Pass:
         collector.forward_done()
         targets = seen.targets
         if self._labels == "sampled":
-            targets = draw(seen.logits, seen.rows, first_row, self._seed, dataset)
+            targets = draw(seen.logits, seen.rows, first_row, self._seed, stream)
         loss = F.cross_entropy(seen.logits, targets, reduction="sum")
         if not torch.isfinite(loss):
             raise LaloraError(f"{where}: the loss is {float(loss.detach())}; check the rows or use a wider dtype")
         loss.backward()  # type: ignore[no-untyped-call]
         collector.end(tokens)
         return tokens
+
+
+def _start(model: nn.Module) -> str:
+    # Adapters of different seeds differ in their first entries already; as text because NaN is not equal to itself.
+    heads = [parameter.detach().flatten()[:16].tolist() for parameter in model.parameters() if parameter.requires_grad]
+    return str(heads)
 
 
 def all_finite(tensors: list[Tensor]) -> bool:

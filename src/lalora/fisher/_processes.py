@@ -1,0 +1,169 @@
+"""Stage I over several processes: what each of them found, put together so that all end with the very same.
+
+Every function but `count` and `own_rank` is collective: all processes call it, in the same order. With one process,
+or where torch.distributed is not initialised, nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lalora.errors import LaloraError
+
+T = TypeVar("T")
+
+
+def count() -> int:
+    """Count the processes.
+
+    Returns:
+        Their number, 1 where torch.distributed is not initialised.
+    """
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def own_rank() -> int:
+    """Tell which process this is.
+
+    Returns:
+        A number from 0.
+    """
+    return dist.get_rank() if count() > 1 else 0
+
+
+def gathered(value: T) -> list[T]:
+    """Collect a small value from every process.
+
+    Args:
+        value: Anything that pickles.
+
+    Returns:
+        The values in the order of the processes.
+    """
+    if count() == 1:
+        return [value]
+    values: list[Any] = [None] * count()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def agreed(work: Callable[[], T]) -> list[T]:
+    """Work in every process, and fail in all of them where it fails in one: none waits for a process that is gone.
+
+    Args:
+        work: Done in each process; it communicates with no other.
+
+    Returns:
+        What each process got, in their order.
+
+    Raises:
+        Exception: What `work` raised here.
+        LaloraError: If it raised in another process only.
+    """
+    if count() == 1:
+        return [work()]
+    result: T | None = None
+    error: Exception | None = None
+    try:
+        result = work()
+    except Exception as caught:  # whatever it is, the others have to hear of it
+        error = caught
+    outcomes = gathered((result, _line(error)))
+    if error is not None:
+        raise error
+    for rank, (_, line) in enumerate(outcomes):
+        if line is not None:
+            raise LaloraError(f"process {rank} failed: {line}")
+    return [value for value, _ in outcomes]  # type: ignore[misc]  # without an error there is a result
+
+
+def drain(batches: Iterator[object]) -> None:
+    """Take the batches that are left after an error: a loader may hand them out to all processes in step.
+
+    Args:
+        batches: What this process was going through.
+    """
+    if count() > 1:
+        for _ in batches:
+            pass
+
+
+def require_alike(value: object, message: str) -> None:
+    """Refuse to go on where the processes hold different values.
+
+    Args:
+        value: Small, and comparable with ==.
+        message: What is wrong and what to do if they differ.
+
+    Raises:
+        LaloraError: If they differ.
+    """
+    first, *others = gathered(value)
+    if any(other != first for other in others):
+        raise LaloraError(message)
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Sum a tensor over the processes.
+
+    Args:
+        tensor: Of the same shape and type in all of them; it is overwritten.
+
+    Returns:
+        The sum on the tensor's device, the same to the bit in every process.
+    """
+    carried = _carried(tensor)
+    dist.all_reduce(carried)
+    return carried.to(tensor.device)
+
+
+def totals(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Sum named tensors over the processes; one that a process does not have is zero there.
+
+    Args:
+        tensors: By name; they are overwritten.
+        device: Where those go that this process does not have.
+
+    Returns:
+        The sums of all tensors that any process has, by name in sorted order.
+    """
+    kinds: dict[str, tuple[torch.Size, torch.dtype]] = {}
+    for seen in gathered({name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}):
+        kinds.update(seen)
+    sums = {}
+    for name in sorted(kinds):
+        shape, dtype = kinds[name]
+        sums[name] = total(tensors[name] if name in tensors else torch.zeros(shape, dtype=dtype, device=device))
+    return sums
+
+
+def sent(tensor: Tensor, source: int) -> Tensor:
+    """Send a tensor from one process to all.
+
+    Args:
+        tensor: What the source sends; elsewhere one of the same shape and type, which may be overwritten.
+        source: Rank of the process that sends.
+
+    Returns:
+        The source's tensor, on the device of the one given here.
+    """
+    carried = _carried(tensor)
+    dist.broadcast(carried, source)
+    return carried.to(tensor.device)
+
+
+def _line(error: Exception | None) -> str | None:
+    if error is None or isinstance(error, LaloraError):
+        return None if error is None else str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _carried(tensor: Tensor) -> Tensor:
+    # NCCL takes what is on a GPU alone, and a tensor on a device without a backend goes by the one that there is.
+    served = [part.split(":")[0] for part in dist.get_backend_config().split(",")]
+    return (tensor if tensor.device.type in served else tensor.to(served[0])).contiguous()
