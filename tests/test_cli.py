@@ -94,7 +94,7 @@ def test_overrides_and_out(run: Run, recipe_file: Callable[..., str], tmp_path: 
 def test_list_names_the_built_in_recipes(run: Run) -> None:
     status, out, _ = run("run", "--list")
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["quickstart", "smoke"]
+    assert [line.split()[0] for line in out.splitlines()] == ["calibration", "curvatures", "quickstart", "smoke"]
 
 
 def test_version_and_help(run: Run) -> None:
@@ -103,7 +103,7 @@ def test_version_and_help(run: Run) -> None:
 
 
 def test_mistakes_in_a_study_are_one_line(refused: Callable[..., str], recipe_file: Callable[..., str]) -> None:
-    assert "no recipe 'quickstrat': built in are quickstart, smoke" in refused("run", "quickstrat")
+    assert "no recipe 'quickstrat': built in are calibration, curvatures, quickstart" in refused("run", "quickstrat")
     assert "which recipe? `lalora run quickstart`" in refused("run")
     assert "line 20: unknown key 'modle': did you mean 'model'?" in refused("run", recipe_file(modle=3))
     assert "--set strength=-1: 'strength' is -1" in refused("run", recipe_file(), "--set", "strength=-1")

@@ -5,6 +5,8 @@ from typing import Any
 
 from lalora.errors import LaloraError
 from lalora.files import write_atomically
+from lalora.report.calibration import calibration
+from lalora.report.calibration_picture import calibration_picture
 from lalora.report.page import render
 from lalora.report.pictures import curves, tradeoff
 from lalora.report.schema import parse
@@ -12,6 +14,8 @@ from lalora.report.schema import parse
 
 def draw(results: dict[str, Any], folder: Path) -> None:
     """Writes `tradeoff.png`, `curves.png` and the self-contained `report.html` into a folder, each at once.
+
+    A study that asked for forecasts gets a `calibration.png` too.
 
     Raises:
         LaloraError: the results have another format or lack a field, or the folder cannot be written.
@@ -22,6 +26,8 @@ def draw(results: dict[str, Any], folder: Path) -> None:
         "curves.png": curves(study),
         "report.html": render(study).encode(),
     }
+    if calibration(study):
+        files["calibration.png"] = calibration_picture(study)
     for name, content in files.items():
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The HTML page: one file with everything in it, which asks the network for nothing."""
 
+import base64
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,6 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lalora.report import numbers
+from lalora.report.calibration import calibration, curvatures, datasets
+from lalora.report.calibration_picture import calibration_picture
 from lalora.report.changes import change_tables
 from lalora.report.datasets import by_dataset
 from lalora.report.headline import best, compose
@@ -30,6 +33,7 @@ def render(results: Results) -> str:
         lstrip_blocks=True,
     )
     winner = best(results)
+    forecast = calibration(results)
     return environment.get_template("template.html").render(
         study=results,
         headline=compose(results),
@@ -39,6 +43,10 @@ def render(results: Results) -> str:
         looks=looks(results),
         labels=[label(results, run) for run in results.runs],
         datasets=by_dataset(results),
+        calibration=forecast,
+        calibration_kinds=curvatures(forecast),
+        calibration_datasets=datasets(forecast),
+        calibration_png=base64.b64encode(calibration_picture(results)).decode() if forecast else "",
         changes=change_tables(results),
         finished=moment(results.created),
         settings=[list(flat(run.settings)) for run in results.runs],

@@ -46,7 +46,7 @@ STYLE: Any = {
 def tradeoff(results: Results) -> bytes:
     """Returns the trade-off as PNG: learning to the right, forgetting (KL on source) upwards."""
     with rc_context(STYLE):
-        figure = _figure(8, 5.2)
+        figure = framed(8, 5.2)
         axes = figure.add_subplot()
         for run, look in zip(results.runs, looks(results), strict=True):
             pairs = [
@@ -73,22 +73,23 @@ def tradeoff(results: Results) -> bytes:
             style="italic",
         )
         _legend(figure, axes, columns=4)
-        return _png(figure)
+        return png(figure)
 
 
 def curves(results: Results) -> bytes:
     """Returns the curves over steps as PNG, one panel a quantity."""
     with rc_context(STYLE):
-        figure = _figure(12, 6.6)
+        figure = framed(12, 6.6)
         grid: Any = figure.subplots(2, 3)
         appearance = looks(results)
         for axes, panel in zip(grid.flat, PANELS, strict=True):
             _panel(axes, panel, results, appearance)
         _legend(figure, grid.flat[1], columns=5)
-        return _png(figure)
+        return png(figure)
 
 
-def _figure(width: float, height: float) -> Figure:
+def framed(width: float, height: float) -> Figure:
+    """Returns an empty figure of so many inches whose parts keep clear of each other."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
@@ -135,7 +136,8 @@ def _panel(axes: Axes, panel: Panel, results: Results, appearance: list[Look]) -
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Returns a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160)
     return buffer.getvalue()

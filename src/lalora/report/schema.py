@@ -19,7 +19,10 @@ Number = Annotated[float | None, AfterValidator(_finite)]
 
 
 class Evaluation(BaseModel):
-    """What was measured on a model at one step; `forecast` only where the method has one."""
+    """What was measured on a model at one step.
+
+    `forecast` only where the method has one; `forecasts` by curvature, where the study asks for them.
+    """
 
     step: int = 0
     target_loss: Number = None
@@ -33,6 +36,7 @@ class Evaluation(BaseModel):
     loss: dict[str, Number] = {}
     kl: dict[str, Number] = {}
     accuracy: dict[str, Number] = {}
+    forecasts: dict[str, Number] = {}
 
 
 class Step(BaseModel):

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 
 from peft import PeftModel
 
+from lalora.curvature import Kfac, TriKfac, WeightKfac
 from lalora.laplace import Laplace
 from lalora.study.bench import Bench
 from lalora.study.records import Row
 from lalora.study.settings import RunSettings
+
+_KRONECKER = (Kfac, TriKfac, WeightKfac)
 
 
 def forecasters(bench: Bench, model: PeftModel, settings: RunSettings) -> dict[str, Laplace]:
@@ -16,17 +19,17 @@ def forecasters(bench: Bench, model: PeftModel, settings: RunSettings) -> dict[s
     Args:
         bench: Knows which, and keeps them.
         model: At the start of a run, also where the run goes on from a checkpoint.
-        settings: Of the run.
+        settings: Of the run: the shape of its adapter, its seed and its number of proxy rows count.
 
     Returns:
         A Laplace by the name of its curvature; none where the study wants none.
     """
-    found = {}
-    for kind in bench.study.forecasts:
-        # The estimator that is usual for each, and no prior, which no forecast counts: so that more runs share a fit.
-        alike = {**settings.model_dump(), "method": "lalora", "curvature": kind, "fisher": None, "prior": 0.0}
-        found[kind] = bench.laplace(model, RunSettings.model_validate(alike))
-    return found
+    wanted: list[str] = list(bench.study.forecasts)
+    found = {kind: bench.laplace(model, _fitted(settings, kind)) for kind in _fits(wanted)}
+    for laplace in list(found.values()):
+        if isinstance(laplace.curvature, Kfac):
+            found |= _of_the_same_factors(laplace, laplace.curvature)
+    return {kind: found[kind] for kind in wanted}
 
 
 def forecasts(laplaces: Mapping[str, Laplace], model: PeftModel) -> Row:
@@ -40,3 +43,21 @@ def forecasts(laplaces: Mapping[str, Laplace], model: PeftModel) -> Row:
         What to add to a row of metrics: `forecasts` in nats per token by curvature, or nothing.
     """
     return {"forecasts": {kind: laplace.forecast(model) for kind, laplace in laplaces.items()}} if laplaces else {}
+
+
+def _fits(wanted: list[str]) -> list[str]:
+    # All Kronecker curvatures are made of the same factors, whose decomposition is what takes long.
+    of_factors = {kind.kind for kind in _KRONECKER}
+    return list(dict.fromkeys(Kfac.kind if kind in of_factors else kind for kind in wanted))
+
+
+def _of_the_same_factors(laplace: Laplace, kfac: Kfac) -> dict[str, Laplace]:
+    made = [kind.of(kfac.factors, kfac.anchors) for kind in _KRONECKER]
+    return {one.kind: Laplace(laplace.mean, laplace.shapes, one, laplace.provenance) for one in made}
+
+
+def _fitted(settings: RunSettings, kind: str) -> RunSettings:
+    # Everything else as it is by default, which is calibrated, so that runs of all methods share a fit.
+    kept = ("seed", "rank", "alpha", "target_modules", "steps", "proxy_rows")
+    values = {name: getattr(settings, name) for name in kept}
+    return RunSettings.model_validate({**values, "method": "lalora", "curvature": kind})
