@@ -16,7 +16,7 @@ LOOKS = {
     "kfac": ("#0072b2", "square", 10),
     "tri-kfac": ("#e6b23c", "triangle", 5.5),
     "weight-kfac": ("#7456c8", "diamond", 8),
-    "weight-diagonal": ("#008a64", "star", 9),
+    "weight-diagonal": ("#008a64", "star", 12),
 }
 _DASHES: tuple[tuple[int, ...], ...] = ((), (5, 2), (2, 2), (7, 2, 2, 2))
 

@@ -24,11 +24,13 @@ def calibration_tables(results: dict[str, Any]) -> list[Table]:
     measured = _table("Measured: KL(base ‖ model) by data set, nats per token")
     for header in ("target\nloss", "source\nrise", *(f"KL\n{name}" for name in names), "KL\nsource"):
         measured.add_column(header, justify="right")
-    foretold = _table("Forecast: ½ΔᵀΛΔ by curvature, nats per token; below it measured KL on source text / forecast")
+    foretold = _table("Forecast: ½ΔᵀΛΔ by curvature, nats per token; below it: measured KL on source / forecast")
     for header in ("KL\nsource", *(f"\n{kind}" for kind in kinds)):
         foretold.add_column(header, justify="right")
+    named: set[int] = set()
     for point in points:
-        place = (Text(point.label), str(point.step))
+        place = (Text("" if point.run in named else point.label), str(point.step))
+        named.add(point.run)
         mean = numbers.scientific(point.source_kl)
         by_name = (numbers.scientific(point.kl.get(name)) for name in names)
         measured.add_row(*place, numbers.nats(point.target_loss), numbers.change(point.source_rise), *by_name, mean)
