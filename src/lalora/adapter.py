@@ -61,16 +61,28 @@ def peft_model(model: nn.Module) -> PeftModel:
     return bare
 
 
+def has_adapter(model: nn.Module) -> bool:
+    """Tell whether a model went through PEFT.
+
+    Args:
+        model: A model, perhaps inside a parallel or compiled wrapper.
+
+    Returns:
+        Whether it is a PEFT model.
+    """
+    return isinstance(extract_model_from_parallel(model, keep_torch_compile=False), PeftModel)
+
+
 def base_config(model: nn.Module) -> PreTrainedConfig:
     """Read the configuration of the base model.
 
     Args:
-        model: A PEFT LoRA model.
+        model: A PEFT LoRA model, or a base model.
 
     Returns:
         The base model's configuration.
     """
-    config = peft_model(model).get_base_model().config
+    config = (peft_model(model).get_base_model() if has_adapter(model) else model).config
     assert isinstance(config, PreTrainedConfig)
     return config
 

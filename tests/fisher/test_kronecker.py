@@ -53,7 +53,7 @@ def dense_factors(model: PeftModel, items: list[Batch], fisher: str, labels: str
 
 
 def gathered(model: PeftModel, items: list[Batch], size: int, fisher: str, labels: str = "data") -> Factors:
-    collector = KroneckerCollector(model, fisher)
+    collector = KroneckerCollector(lora_layers(model), fisher)
     counts = Pass(model, labels, 0, progress=False).over("source", batches(items, size), collector)
     return collector.factors(counts, None, None)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from lalora.adapter import linear_pairs, lora_layers, peft_model, trainable_tensors
+from lalora.adapter import linear_pairs, trainable_tensors
 from lalora.fisher import _processes
 from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._pass import Counts, all_finite
@@ -59,17 +58,16 @@ class DiagonalCollector:
         return cls(modules, {name: tensors[name] for name in tensors if name not in linear}, estimator)
 
     @classmethod
-    def of_weights(cls, model: nn.Module, estimator: str) -> Self:
+    def of_weights(cls, layers: Mapping[str, nn.Module], estimator: str) -> Self:
         """Square the gradients that the merged weights W₀ + s·BA would have, (d_out, d_in) each.
 
         Args:
-            model: A PEFT LoRA model.
+            layers: Linear layers by name, adapted or bare.
             estimator: `sequence`, `token` or `batch`.
 
         Returns:
             The collector.
         """
-        layers = {name: cast("nn.Module", layer) for name, layer in lora_layers(peft_model(model)).items()}
         return cls(layers, {}, estimator)
 
     def listening(self) -> AbstractContextManager[None]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lalora.adapter import lora_layers, peft_model
 from lalora.curvature import Factors
 from lalora.errors import LaloraError
 from lalora.fisher import _processes
@@ -28,16 +26,16 @@ class KroneckerCollector:
     Layers that read the very same tensor (q, k, v; gate, up) share one X.
     """
 
-    def __init__(self, model: nn.Module, estimator: str) -> None:
+    def __init__(self, layers: Mapping[str, nn.Module], estimator: str) -> None:
         """Choose the layers.
 
         Args:
-            model: A PEFT LoRA model.
+            layers: Linear layers by name, adapted or bare.
             estimator: `token` or `sequence`.
         """
         self.parameters: list[nn.Parameter] = []
         self.by_row = False
-        self._layers = lora_layers(peft_model(model))
+        self._layers = layers
         self._reduce = estimator == "sequence"
         self._x: defaultdict[str, Gram] = defaultdict(Gram)
         self._g: defaultdict[str, Gram] = defaultdict(Gram)
@@ -49,10 +47,7 @@ class KroneckerCollector:
     @contextmanager
     def listening(self) -> Generator[None, None, None]:
         """Attach the hooks for as long as the context lasts."""
-        handles = [
-            cast("nn.Module", layer).register_forward_hook(partial(self._on_forward, name))
-            for name, layer in self._layers.items()
-        ]
+        handles = [layer.register_forward_hook(partial(self._on_forward, name)) for name, layer in self._layers.items()]
         try:
             yield
         finally:
@@ -91,17 +86,17 @@ class KroneckerCollector:
     def add_up(self, device: torch.device) -> None:
         """Add the sums of the other processes.
 
-        Layers share an X where they share one in every process: a layer that some process never called by itself or
-        never called at all may have read more, or less, than its neighbours.
+        Layers share an X where they share one in every process: one that some process never called has read less than
+        its neighbours.
 
         Args:
             device: Where sums go that only others have.
         """
         by_process = _processes.gathered(self._keys)
         sharing: dict[tuple[str | None, ...], str] = {}
+        shared: dict[str, str] = {}
         own: dict[str, Gram] = {}
         taken: set[str] = set()
-        shared: dict[str, str] = {}
         for layer in self._layers:
             keys = tuple(found.get(layer) for found in by_process)
             if not any(keys):

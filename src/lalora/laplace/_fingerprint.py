@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from peft.tuners.lora import LoraLayer
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
-from lalora.adapter import base_config, lora_layers, peft_model
+from lalora.adapter import base_config
 from lalora.errors import LaloraError
 
 _PROJECTIONS = 4
@@ -21,27 +22,27 @@ _SHAPE_SETTINGS = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size
 Fingerprint = dict[str, Any]
 
 
-def fingerprint(model: nn.Module) -> Fingerprint:
+def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprint:
     """Summarise the base model: its configuration and, for each adapted module, the weight's norm and projections.
 
     A projection is uᵀWv/‖W‖ for fixed random sign vectors u, v: rounding hardly moves it, another model's weight
     has an unrelated one.
 
     Args:
-        model: A PEFT LoRA model whose base weights have not been replaced.
+        model: A base model, or a PEFT LoRA model whose base weights have not been replaced.
+        layers: Its layers by name, adapted or bare.
 
     Returns:
         A JSON-ready mapping with `config` and `layers` (name to [norm, projections…]).
     """
-    bare = peft_model(model)
-    settings = base_config(bare).to_dict()
-    layers = {}
-    for name, layer in lora_layers(bare).items():
-        base = layer.get_base_layer()
+    settings = base_config(model).to_dict()
+    summaries = {}
+    for name, layer in layers.items():
+        base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
         weight = getattr(base, "weight", None)  # a wrapped bare parameter, as in a mixture of experts, has none
         if isinstance(weight, Tensor):
-            layers[name] = _summary(name, weight if weight.is_floating_point() else dequantize_module_weight(base))
-    return {"config": {key: settings[key] for key in _SHAPE_SETTINGS if key in settings}, "layers": layers}
+            summaries[name] = _summary(name, weight if weight.is_floating_point() else dequantize_module_weight(base))
+    return {"config": {key: settings[key] for key in _SHAPE_SETTINGS if key in settings}, "layers": summaries}
 
 
 def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], base_model: str) -> None:

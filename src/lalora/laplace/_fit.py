@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 
-from peft import PeftModel
 from torch import Tensor, nn
 
-from lalora.adapter import linear_pairs, lora_layers, peft_model, snapshot, trainable_tensors
-from lalora.curvature import Anchor, Curvature, Diagonal, Factors, Kfac, Sum, TriKfac, WeightDiagonal, WeightKfac
+from lalora.adapter import has_adapter, lora_layers, peft_model
+from lalora.curvature import Curvature, Diagonal, Factors, Kfac, Sum, TriKfac, WeightDiagonal, WeightKfac
 from lalora.errors import LaloraError
 from lalora.fisher import (
     ESTIMATORS,
@@ -19,9 +19,10 @@ from lalora.fisher import (
     Sources,
     named_sources,
 )
-from lalora.laplace._laplace import Laplace
+from lalora.laplace._anchors import anchors_of, target_layers
+from lalora.laplace._laplace import Laplace, mean_and_shapes
 from lalora.laplace._limits import require_prior
-from lalora.laplace._provenance import Dataset, describe
+from lalora.laplace._provenance import Dataset, adapted_layers, describe
 
 _KRONECKER: dict[str, type[Kfac] | type[TriKfac] | type[WeightKfac]] = {
     kind.kind: kind for kind in (Kfac, TriKfac, WeightKfac)
@@ -33,6 +34,7 @@ def fit(
     sources: Sources | Iterable[Batch],
     *,
     curvature: str = "diagonal",
+    target_modules: str | Sequence[str] | None = None,
     fisher: str | None = None,
     labels: str = "sampled",
     combine: str = "mean",
@@ -47,12 +49,16 @@ def fit(
     The model leaves as it came: modes, gradients, hooks, random state, weights.
 
     Args:
-        model: A PEFT LoRA model at its start, the point that fine-tuning is held to.
+        model: A PEFT LoRA model at its start, the point that fine-tuning is held to; or, with `target_modules`, a base
+            model without an adapter.
         sources: Source text: a mapping of dataset names to iterables of batches, or one such iterable. A batch is a
             dict of `input_ids`, unshifted `labels` (-100 where a token is no completion) and `attention_mask`, each
             (rows, length), one sequence a row.
         curvature: `diagonal` (Eq. 6), `kfac` (Eq. 8), `tri-kfac` (Eq. 10), or one that charges for the true change of
             the merged weight and so stays right when A moves: `weight-kfac`, `weight-diagonal` (EWC-LoRA).
+        target_modules: For a base model without an adapter: the layers to know about, as in `peft.LoraConfig`, such as
+            `all-linear`. Needs a weight-space curvature; the result serves adapters of every rank, scale and start on
+            any of these layers.
         fisher: `sequence` (each sequence by itself; default for diagonals), `token` (each input position; default
             for Kronecker factors) or `batch` (each mini-batch's mean, the paper's Eq. 5; diagonals only).
         labels: `sampled` (drawn from the model: the true Fisher) or `data` (the empirical Fisher of the paper).
@@ -89,27 +95,49 @@ def fit(
     if keep is not None and not 0 < keep <= 1:
         raise LaloraError(f"keep must be a share of the trace, above 0 and at most 1, not {keep}")
     require_prior(prior)
-    bare = peft_model(model)
-    if any(layer.merged for layer in lora_layers(bare).values()):
-        raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")
-    stage_one = Pass(bare, labels, seed, progress)
-    anchors = {} if curvature == Diagonal.kind else _anchors(bare, curvature)
+    if target_modules is None:
+        if curvature in (WeightKfac.kind, WeightDiagonal.kind) and not has_adapter(model):
+            raise LaloraError(
+                f"{type(model).__name__} has no LoRA adapter: wrap it with peft.get_peft_model, or give target_modules "
+                "for a Laplace of the base model"
+            )
+        bare = peft_model(model)
+        if any(layer.merged for layer in lora_layers(bare).values()):
+            raise LaloraError("the adapter is merged into the base weights: call unmerge_adapter() before fitting")
+        layers = adapted_layers(bare)
+        anchors = {} if curvature == Diagonal.kind else anchors_of(bare, curvature)
+    else:
+        if has_adapter(model):
+            raise LaloraError("target_modules is for a base model without an adapter: leave it out, this one has one")
+        if curvature not in (WeightKfac.kind, WeightDiagonal.kind):
+            raise LaloraError(
+                f"curvature='{curvature}' needs an adapter: wrap the model with peft.get_peft_model, or choose "
+                f"'{WeightKfac.kind}' or '{WeightDiagonal.kind}' for a Laplace of the base model"
+            )
+        layers = target_layers(model, target_modules, curvature)
+        anchors = None
+    stage_one = Pass(model, labels, seed, progress)
     squared: list[dict[str, Tensor]] = []
     factors: list[Factors] = []
     datasets: list[Dataset] = []
     for dataset, batches in named_sources(sources).items():
         if curvature in _KRONECKER:
-            gathered = KroneckerCollector(bare, fisher)
+            gathered = KroneckerCollector(layers, fisher)
             counts = stage_one.over(dataset, batches, gathered)
-            factors.append(gathered.factors(counts, rank, keep))
+            # A share is kept of the mean where there is one: two shares in a row would keep less than was asked for.
+            factors.append(gathered.factors(counts, rank, None if combine == "mean" else keep))
             reached = set(factors[-1].layers)
         else:
-            of = DiagonalCollector.of_adapter if curvature == Diagonal.kind else DiagonalCollector.of_weights
-            squares = of(bare, fisher)
+            in_adapter = curvature == Diagonal.kind
+            squares = (
+                DiagonalCollector.of_adapter(model, fisher)
+                if in_adapter
+                else DiagonalCollector.of_weights(layers, fisher)
+            )
             counts = stage_one.over(dataset, batches, squares)
             squared.append(squares.precision(counts))
             reached = set(squared[-1])
-        unreached = sorted(set(anchors) - reached)
+        unreached = sorted((set(layers) if anchors is None else set(anchors)) - reached)
         if unreached:
             raise LaloraError(
                 f"no row of source '{dataset}' reaches module '{unreached[0]}': leave it out of the adapter"
@@ -117,15 +145,39 @@ def fit(
         datasets.append(Dataset(dataset, counts.rows, counts.tokens, counts.batches, counts.sha256))
     if curvature in _KRONECKER and combine == "mean":
         factors = [Factors.mean(factors).truncated(rank, keep)]
-    parts: list[Curvature] = [_KRONECKER[curvature].of(part, anchors) for part in factors]
+    if rank is not None and factors:
+        _tell_of_rank(rank, factors)
+    parts: list[Curvature] = [
+        WeightKfac.of(part) if anchors is None else _KRONECKER[curvature].of(part, anchors) for part in factors
+    ]
     parts += [Diagonal.of(part) if curvature == Diagonal.kind else WeightDiagonal.of(part, anchors) for part in squared]
     total = _summed(parts, 1.0 if combine == "sum" else 1.0 / len(parts))
     provenance = describe(
-        bare, tuple(datasets), curvature=curvature, fisher=fisher, labels=labels, combine=combine, seed=seed
+        model,
+        layers,
+        tuple(datasets),
+        curvature=curvature,
+        fisher=fisher,
+        labels=labels,
+        combine=combine,
+        seed=seed,
+        factor_rank=rank,
+        factor_keep=keep,
     )
-    mean = {name: tensor for name, tensor in snapshot(bare).items() if bool(tensor.any())}
-    shapes = {name: tuple(parameter.shape) for name, parameter in trainable_tensors(bare).items()}
-    return Laplace(mean, shapes, total, provenance, prior)
+    if anchors is None:
+        return Laplace({}, {}, total, provenance, prior)
+    return Laplace(*mean_and_shapes(model), total, provenance, prior)
+
+
+def _tell_of_rank(rank: int, factors: list[Factors]) -> None:
+    every = [factor for part in factors for factor in [*part.inputs.values(), *part.outputs.values()]]
+    short = [factor.rank for factor in every if factor.rank < min(rank, factor.size)]
+    if short:
+        warnings.warn(
+            f"rank={rank} is more than the source rows support: {len(short)} of {len(every)} factors have "
+            f"{min(short)} to {max(short)} eigenvectors, all of which are kept",
+            stacklevel=3,
+        )
 
 
 def _summed(parts: list[Curvature], weight: float) -> Curvature:
@@ -136,22 +188,3 @@ def _summed(parts: list[Curvature], weight: float) -> Curvature:
     if of_weights:
         return WeightDiagonal.combined(of_weights).scaled(weight)
     return parts[0].scaled(weight) if len(parts) == 1 else Sum.of(parts, [weight] * len(parts))
-
-
-def _anchors(model: PeftModel, curvature: str) -> dict[str, Anchor]:
-    pairs = linear_pairs(model)
-    tensors = trainable_tensors(model)
-    pairs = [pair for pair in pairs if pair.plain and pair.a in tensors and pair.b in tensors]
-    served = {name for pair in pairs for name in (pair.a, pair.b)}
-    for name in tensors:
-        if name not in served:
-            raise LaloraError(
-                f"curvature='{curvature}' serves plain linear LoRA layers only, with A and B both trainable, not "
-                f"'{name}': use curvature='diagonal'"
-            )
-    return {
-        pair.layer: Anchor.of(
-            pair.down.weight.detach().cpu().clone(), pair.up.weight.detach().cpu().clone(), pair.scaling
-        )
-        for pair in pairs
-    }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
-from lalora.adapter import peft_model, trainable_tensors
+from lalora.adapter import peft_model, snapshot, trainable_tensors
 from lalora.curvature import CURVATURES, Curvature, mean_eigenvalue
 from lalora.errors import LaloraError
 from lalora.laplace import _hub, _storage
 from lalora.laplace._attached import Attached
+from lalora.laplace._beside import beside
 from lalora.laplace._limits import require_non_negative, require_prior
 from lalora.laplace._penalty import Penalty
 from lalora.laplace._provenance import Provenance, require_same_model
@@ -58,7 +61,49 @@ class Laplace:
         self.provenance = provenance
         self.prior = mean_eigenvalue(curvature) if isinstance(prior, str) else prior
         self._attached: Attached | None = None
+        self._adapters: weakref.WeakKeyDictionary[PeftModel, Laplace] = weakref.WeakKeyDictionary()
         self._warned = False
+
+    @property
+    def of_base(self) -> bool:
+        """Whether it was fitted on a bare base model, and meets an adapter later."""
+        return not self.shapes
+
+    @property
+    def discarded(self) -> float:
+        """The largest share of a Kronecker factor's trace that `rank` or `keep` left out."""
+        shares = [float(tensor) for name, tensor in self.curvature.tensors().items() if name.endswith("/discarded")]
+        return max(shares, default=0.0)
+
+    def attach(self, model: nn.Module) -> Laplace:
+        """Put the Laplace of a base model beside an adapter on it, as the adapter is now.
+
+        Penalty and forecast do this by themselves when they first meet a model, and measure from there ever after; do
+        it by hand to save the result, or to measure from a point that is not yet reached by training.
+
+        Args:
+            model: A PEFT LoRA model on that base.
+
+        Returns:
+            A Laplace of this adapter; this one itself if it is of an adapter already.
+
+        Raises:
+            LaloraError: If the base model is another, or the adapter changes layers of which nothing is known.
+        """
+        if not self.of_base:
+            self.check(model)
+            return self
+        bare = peft_model(model)
+        curvature, provenance = beside(self.curvature, self.provenance, bare)
+        return Laplace(*mean_and_shapes(bare), curvature, provenance, self.prior)
+
+    def _met(self, model: nn.Module) -> Laplace:
+        if not self.of_base:
+            return self
+        bare = peft_model(model)
+        if bare not in self._adapters:
+            self._adapters[bare] = self.attach(bare)
+        return self._adapters[bare]
 
     def penalty(self, model: nn.Module, strength: float = 1.0) -> Tensor:
         """Compute ½λ(ΔᵀΛΔ + δ‖Δ‖²), to be added to a loss once per optimizer step (paper, Eq. 12).
@@ -138,6 +183,9 @@ class Laplace:
         Raises:
             LaloraError: If tensor names, shapes, LoRA settings or the base model differ.
         """
+        if self.of_base:
+            self._met(model)
+            return
         found = {name: tuple(parameter.shape) for name, parameter in trainable_tensors(model).items()}
         for name, shape in self.shapes.items():
             if name not in found:
@@ -161,10 +209,9 @@ class Laplace:
         Returns:
             Whether every trainable tensor has the value it had when the curvature was fitted, up to its dtype.
         """
+        mean = self._met(model).mean
         return all(
-            torch.equal(parameter.cpu(), self.mean[name].to(parameter.dtype))
-            if name in self.mean
-            else not parameter.any()
+            torch.equal(parameter.cpu(), mean[name].to(parameter.dtype)) if name in mean else not parameter.any()
             for name, parameter in trainable_tensors(model).items()
         )
 
@@ -181,20 +228,25 @@ class Laplace:
             LaloraError: If it does not.
         """
         self.check(model)
+        mean = self._met(model).mean
         for name, parameter in trainable_tensors(model).items():
-            parameter.copy_(self.mean[name]) if name in self.mean else parameter.zero_()
+            parameter.copy_(mean[name]) if name in mean else parameter.zero_()
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write a folder with `laplace.json` and `laplace-<hash>.safetensors`.
 
         Args:
             folder: Made where missing.
+            dtype: Type of eigenvectors and diagonals in the file, such as `torch.bfloat16`, which halves it; None for
+                the one they have. Eigenvalues and the adapter's start are kept as they are.
 
         Raises:
             LaloraError: If it cannot be written.
         """
         tensors = {f"mean/{name}": tensor for name, tensor in self.mean.items()}
-        tensors |= {f"{self.curvature.kind}/{name}": tensor for name, tensor in self.curvature.tensors().items()}
+        for name, tensor in self.curvature.tensors().items():
+            narrow = dtype is not None and tensor.dim() > 1 and "anchors/" not in name
+            tensors[f"{self.curvature.kind}/{name}"] = tensor.to(dtype) if narrow else tensor
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         _storage.write(
             Path(folder),
@@ -272,8 +324,23 @@ class Laplace:
         return cls.load(_hub.pull(repo_id, **options))
 
     def _attach(self, model: nn.Module) -> Attached:
+        if self.of_base:
+            return self._met(model)._attach(model)
         bare = peft_model(model)
         if self._attached is None or not self._attached.fits(bare):
             self.check(bare)
             self._attached = Attached.of(bare, self.mean, self.curvature, self.prior)
         return self._attached
+
+
+def mean_and_shapes(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
+    """Copy the adapter as it is now.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        Its trainable tensors by name, without those that are zero everywhere; the shape of each of them.
+    """
+    mean = {name: tensor for name, tensor in snapshot(model).items() if bool(tensor.any())}
+    return mean, {name: tuple(parameter.shape) for name, parameter in trainable_tensors(model).items()}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from peft import PeftModel
 from torch import nn
 
-from lalora.adapter import base_config, peft_model
+from lalora.adapter import base_config, has_adapter, lora_layers, peft_model
 from lalora.errors import LaloraError
 from lalora.laplace._fingerprint import Fingerprint, fingerprint, require_same_base
 from lalora.version import __version__
@@ -54,12 +56,14 @@ class Provenance:
         lalora: Version of lalora.
         base_model: Id of the base model; the folder's name for a local one.
         fingerprint: Configuration, norms and projections of the adapted base weights.
-        lora: The LoRA settings that matter.
+        lora: The LoRA settings that matter; none where the fit was on a bare base model.
         curvature: Kind of curvature.
         fisher: Estimator.
         labels: `sampled` or `data`.
         combine: How datasets were combined.
         seed: Seed of the sampled labels.
+        factor_rank: Most eigenvectors of a Kronecker factor that were kept; None for all.
+        factor_keep: Share of the trace of each that was kept at least; None for all of it.
         datasets: The source datasets.
         created: Date in UTC, ISO 8601.
     """
@@ -73,6 +77,8 @@ class Provenance:
     labels: str
     combine: str
     seed: int
+    factor_rank: int | None
+    factor_keep: float | None
     datasets: tuple[Dataset, ...]
     created: str
 
@@ -103,13 +109,16 @@ class Provenance:
         return cls(**{**fields, "datasets": datasets})
 
 
-def describe(model: nn.Module, datasets: tuple[Dataset, ...], **settings: Any) -> Provenance:
+def describe(
+    model: nn.Module, layers: Mapping[str, nn.Module], datasets: tuple[Dataset, ...], **settings: Any
+) -> Provenance:
     """Write down how a Laplace is made.
 
     Args:
-        model: The PEFT LoRA model.
+        model: The PEFT LoRA model, or the bare base model.
+        layers: Its layers by name, adapted or bare.
         datasets: What stage I saw.
-        **settings: `curvature`, `fisher`, `labels`, `combine` and `seed`.
+        **settings: `curvature`, `fisher`, `labels`, `combine`, `seed`, `factor_rank` and `factor_keep`.
 
     Returns:
         The provenance, dated today.
@@ -117,8 +126,8 @@ def describe(model: nn.Module, datasets: tuple[Dataset, ...], **settings: Any) -
     return Provenance(
         lalora=__version__,
         base_model=base_name(model),
-        fingerprint=fingerprint(model),
-        lora=lora_settings(model),
+        fingerprint=fingerprint(model, layers),
+        lora=lora_settings(model) if has_adapter(model) else {},
         datasets=datasets,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         **settings,
@@ -129,7 +138,7 @@ def require_same_model(provenance: Provenance, model: nn.Module) -> None:
     """Refuse a model whose base or LoRA settings differ from those of the fit.
 
     Args:
-        provenance: Of the Laplace.
+        provenance: Of a Laplace that was fitted on an adapter.
         model: The model at hand.
 
     Raises:
@@ -141,7 +150,44 @@ def require_same_model(provenance: Provenance, model: nn.Module) -> None:
             raise LaloraError(
                 f"this Laplace was fitted with LoRA {key}={value!r}, and the adapter here has {key}={found[key]!r}"
             )
-    require_same_base(provenance.fingerprint, fingerprint(model), provenance.base_model)
+    require_same_base(provenance.fingerprint, _fingerprint(model), provenance.base_model)
+
+
+def for_adapter(provenance: Provenance, model: nn.Module) -> Provenance:
+    """Write down which adapter a Laplace of a base model was put beside.
+
+    Args:
+        provenance: Of a Laplace that was fitted on a bare base model.
+        model: A PEFT LoRA model, which may adapt fewer layers.
+
+    Returns:
+        The provenance with the adapter's settings and layers.
+
+    Raises:
+        LaloraError: If the base models differ.
+    """
+    found, expected = _fingerprint(model), provenance.fingerprint
+    shared = {name: summary for name, summary in expected["layers"].items() if name in found["layers"]}
+    narrowed = {**expected, "layers": shared}
+    require_same_base(narrowed, found, provenance.base_model)
+    return replace(provenance, fingerprint=narrowed, lora=lora_settings(model))
+
+
+def _fingerprint(model: nn.Module) -> Fingerprint:
+    bare = peft_model(model)
+    return fingerprint(bare, adapted_layers(bare))
+
+
+def adapted_layers(model: PeftModel) -> dict[str, nn.Module]:
+    """List the adapted modules as modules.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        Every LoRA layer by its name.
+    """
+    return {name: cast("nn.Module", layer) for name, layer in lora_layers(model).items()}
 
 
 def lora_settings(model: nn.Module) -> dict[str, Any]:
@@ -162,7 +208,7 @@ def base_name(model: nn.Module) -> str:
     """Name the base model without telling where it lies on this machine.
 
     Args:
-        model: A PEFT LoRA model.
+        model: A PEFT LoRA model, or a base model.
 
     Returns:
         A hub id, or the name of a local folder.

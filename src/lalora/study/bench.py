@@ -103,7 +103,7 @@ class Bench:
             A folder, whether it exists or not.
         """
         seen = {"rank", "alpha", "target_modules", "seed", "labels", "combine", "proxy_rows"}
-        seen |= {"curvature", "fisher", "factor_rank", "factor_keep", "prior"}
+        seen |= {"curvature", "fisher", "factor_rank", "factor_keep"}
         seen |= {"proxy_batch_size"} if settings.fisher == "batch" else set()
         identity = {**self.common, "laplace": settings.model_dump(mode="json", include=seen)}
         return self.shared / f"laplace-{key(identity)}"
@@ -130,10 +130,10 @@ class Bench:
                 combine=settings.combine,
                 rank=settings.factor_rank,
                 keep=settings.factor_keep,
-                prior=settings.prior,
                 seed=settings.seed,
             ).save(folder)
-        return Laplace.load(folder)
+        # What is charged besides the curvature is no part of the fit, which runs with other priors share.
+        return Laplace.load(folder, settings.prior)
 
     def laplace_at_start(self, plan: RunPlan, others: list[RunPlan]) -> Laplace | None:
         """Find a kept diagonal at the start of a run, its own or that of a run with the same start.

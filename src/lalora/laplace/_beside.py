@@ -1,0 +1,38 @@
+"""The Laplace of a base model meets an adapter."""
+
+from __future__ import annotations
+
+import warnings
+
+from peft import PeftModel
+
+from lalora.curvature import Curvature, Sum, WeightSpace
+from lalora.laplace._anchors import anchors_of
+from lalora.laplace._provenance import Provenance, for_adapter
+
+
+def beside(curvature: Curvature, provenance: Provenance, model: PeftModel) -> tuple[Curvature, Provenance]:
+    """Put what is known of a base model beside an adapter on it, as the adapter is now.
+
+    Args:
+        curvature: In weight space, not attached.
+        provenance: Of the fit on the base model.
+        model: A PEFT LoRA model.
+
+    Returns:
+        The curvature beside the adapter's layers; the provenance with its settings.
+
+    Raises:
+        LaloraError: If the base model is another, or the adapter changes layers of which nothing is known.
+    """
+    assert isinstance(curvature, WeightSpace | Sum)
+    anchors = anchors_of(model, curvature.kind)
+    attached = curvature.attached(anchors)
+    narrowed = for_adapter(provenance, model)
+    if any(anchor.a is not None and anchor.b is not None for anchor in anchors.values()):
+        warnings.warn(
+            "the adapter already changes the base model where this Laplace first meets it: what it charges for is "
+            "measured from here. Let it meet the adapter before training, or attach() it then and save that",
+            stacklevel=2,
+        )
+    return attached, narrowed
