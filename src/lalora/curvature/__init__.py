@@ -9,6 +9,7 @@ from lalora.curvature._interface import Curvature, LinearCurvature
 from lalora.curvature._kfac import Kfac
 from lalora.curvature._kinds import CURVATURES
 from lalora.curvature._prior import AdapterPrior, WeightPrior
+from lalora.curvature._running import added, running_mean
 from lalora.curvature._sum import Sum
 from lalora.curvature._tri_kfac import TriKfac
 from lalora.curvature._weight_diagonal import WeightDiagonal
@@ -32,6 +33,8 @@ __all__ = [
     "WeightKfac",
     "WeightPrior",
     "WeightSpace",
+    "added",
     "mean_eigenvalue",
+    "running_mean",
     "with_prior",
 ]

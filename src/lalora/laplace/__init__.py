@@ -4,5 +4,7 @@ from lalora.laplace._fit import fit
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_non_negative
 from lalora.laplace._provenance import Dataset, Provenance
+from lalora.laplace._refit import refit
+from lalora.laplace._refitting import Refitting
 
-__all__ = ["Dataset", "Laplace", "Provenance", "fit", "require_non_negative"]
+__all__ = ["Dataset", "Laplace", "Provenance", "Refitting", "fit", "refit", "require_non_negative"]

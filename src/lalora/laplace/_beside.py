@@ -26,7 +26,7 @@ def beside(curvature: Curvature, provenance: Provenance, model: PeftModel) -> tu
         LaloraError: If the base model is another, or the adapter changes layers of which nothing is known.
     """
     assert isinstance(curvature, WeightSpace | Sum)
-    anchors = anchors_of(model, curvature.kind)
+    anchors = anchors_of(model, provenance.curvature)
     attached = curvature.attached(anchors)
     narrowed = for_adapter(provenance, model)
     if any(anchor.a is not None and anchor.b is not None for anchor in anchors.values()):

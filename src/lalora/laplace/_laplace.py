@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model, snapshot, trainable_tensors
-from lalora.curvature import CURVATURES, Curvature, mean_eigenvalue
+from lalora.curvature import CURVATURES, Curvature, added, mean_eigenvalue
 from lalora.errors import LaloraError
 from lalora.laplace import _hub, _storage
 from lalora.laplace._attached import Attached
 from lalora.laplace._beside import beside
+from lalora.laplace._fingerprint import require_same_base
 from lalora.laplace._limits import require_non_negative, require_prior
 from lalora.laplace._penalty import Penalty
 from lalora.laplace._provenance import Provenance, require_same_model
@@ -96,6 +98,32 @@ class Laplace:
         bare = peft_model(model)
         curvature, provenance = beside(self.curvature, self.provenance, bare)
         return Laplace(*mean_and_shapes(bare), curvature, provenance, self.prior)
+
+    def __add__(self, later: Laplace) -> Laplace:
+        """Continue with two tasks: fit again after the first, and charge for leaving that point with both curvatures.
+
+        Laplace's own recursion: after task 1 the posterior has its mode where training ended, which is the mean of
+        `later`, and the precision Λ₁ + Λ₂. The prior counts once.
+
+        Args:
+            later: Fitted on the same adapter after the first task.
+
+        Returns:
+            Both curvatures around the mean of `later`.
+
+        Raises:
+            LaloraError: If the two are of different models or adapters.
+        """
+        if self.shapes != later.shapes or self.provenance.lora != later.provenance.lora:
+            raise LaloraError(
+                "two Laplaces add up only if they are of one adapter: these differ in tensors or settings"
+            )
+        require_same_base(self.provenance.fingerprint, later.provenance.fingerprint, self.provenance.base_model)
+        # The sum of two drifts is no mean per token, and so its forecast is not calibrated.
+        datasets = self.provenance.datasets + later.provenance.datasets
+        provenance = replace(later.provenance, datasets=datasets, combine="sum")
+        curvature = added(self.curvature, later.curvature)
+        return Laplace(later.mean, later.shapes, curvature, provenance, max(self.prior, later.prior))
 
     def _met(self, model: nn.Module) -> Laplace:
         if not self.of_base:

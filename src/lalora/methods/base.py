@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from torch import nn
@@ -29,6 +30,14 @@ class Method:
             proxies: Batches of surrogate source text by dataset.
         """
 
+    def begin_step(self, model: nn.Module, step: int) -> None:
+        """Look at the model before an optimizer step, once gradients are complete.
+
+        Args:
+            model: The PEFT model.
+            step: Optimizer steps done so far.
+        """
+
     def after_backward(self, model: nn.Module, loss_scale: float) -> None:
         """Change the gradients of a step, complete but not yet clipped.
 
@@ -47,3 +56,17 @@ class Method:
             Numbers by name.
         """
         return {}
+
+    def save(self, checkpoint: Path) -> None:
+        """Keep what changed since `prepare` beside a checkpoint.
+
+        Args:
+            checkpoint: Its folder.
+        """
+
+    def load(self, checkpoint: Path) -> None:
+        """Read what `save` kept.
+
+        Args:
+            checkpoint: Its folder.
+        """

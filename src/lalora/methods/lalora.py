@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from torch import nn
 
 from lalora.fisher import Batch
-from lalora.laplace import Laplace, fit, require_non_negative
+from lalora.laplace import Laplace, Refitting, fit, require_non_negative
 from lalora.methods.base import Method
 
 
@@ -29,6 +30,8 @@ class LaLoRA(Method):
         labels: str = "sampled",
         combine: str = "mean",
         seed: int = 0,
+        refit_every: int | None = None,
+        refit_decay: float = 0.9,
         laplace: Laplace | None = None,
     ) -> None:
         """Choose the strength and how the curvature is fitted.
@@ -43,6 +46,8 @@ class LaLoRA(Method):
             labels: As in `lalora.fit`.
             combine: As in `lalora.fit`.
             seed: As in `lalora.fit`.
+            refit_every: Optimizer steps after which the curvature is fitted again and averaged in; None for never.
+            refit_decay: Weight of what was known before.
             laplace: One that is fitted already; `prepare` then only checks it.
 
         Raises:
@@ -51,6 +56,8 @@ class LaLoRA(Method):
         require_non_negative("strength", strength)
         self.strength = strength
         self.laplace = laplace
+        self._again = (refit_every, refit_decay)
+        self._refitting = Refitting(None, {}, refit_decay)
         self._options = {
             "curvature": curvature,
             "fisher": fisher,
@@ -73,6 +80,18 @@ class LaLoRA(Method):
             self.laplace = fit(model, proxies, **self._options)  # type: ignore[arg-type]
         else:
             self.laplace.check(model)
+        every, decay = self._again
+        self._refitting = Refitting.of(every, proxies, decay)
+
+    def begin_step(self, model: nn.Module, step: int) -> None:
+        """Fit again if it is time.
+
+        Args:
+            model: The PEFT model.
+            step: Optimizer steps done so far.
+        """
+        if self.laplace is not None:
+            self.laplace = self._refitting.due(self.laplace, model, step)
 
     def after_backward(self, model: nn.Module, loss_scale: float) -> None:
         """Add λΛΔ to the gradients.
@@ -97,3 +116,21 @@ class LaLoRA(Method):
             return {}
         penalty = self.laplace.penalty(model, self.strength)
         return {"penalty": float(penalty.detach()), "forecast": self.laplace.forecast(model)}
+
+    def save(self, checkpoint: Path) -> None:
+        """Keep a curvature that changes beside a checkpoint.
+
+        Args:
+            checkpoint: Its folder.
+        """
+        if self.laplace is not None:
+            self._refitting.save(self.laplace, checkpoint)
+
+    def load(self, checkpoint: Path) -> None:
+        """Read what `save` kept.
+
+        Args:
+            checkpoint: Its folder.
+        """
+        if self.laplace is not None:
+            self.laplace = self._refitting.load(self.laplace, checkpoint)

@@ -90,7 +90,7 @@ def _prepared(model: PeftModel, plan: RunPlan, bench: Bench) -> Method:
     own = {name: getattr(settings, name) for name in knobs(settings.method) if not name.startswith("proxy_")}
     if takes_laplace(settings.method):
         method = build(settings.method, laplace=bench.laplace(model, settings), **own)
-        method.prepare(model, {})
+        method.prepare(model, bench.material.proxies(settings) if settings.refit_every else {})
     else:
         method = build(settings.method, **own)
         method.prepare(model, bench.material.proxies(settings) if method.needs_source else {})

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lalora.completion import completion
 from lalora.methods import Method
@@ -59,6 +60,7 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
         Args:
             loss_scale: Factor that the gradients carry.
         """
+        self._method.begin_step(self._peft, self.state.global_step)
         self._method.after_backward(self._peft, loss_scale)
 
     def describe_run(self) -> str:
@@ -82,7 +84,14 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         with saving(Path(str(self.args.output_dir))):
+            # Before the Trainer's own files, the last of which says that a checkpoint is complete.
+            step = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            self._method.save(Path(self._get_output_dir(trial=trial)) / step)
             super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._method.load(Path(resume_from_checkpoint))
 
     @property
     def _peft(self) -> PeftModel:

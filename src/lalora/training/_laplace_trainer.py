@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
 from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lalora.adapter import peft_model
-from lalora.laplace import Laplace, require_non_negative
+from lalora.fisher import Batch, Sources
+from lalora.laplace import Laplace, Refitting, require_non_negative
 from lalora.training._after_backward import AfterBackwardMixin
 
 
@@ -21,20 +25,34 @@ class LaplaceMixin(AfterBackwardMixin):
     are logged beside it and so reach whatever `report_to` names.
     """
 
-    def __init__(self, *args: Any, laplace: Laplace, strength: float = 1.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        laplace: Laplace,
+        strength: float = 1.0,
+        refit_every: int | None = None,
+        refit_sources: Sources | Iterable[Batch] = (),
+        refit_decay: float = 0.9,
+        **kwargs: Any,
+    ) -> None:
         """Build the Trainer.
 
         Args:
             *args: The Trainer's own.
             laplace: The Laplace fitted on this model's adapter.
             strength: λ ≥ 0; 0 is plain LoRA.
+            refit_every: Optimizer steps after which the curvature is fitted again where the adapter is then, and
+                averaged in; the mean stays. None for never.
+            refit_sources: Source text for that, as in `lalora.fit`; read once and kept.
+            refit_decay: Weight of what was known before.
             **kwargs: The Trainer's own.
 
         Raises:
-            LaloraError: If the strength is negative or not finite, the Laplace is of another model, or gradients are
-                sharded.
+            LaloraError: If the strength is negative or not finite, the Laplace is of another model, gradients are
+                sharded, or it should be fitted again without source text.
         """
         require_non_negative("strength", strength)
+        self._refitting = Refitting.of(refit_every, refit_sources, refit_decay)
         self.laplace = laplace
         self.strength = strength
         super().__init__(*args, **kwargs)
@@ -53,6 +71,7 @@ class LaplaceMixin(AfterBackwardMixin):
         Args:
             loss_scale: Factor that the gradients carry.
         """
+        self.laplace = self._refitting.due(self.laplace, self._adapted, self.state.global_step)
         self.laplace.add_gradient(self._adapted, self.strength, loss_scale)
 
     def describe_run(self) -> str:
@@ -74,6 +93,16 @@ class LaplaceMixin(AfterBackwardMixin):
             penalty = self.laplace.penalty(self._adapted, self.strength)
             logs |= {"penalty": float(penalty.detach()), "forecast": self.laplace.forecast(self._adapted)}
         super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        # Before the Trainer's own files, the last of which says that a checkpoint is complete.
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self._refitting.save(self.laplace, folder)
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.laplace = self._refitting.load(self.laplace, Path(resume_from_checkpoint))
 
 
 class LaplaceTrainer(LaplaceMixin, Trainer):

@@ -1,0 +1,73 @@
+"""Online Laplace: fit again where the adapter is now, and average that in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from torch import nn
+
+from lalora.curvature import running_mean
+from lalora.errors import LaloraError
+from lalora.fisher import Batch, Sources
+from lalora.laplace._fit import fit
+from lalora.laplace._laplace import Laplace
+
+
+def require_decay(decay: float) -> None:
+    """Refuse a weight that is no share.
+
+    Args:
+        decay: Weight of what was known.
+
+    Raises:
+        LaloraError: If it is below 0, or 1 and above.
+    """
+    if not 0 <= decay < 1:
+        raise LaloraError(f"refit_decay must be at least 0 and below 1, not {decay}")
+
+
+def refit(
+    laplace: Laplace,
+    model: nn.Module,
+    sources: Sources | Iterable[Batch],
+    *,
+    decay: float = 0.9,
+    seed: int = 0,
+    progress: bool = True,
+) -> Laplace:
+    """Refresh Λ as a running mean while the mean μ stays at the start, since moving it would forgive the drift so far.
+
+    Args:
+        laplace: What was known, of this adapter.
+        model: The PEFT model in the middle of training.
+        sources: Source text, as in `lalora.fit`.
+        decay: Weight of what was known: Λ ← decay·Λ + (1 − decay)·Λ at the adapter as it is now.
+        seed: Seed of the sampled labels; another one each time.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The refreshed Laplace.
+
+    Raises:
+        LaloraError: If the decay is out of range, the Laplace is of another model, or a source is unusable.
+    """
+    require_decay(decay)
+    known = laplace.attach(model) if laplace.of_base else laplace
+    known.check(model)
+    how = known.provenance
+    fresh = fit(
+        model,
+        sources,
+        curvature=how.curvature,
+        fisher=how.fisher,
+        labels=how.labels,
+        combine=how.combine,
+        rank=how.factor_rank,
+        keep=how.factor_keep,
+        seed=seed,
+        progress=progress,
+    )
+    curvature = running_mean(known.curvature, fresh.curvature, decay, how.factor_rank, how.factor_keep)
+    provenance = replace(how, created=fresh.provenance.created, datasets=fresh.provenance.datasets)
+    return Laplace(known.mean, known.shapes, curvature, provenance, known.prior)

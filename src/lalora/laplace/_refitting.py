@@ -1,0 +1,96 @@
+"""When the curvature is fitted again in the middle of training, and how that survives a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+from typing_extensions import Self
+
+from lalora.errors import LaloraError
+from lalora.fisher import Batch, Sources, named_sources
+from lalora.laplace._laplace import Laplace
+from lalora.laplace._refit import refit, require_decay
+
+_FOLDER = "laplace"
+
+
+@dataclass(frozen=True)
+class Refitting:
+    """The plan to fit again.
+
+    Attributes:
+        every: Optimizer steps in between; None for never.
+        sources: Source batches by dataset.
+        decay: Weight of what was known.
+    """
+
+    every: int | None
+    sources: Mapping[str, Sequence[Batch]]
+    decay: float
+
+    @classmethod
+    def of(cls, every: int | None, sources: Sources | Iterable[Batch], decay: float) -> Self:
+        """Check the plan, and keep the source batches for as often as they are needed.
+
+        Args:
+            every: Optimizer steps in between; None for never.
+            sources: Source text, as in `lalora.fit`; not looked at where never.
+            decay: Weight of what was known.
+
+        Returns:
+            The plan.
+
+        Raises:
+            LaloraError: If a number is out of range, or there is no source text.
+        """
+        require_decay(decay)
+        if every is None:
+            return cls(None, {}, decay)
+        if every < 1:
+            raise LaloraError(f"refit_every must be 1 or more, not {every}")
+        kept = {name: list(batches) for name, batches in named_sources(sources).items()}
+        if not any(kept.values()):
+            raise LaloraError("refit_every needs source text: give the batches that lalora.fit was given")
+        return cls(every, kept, decay)
+
+    def due(self, laplace: Laplace, model: nn.Module, step: int) -> Laplace:
+        """Fit again if it is time.
+
+        Args:
+            laplace: What is known.
+            model: The PEFT model.
+            step: Optimizer steps done so far.
+
+        Returns:
+            What is known then.
+        """
+        if self.every is None or step == 0 or step % self.every:
+            return laplace
+        seed = laplace.provenance.seed + step
+        return refit(laplace, model, self.sources, decay=self.decay, seed=seed, progress=False)
+
+    def save(self, laplace: Laplace, checkpoint: Path) -> None:
+        """Keep what is known beside a checkpoint, if it changes at all.
+
+        Args:
+            laplace: What is known.
+            checkpoint: Folder of the checkpoint.
+        """
+        if self.every is not None and not laplace.of_base:
+            laplace.save(checkpoint / _FOLDER)
+
+    def load(self, laplace: Laplace, checkpoint: Path) -> Laplace:
+        """Read what `save` kept.
+
+        Args:
+            laplace: What is known without it.
+            checkpoint: Folder of the checkpoint.
+
+        Returns:
+            What was known at the checkpoint.
+        """
+        folder = checkpoint / _FOLDER
+        return Laplace.load(folder) if self.every is not None and folder.is_dir() else laplace
