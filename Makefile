@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+# tests/fisher/test_curvlinops.py holds lalora against curvlinops. It comes with the pure-Python packages that it imports
+# and no others: all that it declares would bring torchvision, which breaks transformers where it does not fit the torch.
+ORACLE := curvlinops-for-pytorch einconv einops linear_operator
 
 .PHONY: demo test lint benchmarks clean
 .DELETE_ON_ERROR:
@@ -36,6 +39,7 @@ $(VENV)/.lab: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing lalora, its lab and its development tools into $(VENV) (some minutes, once)"
 	$(INSTALL) -e '.[lab,dev]'
+	$(INSTALL) --no-deps $(ORACLE)
 	@touch $(VENV)/.lab $@
 
 clean:
