@@ -41,8 +41,9 @@ def outcome(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def dropping(recipe_file: Callable[..., str]) -> str:
-    """A study of two runs whose random state matters at every step."""
-    return recipe_file(dropout=0.1, grid=[{"method": "lora"}, {"method": "lalora", "strength": 3}])
+    """Runs whose random state, and whose changing curvature, matter at every step."""
+    refitting = {"method": "lalora", "curvature": "weight-kfac", "strength": 3, "refit_every": 2}
+    return recipe_file(dropout=0.1, grid=[{"method": "lora"}, {"method": "lalora", "strength": 3}, refitting])
 
 
 @pytest.fixture
