@@ -246,6 +246,24 @@ def test_fit_then_train_then_evaluate_ones_own_model(run: Run, mine: dict[str, A
     assert numbers["adapter"]["loss"]["gsm8k"] == rows[-1]["loss"]["gsm8k"]
 
 
+def test_a_fit_of_the_base_model_serves_an_adapter_of_any_rank(
+    run: Run, refused: Callable[..., str], mine: dict[str, Any], tmp_path: Path
+) -> None:
+    fit = ("fit", mine["model"], "--source", mine["source"], "--rows", 3, "--dtype", "float32", "--base")
+    assert "needs an adapter" in refused(*fit)
+    assert run(*fit, "--curvature", "weight-kfac", "--factor-keep", 0.95, "--prior", "auto")[0] == 0
+    laplace = Laplace.load(tmp_path / "laplace")
+    assert laplace.of_base
+    assert laplace.prior > 0
+    assert 0 < laplace.discarded <= 0.05
+    target = f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"
+    for rank in (1, 4):
+        train = ("train", mine["model"], "--target", target, "--laplace", "laplace", "--steps", 2, "--rank", rank)
+        assert run(*train, "--dtype", "float32", "--out", f"adapter-{rank}")[0] == 0
+        metrics = (tmp_path / f"adapter-{rank}" / "metrics.jsonl").read_text().splitlines()
+        assert any(json.loads(line).get("penalty", 0) > 0 for line in metrics)
+
+
 def test_train_without_a_laplace_is_plain_lora_and_is_not_done_twice(
     run: Run, mine: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -289,6 +307,11 @@ def test_a_laplace_of_another_model_or_damaged_is_refused(
         (("fit", "{model}", "--source", "winogrande="), "the place after = is missing"),
         (("fit", "{model}", "--source", "winogrande=x.jsonl"), "there is no data file x.jsonl"),
         (("fit", "./nowhere", "--source", "{source}"), "there is no model folder ./nowhere"),
+        (("fit", "{model}", "--source", "{source}", "--prior", "x"), "--prior must be a number ≥ 0 or auto, not 'x'"),
+        (
+            ("fit", "{model}", "--source", "{source}", "--factor-keep", "2"),
+            "'factor_keep' is 2.0: input should be less",
+        ),
         (("fit", "{model}", "--source", "{source}", "--fisher", "x"), "'fisher' is 'x': input should be 'sequence'"),
         (("fit", "{model}", "--source", "{source}", "--target-modules", "x"), "target_modules={'x'}"),
         (

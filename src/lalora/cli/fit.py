@@ -34,6 +34,10 @@ def fit(
     prior: Annotated[str, typer.Option(help="Precision charged for besides the curvature: a number or auto.")] = "0",
     labels: Annotated[str, typer.Option(help="sampled or data.")] = "sampled",
     combine: Annotated[str, typer.Option(help="mean, sum or separate.")] = "mean",
+    base: Annotated[
+        bool,
+        typer.Option("--base", help="Fit the model without an adapter, for every adapter on it; with a weight-… kind."),
+    ] = False,
     dtype: Dtype = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -56,7 +60,7 @@ def fit(
         "seed": seed,
     }
     with resumable("nothing was written"):
-        fit_laplace(model, dtype, places(source), settings, out, say)
+        fit_laplace(model, dtype, places(source), settings, base, out, say)
     say(f"wrote {out}; next: lalora train {model} --laplace {out}")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 
@@ -43,9 +44,7 @@ class _GivenBench(Bench):
         Returns:
             A PEFT model on the device.
         """
-        if self.given is None:
-            return super().start(settings)
-        return at_mean(load_model(self.study.model, resolve_dtype(self.study.dtype)), self.given)
+        return _start(load_model(self.study.model, resolve_dtype(self.study.dtype)), self.given, settings)
 
     def laplace(self, model: PeftModel, settings: RunSettings) -> Laplace:
         """Return what the user brought.
@@ -61,15 +60,16 @@ class _GivenBench(Bench):
 
 
 def fit_laplace(
-    model: str, dtype: str, sources: Mapping[str, str], settings: Mapping[str, Any], out: Path, say: Say
+    model: str, dtype: str, sources: Mapping[str, str], settings: Mapping[str, Any], bare: bool, out: Path, say: Say
 ) -> None:
-    """Fit a Laplace at the start of a fresh adapter and keep it.
+    """Fit a Laplace at the start of a fresh adapter, or of the base model alone, and keep it.
 
     Args:
         model: An embedded name, a local folder or a hub id.
         dtype: Of the frozen weights, as in recipes.
         sources: Place by domain.
         settings: Of the adapter and the fit.
+        bare: Whether to fit the base model, in bfloat16 on disk, for every adapter on it.
         out: Folder to write.
         say: Tells the user what goes on.
     """
@@ -81,15 +81,25 @@ def fit_laplace(
         limit_to_context(tokenizer, base.config)
         data = load_all(sources)
         proxies = proxy_batches(data, tokenizer, checked.proxy_rows, checked.proxy_batch_size, checked.seed)
-        options = {name: getattr(checked, name) for name in ("curvature", "fisher", "labels", "combine", "seed")}
-        fit(
-            with_adapter(base, checked),
-            proxies,
-            rank=checked.factor_rank,
-            keep=checked.factor_keep,
-            prior=checked.prior,
-            **options,
-        ).save(out)
+        options: dict[str, Any] = {
+            "rank": checked.factor_rank,
+            "keep": checked.factor_keep,
+            "prior": checked.prior,
+            **{name: getattr(checked, name) for name in ("curvature", "fisher", "labels", "combine", "seed")},
+        }
+        if bare:
+            laplace = fit(
+                base.to(device()),  # type: ignore[arg-type]
+                proxies,
+                target_modules=checked.target_modules,
+                **options,
+            )
+            laplace.save(out, torch.bfloat16)
+        else:
+            laplace = fit(with_adapter(base, checked), proxies, **options)
+            laplace.save(out)
+        if laplace.discarded:
+            say(f"up to {laplace.discarded:.2%} of a Kronecker factor's trace was left out")
 
 
 def train_adapter(
@@ -167,10 +177,17 @@ def _bench(
     material = prepare(study, load_tokenizer(study.model), base.config)
     common = common_identity(study, material, **known)
     require_same_run(out, run_identity(common, plan))
-    require_room_for_runs(out, at_mean(base, given) if given else with_adapter(base, plan.settings), 1)
+    model = _start(base, given, plan.settings)
+    if given:
+        given.check(model)
+    require_room_for_runs(out, model, 1)
     shared = out / "shared"
     evalset = evaluation_set(study, material, shared / "tasks")
     return _GivenBench(study, material, evalset, common, shared, say, given)
+
+
+def _start(base: Any, given: Laplace | None, settings: RunSettings) -> PeftModel:
+    return with_adapter(base, settings) if given is None or given.of_base else at_mean(base, given)
 
 
 def at_mean(base: Any, laplace: Laplace) -> PeftModel:
