@@ -1,7 +1,7 @@
 # make demo       compare plain LoRA and LaLoRA on a real model; ends with a table and runs/quickstart/report.html
 # make test       every test
 # make lint       style, format and types
-# make benchmarks the performance table
+# make benchmarks the performance tables, kept in runs/benchmarks
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,6 +27,8 @@ lint: $(VENV)/.dev
 
 benchmarks: $(VENV)/.lab
 	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/penalty.py
+	$(BIN)/python benchmarks/stage_one.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
