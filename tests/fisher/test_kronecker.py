@@ -15,7 +15,7 @@ import lalora
 from lalora import LaloraError
 from lalora.adapter import linear_pairs, lora_layers, snapshot, trainable_tensors
 from lalora.curvature import Factors, WeightKfac
-from lalora.fisher import KroneckerCollector, Pass
+from lalora.fisher import KroneckerCollector, Moments, Pass
 from tiny import Batch, batches, collate, lora, rows, shake
 
 Dense = dict[str, Tensor]
@@ -55,7 +55,9 @@ def dense_factors(model: PeftModel, items: list[Batch], fisher: str, labels: str
 def gathered(model: PeftModel, items: list[Batch], size: int, fisher: str, labels: str = "data") -> Factors:
     collector = KroneckerCollector(lora_layers(model), fisher)
     counts = Pass(model, labels, 0, progress=False).over("source", batches(items, size), collector)
-    return collector.factors(counts, None, None)
+    moments = Moments()
+    collector.add_to(moments, counts, 1.0)
+    return moments.factors(None, None)
 
 
 @pytest.mark.parametrize("labels", ["data", "sampled"])

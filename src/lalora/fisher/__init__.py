@@ -4,6 +4,7 @@ from lalora.fisher._batches import Batch, Sources, named_sources
 from lalora.fisher._diagonal import DiagonalCollector
 from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._kronecker import KroneckerCollector
+from lalora.fisher._moments import Moments
 from lalora.fisher._pass import Counts, Pass
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Counts",
     "DiagonalCollector",
     "KroneckerCollector",
+    "Moments",
     "Pass",
     "Sources",
     "named_sources",

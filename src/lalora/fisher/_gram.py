@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -33,9 +34,29 @@ class Gram:
             return
         self._rows.append(rows.clone())
         if self.count >= rows.shape[1]:
-            collected = torch.cat(self._rows)
-            self._sum = collected.T @ collected
-            self._rows.clear()
+            self._close()
+
+    def absorb(self, other: Gram, scale: float) -> None:
+        """Add scale times another sum.
+
+        Args:
+            other: Of rows of the same length.
+            scale: A number > 0.
+        """
+        if other._sum is None:
+            for rows in other._rows:
+                self.add(rows * math.sqrt(scale))
+            return
+        self.count += other.count
+        if self._sum is None and self._rows:
+            self._close()
+        addend = other._sum * scale
+        self._sum = addend if self._sum is None else self._sum.add_(addend)
+
+    def _close(self) -> None:
+        collected = torch.cat(self._rows)
+        self._sum = collected.T @ collected
+        self._rows.clear()
 
     def tensors(self) -> list[Tensor]:
         """Return what was collected.
@@ -64,20 +85,19 @@ class Gram:
                 own = rank == _processes.own_rank()
                 self._rows.append(_processes.sent(rows if own else rows.new_empty(count, size), rank))
 
-    def factor(self, scale: float, rank: int | None, keep: float | None) -> Factor:
+    def factor(self, rank: int | None, keep: float | None) -> Factor:
         """Decompose the sum.
 
         Args:
-            scale: A number > 0.
             rank: Most eigenvectors to keep; None for all.
             keep: Share of the trace to keep at least; None for all.
 
         Returns:
-            scale·Σ.
+            The sum as a factor.
         """
         if self._sum is not None:
-            return Factor.of_matrix(self._sum * scale, rank, keep)
-        return Factor.of_rows(torch.cat(self._rows), scale, rank, keep)
+            return Factor.of_matrix(self._sum, rank, keep)
+        return Factor.of_rows(torch.cat(self._rows), rank=rank, keep=keep)
 
 
 def added_up(grams: Mapping[str, Gram], device: torch.device) -> defaultdict[str, Gram]:

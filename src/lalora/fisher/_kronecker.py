@@ -12,10 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lalora.curvature import Factors
 from lalora.errors import LaloraError
 from lalora.fisher import _processes
 from lalora.fisher._gram import Gram, added_up
+from lalora.fisher._moments import Moments
 from lalora.fisher._pass import Counts, all_finite
 
 
@@ -108,23 +108,20 @@ class KroneckerCollector:
                 taken.add(key)
         self._x, self._g, self._keys = added_up(own, device), added_up(self._g, device), shared
 
-    def factors(self, counts: Counts, rank: int | None, keep: float | None) -> Factors:
-        """Scale and decompose the sums.
+    def add_to(self, moments: Moments, counts: Counts, weight: float) -> None:
+        """Hand over the sums.
 
         Args:
+            moments: Takes them.
             counts: What was seen.
-            rank: Most eigenvectors of a factor to keep; None for all.
-            keep: Share of the trace of a factor to keep at least; None for all.
-
-        Returns:
-            X divided by the number of positions (`sequence`: of sequences) at which its layer was called, G by the
-            number of completion tokens.
+            weight: Of this dataset.
         """
-        return Factors.of(
-            {key: gram.factor(1.0 / gram.count, rank, keep) for key, gram in self._x.items()},
-            {layer: gram.factor(1.0 / counts.tokens, rank, keep) for layer, gram in self._g.items()},
-            self._keys,
-        )
+        # X counts the positions (`sequence`: the sequences) at which its layer was called, G the completion tokens.
+        for key, gram in self._x.items():
+            moments.x[key].absorb(gram, weight / gram.count)
+        for layer, gram in self._g.items():
+            moments.g[layer].absorb(gram, weight / counts.tokens)
+        moments.require_keys(self._keys)
 
     def _on_forward(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if not torch.is_grad_enabled():

@@ -15,6 +15,7 @@ from lalora.fisher import (
     Batch,
     DiagonalCollector,
     KroneckerCollector,
+    Moments,
     Pass,
     Sources,
     named_sources,
@@ -118,15 +119,17 @@ def fit(
         anchors = None
     stage_one = Pass(model, labels, seed, progress)
     squared: list[dict[str, Tensor]] = []
-    factors: list[Factors] = []
+    moments: list[Moments] = []
     datasets: list[Dataset] = []
-    for dataset, batches in named_sources(sources).items():
+    named = named_sources(sources)
+    for dataset, batches in named.items():
         if curvature in _KRONECKER:
             gathered = KroneckerCollector(layers, fisher)
             counts = stage_one.over(dataset, batches, gathered)
-            # A share is kept of the mean where there is one: two shares in a row would keep less than was asked for.
-            factors.append(gathered.factors(counts, rank, None if combine == "mean" else keep))
-            reached = set(factors[-1].layers)
+            if combine != "mean" or not moments:
+                moments.append(Moments())
+            gathered.add_to(moments[-1], counts, 1 / len(named) if combine == "mean" else 1.0)
+            reached = set(moments[-1].g)
         else:
             in_adapter = curvature == Diagonal.kind
             squares = (
@@ -143,8 +146,7 @@ def fit(
                 f"no row of source '{dataset}' reaches module '{unreached[0]}': leave it out of the adapter"
             )
         datasets.append(Dataset(dataset, counts.rows, counts.tokens, counts.batches, counts.sha256))
-    if curvature in _KRONECKER and combine == "mean":
-        factors = [Factors.mean(factors).truncated(rank, keep)]
+    factors = [moment.factors(rank, keep) for moment in moments]
     if rank is not None and factors:
         _tell_of_rank(rank, factors)
     parts: list[Curvature] = [

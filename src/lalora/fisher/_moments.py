@@ -1,0 +1,57 @@
+"""X and G of every layer, averaged over datasets and decomposed once at the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from lalora.curvature import Factors
+from lalora.errors import LaloraError
+from lalora.fisher._gram import Gram
+
+
+class Moments:
+    """A weighted sum of the second moments of several datasets, factor by factor (paper, Eq. 36).
+
+    Attributes:
+        x: The sum of X by key.
+        g: The sum of G by layer.
+    """
+
+    def __init__(self) -> None:
+        """Start with no dataset."""
+        self.x: defaultdict[str, Gram] = defaultdict(Gram)
+        self.g: defaultdict[str, Gram] = defaultdict(Gram)
+        self._keys: Mapping[str, str] = {}
+
+    def require_keys(self, keys: Mapping[str, str]) -> None:
+        """Refuse datasets that reach different layers, or reach them through different inputs.
+
+        Args:
+            keys: Key of X by layer, of one dataset.
+
+        Raises:
+            LaloraError: If another dataset had others.
+        """
+        if self._keys and self._keys != keys:
+            raise LaloraError(
+                "the source datasets reach different layers, so that their Kronecker factors have no mean: "
+                "use combine='separate'"
+            )
+        self._keys = dict(keys)
+
+    def factors(self, rank: int | None, keep: float | None) -> Factors:
+        """Decompose the sums.
+
+        Args:
+            rank: Most eigenvectors of a factor to keep; None for all.
+            keep: Share of the trace of a factor to keep at least; None for all.
+
+        Returns:
+            X and G of every layer.
+        """
+        return Factors.of(
+            {key: gram.factor(rank, keep) for key, gram in self.x.items()},
+            {layer: gram.factor(rank, keep) for layer, gram in self.g.items()},
+            self._keys,
+        )
