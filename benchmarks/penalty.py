@@ -143,7 +143,8 @@ def by_share(device: torch.device, rows: int, pairs: int) -> tuple[str, list[dic
     ]
     told = (
         f"## Share of a training step\n\n{material.name} in bfloat16, all-linear, rank 16, a step of 4 × 160 tokens "
-        f"with AdamW; fitted on {material.positions} source positions. Each call alone over the plain step right before it.\n\n"
+        f"with AdamW; fitted on {material.positions} source positions. Each call alone over the plain step right "
+        "before it.\n\n"
     )
     return told + table(["", "share", "quartiles", "median k of the factors"], lines), found
 

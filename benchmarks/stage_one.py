@@ -28,15 +28,16 @@ TARGETS: dict[str, str | list[str]] = {"q, k": ["q_proj", "k_proj"], "all-linear
 def main() -> None:
     """Measure each model and choice of layers."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rows", type=int, default=4, help="rows of each of three datasets, a batch each")
-    arguments.add_argument("--pairs", type=int, default=5, help="repetitions on the embedded model, at least 2")
+    arguments.add_argument("--rows", type=int, default=2, help="rows of each of three datasets, a batch each")
+    arguments.add_argument("--pairs", type=int, default=3, help="repetitions on the embedded model, at least 2")
     chosen = arguments.parse_args()
     warnings.simplefilter("ignore")
     device = chosen_device()
     parts = [
         f"Stage I over one plain forward and backward pass of the very same batches, on {machine(device)}. Time: "
         "median and quartiles of paired ratios. Memory: ratio of peaks beyond what was held before (on a CPU the "
-        "resident set of a child with one thread). The first five are `lalora.fit` with its defaults."
+        "resident set of a child with one thread). The first five are `lalora.fit` with its defaults; curvlinops "
+        "decomposes nothing, and laplace-torch takes rows of one length and computes every logit."
     ]
     found: list[dict[str, Any]] = []
     for label, targets in TARGETS.items():
