@@ -164,16 +164,16 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_real_kill_and_a_real_ctrl_c_lose_nothing(recipe_file: Callable[..., str], tmp_path: Path) -> None:
-    recipe = recipe_file(dropout=0.1, steps=60, evaluate_at=[], grid=[{"method": "lalora", "strength": 3}])
+    recipe = recipe_file(dropout=0.1, steps=300, evaluate_at=[], grid=[{"method": "lalora", "strength": 3}])
     run = tmp_path / "study" / "lalora-strength-3-seed-0"
     process = start(recipe, tmp_path / "study")
-    wait_for(run / "checkpoints" / "checkpoint-6" / "trainer_state.json", process)
+    wait_for(run / "checkpoints" / "checkpoint-30" / "trainer_state.json", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (run / "done.json").exists()
 
     process = start(recipe, tmp_path / "study")
-    wait_for(run / "checkpoints" / "checkpoint-18", process)
+    wait_for(run / "checkpoints" / "checkpoint-90", process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
