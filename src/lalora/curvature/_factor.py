@@ -124,6 +124,17 @@ class Factor:
         """
         return self._roots * (self.vectors.T @ columns)
 
+    def half_rows(self, rows: Tensor) -> Tensor:
+        """Compute `half` of rows laid out as the tensor A is: at small ranks several times faster than of Aᵀ.
+
+        Args:
+            rows: Vᵀ, (m, d).
+
+        Returns:
+            H = diag(√e) Qᵀ V, (k, m).
+        """
+        return ((rows @ self.vectors) * self._roots.T).T
+
     def back(self, half: Tensor) -> Tensor:
         """Finish a product that `half` began: `back(half(V))` is Q diag(e) Qᵀ V.
 

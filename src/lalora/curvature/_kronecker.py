@@ -155,7 +155,7 @@ class Kronecker(ABC):
             return [], {}
         x, g, squared = self.factors.x(layer), self.factors.g(layer), self.anchors[layer].scale ** 2
         a, b = a_name(layer), b_name(layer)
-        da = x.half(delta[a].T) if a in charged else None
+        da = x.half_rows(delta[a]) if a in charged else None
         db = g.half(delta[b]) if b in charged else None
         charge, back_a, back_b = self._charge(da, db, *self._starts[layer])
         of_a = {} if back_a is None else {a: x.back_rows(back_a * squared)}
@@ -167,7 +167,7 @@ class Kronecker(ABC):
         """Halves of A₀ under X and of B₀ under G; None where the start is zero."""
         return {
             layer: (
-                None if anchor.a is None else self.factors.x(layer).half(anchor.a.T),
+                None if anchor.a is None else self.factors.x(layer).half_rows(anchor.a),
                 None if anchor.b is None else self.factors.g(layer).half(anchor.b),
             )
             for layer, anchor in self.anchors.items()
