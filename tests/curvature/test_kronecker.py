@@ -107,21 +107,21 @@ def test_rows_and_columns_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, WeightKfac])
-def test_factor_mean_averages_factors_and_a_sum_averages_charges(kind: type[Kfac]) -> None:
+def test_a_mean_averages_factors_and_a_sum_averages_charges(kind: type[Kfac]) -> None:
     first, second = Case(1), Case(2)
     second.A0, second.B0, second.delta = first.A0, first.B0, first.delta
     parts = [kind.of(case.factors, case.anchors) for case in (first, second)]
     mean = Case(1)
     mean.X, mean.G = (first.X + second.X) / 2, (first.G + second.G) / 2
     exact = Factors.of({LAYER: Factor.of_matrix(mean.X)}, {LAYER: Factor.of_matrix(mean.G)})
-    found = kind.factor_mean(parts).quadratic(first.delta)
+    averaged = kind.of(Factors.mean([first.factors, second.factors]), first.anchors)
+    found = averaged.quadratic(first.delta)
     assert torch.allclose(found, kind.of(exact, first.anchors).quadratic(first.delta))
     apart = Sum.of(parts, [0.5, 0.5]).quadratic(first.delta)
     assert torch.allclose(apart, sum(part.quadratic(first.delta) for part in parts) / 2)
     assert not torch.allclose(found, apart)
-    assert torch.allclose(
-        kind.factor_mean([parts[0], parts[0]]).quadratic(first.delta), parts[0].quadratic(first.delta)
-    )
+    itself = kind.of(Factors.mean([first.factors, first.factors]), first.anchors)
+    assert torch.allclose(itself.quadratic(first.delta), parts[0].quadratic(first.delta))
 
 
 def test_for_one_position_kfac_has_the_diagonal_of_the_token_fisher() -> None:
@@ -134,12 +134,6 @@ def test_for_one_position_kfac_has_the_diagonal_of_the_token_fisher() -> None:
             unit = case.zeros()
             unit[name][row, column] = 1
             assert found.quadratic(unit) == pytest.approx(float(gradient[row, column] ** 2))
-
-
-def test_factor_mean_of_different_starts() -> None:
-    parts = [Kfac.of(case.factors, case.anchors) for case in (Case(1), Case(2))]
-    with pytest.raises(LaloraError, match="start from different adapters"):
-        Kfac.factor_mean(parts)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, WeightKfac])

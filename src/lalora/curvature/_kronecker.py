@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._anchor import Anchor, a_name, b_name, fitting, homes, same_start
+from lalora.curvature._anchor import Anchor, a_name, b_name, fitting, homes
 from lalora.curvature._factors import Factors
 from lalora.curvature._flat import flat, grouped, total, undisturbed
 
@@ -91,26 +91,6 @@ class Kronecker(ABC):
             The scaled curvature.
         """
         return replace(self, factors=self.factors.scaled(factor))
-
-    @classmethod
-    def factor_mean(cls, parts: Sequence[Self], weights: Sequence[float] | None = None) -> Self:
-        """Average each factor over the parts, then multiply (paper, Eq. 36).
-
-        This is how curvatures of several datasets become one of the same size. The sum of Kronecker products is
-        another curvature, and not a Kronecker product: `Sum` holds that.
-
-        Args:
-            parts: Curvatures of one adapter with one start.
-            weights: A number ≥ 0 for each, adding up to 1; None for equal ones.
-
-        Returns:
-            The curvature of the mean factors.
-
-        Raises:
-            LaloraError: If the parts are of different layers or starts.
-        """
-        same_start([part.anchors for part in parts])
-        return cls(Factors.mean([part.factors for part in parts], weights), parts[0].anchors)
 
     def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
         """Copy the curvature to where the adapter's tensors lie.
