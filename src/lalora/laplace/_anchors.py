@@ -34,8 +34,8 @@ def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
     for name in tensors:
         if name not in served:
             raise LaloraError(
-                f"curvature='{curvature}' serves plain linear LoRA layers only, with A and B both trainable, not "
-                f"'{name}': use curvature='diagonal'"
+                f"'{curvature}' serves plain linear LoRA layers only, with A and B both trainable, not '{name}': use "
+                "curvature='diagonal'"
             )
     return {
         pair.layer: Anchor.of(

@@ -6,7 +6,7 @@ from lalora.errors import LaloraError
 from lalora.methods import METHODS
 
 _PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size"})
-_LABELS = {"lora": "LoRA", "lalora": "LaLoRA", "l2-b": "L2 on B"}
+_LABELS = {"lora": "LoRA", "lalora": "LaLoRA", "l2": "L2", "l2-b": "L2 on B", "l2-weight": "L2 on ΔW"}
 
 METHOD_KNOBS = (
     frozenset(

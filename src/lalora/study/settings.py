@@ -70,7 +70,7 @@ class StudySettings(_Settings):
 class RunSettings(_Settings):
     """What may differ between the runs of a study."""
 
-    method: Place = Field(description="How to fine-tune: `lora`, `lalora`, `l2-b`.")
+    method: Place = Field(description="How to fine-tune: `lora`, `lalora`, `l2`, `l2-b`, `l2-weight`.")
     seed: int = Field(0, ge=0, description="Of the adapter's start, the order of the data and the sampled labels.")
     rank: Count = Field(16, description="r of the adapter.")
     alpha: Count = Field(32, description="α of the adapter: its output is scaled by α/r.")

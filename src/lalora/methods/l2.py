@@ -1,0 +1,28 @@
+"""The paper's L2 baseline: an L2 penalty on A and B."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from lalora.curvature import AdapterPrior, Curvature
+from lalora.methods._squared_distance import SquaredDistance
+
+
+class L2(SquaredDistance):
+    """Target loss + λ‖Δ‖² over every trainable tensor (paper, §5.1)."""
+
+    name = "l2"
+
+    def distance(self, model: nn.Module, start: Mapping[str, Tensor]) -> Curvature:
+        """Build ‖Δ‖².
+
+        Args:
+            model: The PEFT model at its start.
+            start: Its trainable tensors.
+
+        Returns:
+            The identity.
+        """
+        return AdapterPrior(dict.fromkeys(sorted(start), 1.0))
