@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from torch import nn
 
 from lalora.fisher import Batch
+
+Row = Mapping[str, Sequence[int]]
 
 
 class Method:
@@ -29,6 +31,18 @@ class Method:
             model: The PEFT model at its start.
             proxies: Batches of surrogate source text by dataset.
         """
+
+    def training_rows(self, rows: Sequence[Row], seed: int) -> list[Row]:
+        """Choose what is trained on, after `prepare`.
+
+        Args:
+            rows: Target rows in the order of training.
+            seed: Of whatever is drawn at random.
+
+        Returns:
+            As many rows.
+        """
+        return list(rows)
 
     def begin_step(self, model: nn.Module, step: int) -> None:
         """Look at the model before an optimizer step, once gradients are complete.

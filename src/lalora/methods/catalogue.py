@@ -4,13 +4,15 @@ from typing import Any
 
 from lalora.errors import LaloraError
 from lalora.methods.base import Method
+from lalora.methods.kl import KL
 from lalora.methods.l2 import L2
 from lalora.methods.l2_b import L2B
 from lalora.methods.l2_weight import L2Weight
 from lalora.methods.lalora import LaLoRA
 from lalora.methods.lora import Lora
+from lalora.methods.replay import Replay
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Lora, LaLoRA, L2, L2B, L2Weight)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (Lora, LaLoRA, L2, L2B, L2Weight, Replay, KL)}
 
 
 def build(name: str, **knobs: Any) -> Method:

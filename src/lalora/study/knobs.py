@@ -6,12 +6,22 @@ from lalora.errors import LaloraError
 from lalora.methods import METHODS
 
 _PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size"})
-_LABELS = {"lora": "LoRA", "lalora": "LaLoRA", "l2": "L2", "l2-b": "L2 on B", "l2-weight": "L2 on ΔW"}
+_LABELS = {
+    "lora": "LoRA",
+    "lalora": "LaLoRA",
+    "l2": "L2",
+    "l2-b": "L2 on B",
+    "l2-weight": "L2 on ΔW",
+    "replay": "Replay",
+    "kl": "KL",
+}
 
 METHOD_KNOBS = (
     frozenset(
         {
             "strength",
+            "share",
+            "every",
             "curvature",
             "fisher",
             "factor_rank",

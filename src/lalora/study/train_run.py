@@ -126,7 +126,7 @@ def _train(
         run=plan.label,
         model=model,
         args=_arguments(settings, folder, model),
-        train_dataset=bench.material.training_items(settings),
+        train_dataset=method.training_rows(bench.material.training_items(settings), settings.seed),
         data_collator=lambda items: collate(items, pad),
         callbacks=[recorder],
     )

@@ -1,0 +1,105 @@
+"""Hold the model's own predictions on source text: a charge for KL(base ‖ model) itself, not for a forecast of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lalora.adapter import peft_model
+from lalora.completion import completion
+from lalora.errors import LaloraError
+from lalora.fisher import Batch
+from lalora.laplace import require_non_negative
+from lalora.methods.base import Method
+
+
+class KL(Method):
+    """Target loss + λ·KL(base ‖ model) in nats per completion token, on one proxy batch every so many steps.
+
+    The base is the model with its adapter switched off. The batches take turns; each time costs a forward pass of the
+    base and a forward and backward pass of the model (learning without forgetting, Li and Hoiem, 2016).
+    """
+
+    name = "kl"
+    needs_source = True
+
+    def __init__(self, strength: float = 1.0, *, every: int = 1) -> None:
+        """Choose the strength.
+
+        Args:
+            strength: λ ≥ 0, in nats of target loss per nat of drift.
+            every: Optimizer steps from one proxy batch to the next; its weight is λ·every, so that λ keeps its meaning.
+
+        Raises:
+            LaloraError: If the strength is negative or not finite, or `every` is below 1.
+        """
+        require_non_negative("strength", strength)
+        if every < 1:
+            raise LaloraError(f"every must be 1 or more, not {every}")
+        self.strength = strength
+        self.every = every
+        self._step = 0
+        self._batches: list[Batch] = []
+
+    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
+        """Keep the proxy batches, those of the sources in turn.
+
+        Args:
+            model: The PEFT model at its start.
+            proxies: Batches of surrogate source text by dataset.
+
+        Raises:
+            LaloraError: If there is no batch.
+        """
+        by_source = [list(batches) for batches in proxies.values()]
+        longest = max((len(batches) for batches in by_source), default=0)
+        self._batches = [batches[turn] for turn in range(longest) for batches in by_source if turn < len(batches)]
+        if not self._batches:
+            raise LaloraError("method 'kl' needs source text: name at least one source domain")
+
+    def begin_step(self, model: nn.Module, step: int) -> None:
+        """Remember which step this is.
+
+        Args:
+            model: The PEFT model.
+            step: Optimizer steps done so far.
+        """
+        self._step = step
+
+    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
+        """Add the gradient of λ·every·KL where it is time.
+
+        Args:
+            model: The PEFT model.
+            loss_scale: Factor that the gradients carry.
+        """
+        if self.strength == 0 or self._step % self.every:
+            return
+        batch = self._batches[self._step // self.every % len(self._batches)]
+        charge = drift(model, batch) * (self.strength * self.every * loss_scale)
+        charge.backward()  # type: ignore[no-untyped-call]
+
+
+def drift(model: nn.Module, batch: Batch) -> Tensor:
+    """Compute KL(base ‖ model) as it is differentiated.
+
+    Args:
+        model: A PEFT model.
+        batch: `input_ids`, `attention_mask` and unshifted `labels`, each (rows, length).
+
+    Returns:
+        Nats per completion token, a scalar.
+    """
+    adapted = peft_model(model)
+    device = next(adapted.parameters()).device
+    moved = {name: tensor.to(device) for name, tensor in batch.items()}
+    trainable = [(parameter, parameter.requires_grad) for parameter in adapted.parameters()]
+    with torch.no_grad(), adapted.disable_adapter():
+        base = completion(adapted, moved).logits.log_softmax(-1)
+    # PEFT makes a whole adapter trainable when it switches it on again, frozen parts included.
+    for parameter, requires_grad in trainable:
+        parameter.requires_grad_(requires_grad)
+    tuned = completion(adapted, moved).logits.log_softmax(-1)
+    return torch.nn.functional.kl_div(tuned, base, reduction="batchmean", log_target=True)
