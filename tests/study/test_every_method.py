@@ -1,0 +1,110 @@
+"""Each method keeps its meaning under accumulation, a kill, bfloat16 and a knob that is turned to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor
+
+from lalora.methods import METHODS
+from lalora.study import load_recipe, records, run_study
+
+GRID: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "lalora": {"strength": 3.0, "curvature": "weight-kfac", "prior": "auto"},
+    "l2": {"strength": 0.01},
+    "l2-b": {"strength": 0.1},
+    "l2-weight": {"strength": 0.1},
+    "replay": {"share": 0.4},
+    "kl": {"strength": 3.0, "every": 2},
+}
+KNOBS = {name: next(iter(knobs)) for name, knobs in GRID.items() if knobs}
+STEPS = 6
+
+
+class Killed(BaseException):
+    pass
+
+
+def study(recipe: str, folder: Path) -> dict[str, bytes]:
+    run_study(load_recipe(recipe), folder, "lalora run tiny", lambda said: None)
+    return {path.parent.name: path.read_bytes() for path in sorted(folder.glob("*/adapter_model.safetensors"))}
+
+
+def grid(**changes: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"method": name, **knobs, **changes.get(name, {})} for name, knobs in GRID.items()]
+
+
+def moved(adapter: bytes) -> Tensor:
+    """What B became, B being zero at the start."""
+    tensors = safetensors.torch.load(adapter)
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors) if "lora_B" in name])
+
+
+@pytest.fixture(scope="module")
+def plain(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("plain")
+    base = {**document["base"], "steps": STEPS, "evaluate_at": []}
+    (folder / "all.yaml").write_text(yaml.safe_dump({**document, "base": base, "grid": grid()}))
+    return study(str(folder / "all.yaml"), folder / "study")
+
+
+def test_all_are_tested() -> None:
+    assert set(GRID) == set(METHODS)
+
+
+def test_each_goes_its_own_way(plain: dict[str, bytes]) -> None:
+    assert len(set(plain.values())) == len(GRID)
+
+
+def test_accumulation(plain: dict[str, bytes], recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    recipe = recipe_file(grid=grid(), steps=STEPS, evaluate_at=[], batch_size=1, accumulation=2)
+    for name, adapter in study(recipe, tmp_path / "accumulated").items():
+        assert (moved(adapter) - moved(plain[name])).norm() < 1e-2 * moved(plain[name]).norm(), name
+
+
+def test_a_kill(
+    plain: dict[str, bytes], recipe_file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_file(grid=grid(), steps=STEPS, evaluate_at=[])
+    append, writes = records.append_row, 0
+
+    def killing(path: Path, row: dict[str, Any]) -> None:
+        nonlocal writes
+        writes += 1
+        if writes % 7 == 0:
+            raise Killed
+        append(path, row)
+
+    for module in ("train_run", "trainer"):
+        monkeypatch.setattr(f"lalora.study.{module}.append_row", killing)
+    found, kills = None, 0
+    while found is None:
+        try:
+            found = study(recipe, tmp_path / "killed")
+        except Killed:
+            kills += 1
+            assert kills < 40
+    assert kills > len(GRID)
+    assert found == plain
+
+
+def test_bfloat16(plain: dict[str, bytes], recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    recipe = recipe_file(grid=grid(), steps=STEPS, evaluate_at=[], dtype="bfloat16")
+    for name, adapter in study(recipe, tmp_path / "narrow").items():
+        assert torch.cosine_similarity(moved(adapter), moved(plain[name]), dim=0) > 0.9, name
+
+
+def test_a_knob_turned_to_nothing_is_plain_lora(
+    plain: dict[str, bytes], recipe_file: Callable[..., str], tmp_path: Path
+) -> None:
+    nothing = grid(**{name: {knob: 0.0} for name, knob in KNOBS.items()})
+    found = study(recipe_file(grid=nothing, steps=STEPS, evaluate_at=[]), tmp_path / "nothing")
+    assert len(found) == len(GRID)
+    assert set(found.values()) == {plain["lora-seed-0"]}
