@@ -51,7 +51,7 @@ def moved(adapter: bytes) -> Tensor:
 def plain(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("plain")
     base = {**document["base"], "steps": STEPS, "evaluate_at": []}
-    (folder / "all.yaml").write_text(yaml.safe_dump({**document, "base": base, "grid": grid()}))
+    (folder / "all.yaml").write_text(yaml.safe_dump({**document, "base": base, "grid": grid()}, sort_keys=False))
     return study(str(folder / "all.yaml"), folder / "study")
 
 
