@@ -29,7 +29,11 @@ def test_a_laplace_that_is_given_is_checked() -> None:
 @pytest.mark.parametrize(
     ("name", "knobs", "message"),
     [
-        ("laura", {}, "method 'laura' is unknown: choose lora or lalora or l2 or l2-b or l2-weight or replay or kl"),
+        (
+            "laura",
+            {},
+            "method 'laura' is unknown: choose lora or lalora or l2 or l2-b or l2-weight or migu or replay or kl",
+        ),
         ("lora", {"strength": 1.0}, "method 'lora': "),
         ("lalora", {"strength": -1.0}, "strength must be a finite number"),
     ],

@@ -60,6 +60,13 @@ class Method:
             loss_scale: Factor that the gradients carry.
         """
 
+    def after_step(self, model: nn.Module) -> None:
+        """Change the model after an optimizer step.
+
+        Args:
+            model: The PEFT model.
+        """
+
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """Measure what the method adds to the log.
 

@@ -10,9 +10,12 @@ from lalora.methods.l2_b import L2B
 from lalora.methods.l2_weight import L2Weight
 from lalora.methods.lalora import LaLoRA
 from lalora.methods.lora import Lora
+from lalora.methods.migu import Migu
 from lalora.methods.replay import Replay
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Lora, LaLoRA, L2, L2B, L2Weight, Replay, KL)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (Lora, LaLoRA, L2, L2B, L2Weight, Migu, Replay, KL)
+}
 
 
 def build(name: str, **knobs: Any) -> Method:

@@ -12,6 +12,7 @@ _LABELS = {
     "l2": "L2",
     "l2-b": "L2 on B",
     "l2-weight": "L2 on ΔW",
+    "migu": "MIGU",
     "replay": "Replay",
     "kl": "KL",
 }
@@ -20,6 +21,7 @@ METHOD_KNOBS = (
     frozenset(
         {
             "strength",
+            "threshold",
             "share",
             "every",
             "curvature",

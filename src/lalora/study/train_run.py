@@ -21,7 +21,7 @@ from lalora.study.plan import RunPlan
 from lalora.study.records import append_row, cut_back, read_json, read_rows, write_json
 from lalora.study.settings import RunSettings
 from lalora.study.start import changes_nothing
-from lalora.study.trainer import Recorder, StudyTrainer
+from lalora.study.trainer import AfterStep, Recorder, StudyTrainer
 
 METRICS, TIMING, DONE = "metrics.jsonl", "timing.jsonl", "done.json"
 _CHECKPOINTS = "checkpoints"
@@ -128,7 +128,7 @@ def _train(
         args=_arguments(settings, folder, model),
         train_dataset=method.training_rows(bench.material.training_items(settings), settings.seed),
         data_collator=lambda items: collate(items, pad),
-        callbacks=[recorder],
+        callbacks=[AfterStep(method), recorder],
     )
     trainer.remove_callback(PrinterCallback)
     done = len([row for row in read_rows(metrics) if row["kind"] == "train"])

@@ -100,6 +100,24 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
         return model
 
 
+class AfterStep(TrainerCallback):
+    """Tells a method that the optimizer has moved the model."""
+
+    def __init__(self, method: Method) -> None:
+        """Choose the method.
+
+        Args:
+            method: Already prepared.
+        """
+        self._method = method
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let it change the model."""
+        self._method.after_step(kwargs["model"])
+
+
 class Recorder(TrainerCallback):
     """Writes a row for every step, measures at the chosen steps, times the steps and shows progress."""
 

@@ -1,0 +1,101 @@
+"""MIGU (Du et al., 2024, arXiv 2406.17245): update the rows whose outputs are large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lalora.adapter import linear_pairs, peft_model
+from lalora.errors import LaloraError
+from lalora.fisher import Batch
+from lalora.methods.base import Method
+
+
+class Migu(Method):
+    """Trains, in each step, only the rows of A and of B whose output is large on the step's own batch.
+
+    For a module with output h, the magnitude of row i is Σ |hᵢ|/‖h‖₁ over the positions of a step; rows below the
+    quantile t of their module's magnitudes are frozen in that step. What the description leaves open is decided so: A
+    and B are modules of their own, each judged by its own output; hidden positions count nowhere; a masked row does not
+    move at all, neither by Adam's momentum nor by weight decay; rows at the quantile train, so that B, whose output is
+    zero everywhere in the first step, trains whole in that step.
+    """
+
+    name = "migu"
+
+    def __init__(self, threshold: float = 0.7) -> None:
+        """Choose the threshold.
+
+        Args:
+            threshold: t, share of the rows that stay frozen, at least 0 and below 1; 0 is plain LoRA.
+
+        Raises:
+            LaloraError: If it is out of range.
+        """
+        if not 0 <= threshold < 1:
+            raise LaloraError(f"threshold must be at least 0 and below 1, not {threshold}")
+        self.threshold = threshold
+        self._modules: dict[str, nn.Linear] = {}
+        self._magnitudes: dict[str, Tensor] = {}
+        self._frozen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._shown: Tensor | None = None
+
+    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
+        """Listen to the outputs of every A and B.
+
+        Args:
+            model: The PEFT model at its start.
+            proxies: Not looked at.
+        """
+        adapted = peft_model(model)
+        adapted.register_forward_pre_hook(self._on_batch, with_kwargs=True)
+        for pair in linear_pairs(adapted):
+            self._modules |= {pair.a: pair.down, pair.b: pair.up}
+        for name, module in self._modules.items():
+            module.register_forward_hook(partial(self._on_output, name))
+
+    @torch.no_grad()
+    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
+        """Mask the gradients of rows with small outputs, and remember where these rows stand.
+
+        Args:
+            model: The PEFT model.
+            loss_scale: Factor that the gradients carry.
+        """
+        self._frozen = []
+        for name, magnitude in self._magnitudes.items():
+            weight = self._modules[name].weight
+            masked = magnitude < magnitude.quantile(self.threshold)
+            if weight.grad is not None and bool(masked.any()):
+                weight.grad[masked] = 0.0
+                self._frozen.append((weight, masked, weight[masked].clone()))
+        self._magnitudes.clear()
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module) -> None:
+        """Put masked rows back to where they stood.
+
+        Args:
+            model: The PEFT model.
+        """
+        for weight, masked, before in self._frozen:
+            weight[masked] = before
+
+    def _on_batch(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        mask = kwargs.get("attention_mask")
+        self._shown = None if mask is None else mask.bool()
+
+    @torch.no_grad()
+    def _on_output(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if not (module.training and output.requires_grad):
+            return
+        size = output.detach().abs().to(torch.promote_types(output.dtype, torch.float32))
+        shares = size / size.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+        if self._shown is not None and self._shown.shape == shares.shape[:-1]:
+            shares = shares[self._shown.to(shares.device)]
+        total = shares.reshape(-1, shares.shape[-1]).sum(dim=0)
+        self._magnitudes[name] = self._magnitudes[name] + total if name in self._magnitudes else total
