@@ -22,6 +22,7 @@ GRID: dict[str, dict[str, Any]] = {
     "l2-b": {"strength": 0.1},
     "l2-weight": {"strength": 0.1},
     "migu": {"threshold": 0.5},
+    "flat-lora": {"rho": 0.2},
     "replay": {"share": 0.4},
     "kl": {"strength": 3.0, "every": 2},
 }

@@ -98,7 +98,7 @@ def test_every_built_in_recipe_is_valid() -> None:
         (BASE + "grid:\n  - {method: lora, rnk: 3}\n", "wrong.yaml, line 7: unknown key 'rnk': did you mean 'rank'?"),
         (BASE + "grid:\n  - {method: lora, model: x}\n", "wrong.yaml, line 7: 'model' is the same for all runs"),
         (BASE + "grid:\n  - {method: lora, strength: 3}\n", "wrong.yaml, line 7: method 'lora' has no 'strength'"),
-        (BASE + "grid:\n  - {method: magic}\n", "wrong.yaml, line 7: method 'magic' is unknown: choose lora"),
+        (BASE + "grid:\n  - {method: magic}\n", "wrong.yaml, line 7: method 'magic' is unknown: there are lora, "),
         (BASE + "grid:\n  - {rank: 2}\n", "wrong.yaml, line 7: this entry of the grid has no 'method'"),
         (BASE + "grid:\n  - method: lalora\n    strength: -1\n", "wrong.yaml, line 8: 'strength' is -1: input should"),
         (BASE + "grid:\n  - method: lalora\n    strength: .nan\n", "wrong.yaml, line 8: 'strength' is nan: input"),

@@ -44,6 +44,15 @@ class Method:
         """
         return list(rows)
 
+    def before_forward(self, model: nn.Module, step: int, steps: int) -> None:
+        """Change the model before the first micro-batch of an optimizer step.
+
+        Args:
+            model: The PEFT model.
+            step: Optimizer steps done so far.
+            steps: Optimizer steps of the whole run.
+        """
+
     def begin_step(self, model: nn.Module, step: int) -> None:
         """Look at the model before an optimizer step, once gradients are complete.
 

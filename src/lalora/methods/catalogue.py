@@ -4,6 +4,7 @@ from typing import Any
 
 from lalora.errors import LaloraError
 from lalora.methods.base import Method
+from lalora.methods.flat_lora import FlatLora
 from lalora.methods.kl import KL
 from lalora.methods.l2 import L2
 from lalora.methods.l2_b import L2B
@@ -14,7 +15,7 @@ from lalora.methods.migu import Migu
 from lalora.methods.replay import Replay
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Lora, LaLoRA, L2, L2B, L2Weight, Migu, Replay, KL)
+    method.name: method for method in (Lora, LaLoRA, L2, L2B, L2Weight, Migu, FlatLora, Replay, KL)
 }
 
 
@@ -32,7 +33,7 @@ def build(name: str, **knobs: Any) -> Method:
         LaloraError: If the name or a knob is unknown, or a knob is out of range.
     """
     if name not in METHODS:
-        raise LaloraError(f"method '{name}' is unknown: choose {' or '.join(METHODS)}")
+        raise LaloraError(f"method '{name}' is unknown: there are {', '.join(METHODS)}")
     try:
         return METHODS[name](**knobs)
     except TypeError as error:

@@ -13,6 +13,7 @@ _LABELS = {
     "l2-b": "L2 on B",
     "l2-weight": "L2 on ΔW",
     "migu": "MIGU",
+    "flat-lora": "Flat-LoRA",
     "replay": "Replay",
     "kl": "KL",
 }
@@ -22,6 +23,7 @@ METHOD_KNOBS = (
         {
             "strength",
             "threshold",
+            "rho",
             "share",
             "every",
             "curvature",
@@ -53,7 +55,7 @@ def knobs(method: str) -> frozenset[str]:
         LaloraError: If there is no such method.
     """
     if method not in METHODS:
-        raise LaloraError(f"method '{method}' is unknown: choose {' or '.join(METHODS)}")
+        raise LaloraError(f"method '{method}' is unknown: there are {', '.join(METHODS)}")
     own = METHOD_KNOBS & set(inspect.signature(METHODS[method]).parameters)
     return own | _PROXY_KNOBS if METHODS[method].needs_source else own
 
@@ -68,6 +70,18 @@ def takes_laplace(method: str) -> bool:
         Whether its runs can share a fit.
     """
     return "laplace" in inspect.signature(METHODS[method]).parameters
+
+
+def draws(method: str) -> bool:
+    """Tell whether a method draws random numbers of its own.
+
+    Args:
+        method: Its name.
+
+    Returns:
+        Whether it takes a seed.
+    """
+    return "seed" in inspect.signature(METHODS[method]).parameters
 
 
 def label(method: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lalora.domains import DOMAINS
+from lalora.methods import METHODS
 
 Place = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -70,9 +71,7 @@ class StudySettings(_Settings):
 class RunSettings(_Settings):
     """What may differ between the runs of a study."""
 
-    method: Place = Field(
-        description="How to fine-tune: `lora`, `lalora`, `l2`, `l2-b`, `l2-weight`, `migu`, `replay`, `kl`."
-    )
+    method: Place = Field(description=f"How to fine-tune: {', '.join(METHODS)}.")
     seed: int = Field(0, ge=0, description="Of the adapter's start, the order of the data and the sampled labels.")
     rank: Count = Field(16, description="r of the adapter.")
     alpha: Count = Field(32, description="α of the adapter: its output is scaled by α/r.")
@@ -92,6 +91,7 @@ class RunSettings(_Settings):
     proxy_rows: Count = Field(8, description="Rows of each source that a method may see, for its curvature.")
     proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts only for `fisher: batch`.")
     threshold: float = Field(0.7, ge=0, lt=1, description="Of the rows of A and B, those that stay frozen in `migu`.")
+    rho: NonNegative = Field(0.05, description="Noise on the weights in `flat-lora`, as a share of their norm.")
     share: float = Field(0.25, ge=0, lt=1, description="Of the rows, those that are proxy text in `replay`.")
     every: Count = Field(1, description="Optimizer steps from one proxy batch to the next in `kl`.")
     strength: NonNegative = Field(1.0, description="λ: nats of target loss paid per nat of drift on the source.")

@@ -16,7 +16,7 @@ from lalora.study.bench import Bench
 from lalora.study.folder import saving
 from lalora.study.forecasting import forecasters, forecasts
 from lalora.study.identity import CONFIG, key
-from lalora.study.knobs import knobs, takes_laplace
+from lalora.study.knobs import draws, knobs, takes_laplace
 from lalora.study.plan import RunPlan
 from lalora.study.records import append_row, cut_back, read_json, read_rows, write_json
 from lalora.study.settings import RunSettings
@@ -92,7 +92,8 @@ def _prepared(model: PeftModel, plan: RunPlan, bench: Bench) -> Method:
         method = build(settings.method, laplace=bench.laplace(model, settings), **own)
         method.prepare(model, bench.material.proxies(settings) if settings.refit_every else {})
     else:
-        method = build(settings.method, **own)
+        seed = {"seed": settings.seed} if draws(settings.method) else {}
+        method = build(settings.method, **own, **seed)
         method.prepare(model, bench.material.proxies(settings) if method.needs_source else {})
     return method
 

@@ -32,6 +32,7 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
         super().__init__(**kwargs)
         self._method = method
         self._run = run
+        self._first = True
 
     def compute_loss(
         self,
@@ -53,6 +54,24 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
         """
         seen = completion(model, inputs)
         return F.cross_entropy(seen.logits, seen.targets, reduction="sum") / (num_items_in_batch or len(seen.targets))
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Run one micro-batch, after the method has looked at the model if it is the step's first.
+
+        Args:
+            model: The model.
+            inputs: The micro-batch.
+            num_items_in_batch: Loss tokens in the whole step.
+
+        Returns:
+            The micro-batch's part of the target loss.
+        """
+        if self._first:
+            self._method.before_forward(self._peft, self.state.global_step, self.state.max_steps)
+        self._first = self.accelerator.sync_gradients
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def after_backward(self, loss_scale: float) -> None:
         """Let the method change the gradients.
