@@ -32,7 +32,7 @@ def test_a_laplace_that_is_given_is_checked() -> None:
         (
             "laura",
             {},
-            "method 'laura' is unknown: there are lora, lalora, l2, ",
+            "method 'laura' is unknown: there are lora, lalora, ewc-lora, l2, ",
         ),
         ("lora", {"strength": 1.0}, "method 'lora': "),
         ("lalora", {"strength": -1.0}, "strength must be a finite number"),
@@ -85,3 +85,13 @@ def test_nothing_is_important_where_nothing_has_precision() -> None:
     rows_ = methods.precision_groups(method.laplace, snapshot(model), snapshot(model))
     assert [row["n"] > 0 for row in rows_] == [True, False, False]
     assert rows_[2]["mean"] is None
+
+
+@pytest.mark.parametrize("method", methods.METHODS.values(), ids=methods.METHODS)
+def test_every_method_says_what_it_is(method: type[methods.Method]) -> None:
+    assert method.label
+    assert method.citation
+    assert len(method.grid) == 3
+    if method.knob != "learning_rate":
+        for value in method.grid:
+            methods.build(method.name, **{method.knob: value})

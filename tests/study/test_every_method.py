@@ -18,6 +18,7 @@ from lalora.study import load_recipe, records, run_study
 GRID: dict[str, dict[str, Any]] = {
     "lora": {},
     "lalora": {"strength": 3.0, "curvature": "weight-kfac", "prior": "auto"},
+    "ewc-lora": {"strength": 100.0},
     "l2": {"strength": 0.01},
     "l2-b": {"strength": 0.1},
     "l2-weight": {"strength": 0.1},
@@ -63,6 +64,14 @@ def test_all_are_tested() -> None:
 
 def test_each_goes_its_own_way(plain: dict[str, bytes]) -> None:
     assert len(set(plain.values())) == len(GRID)
+
+
+def test_ewc_lora_is_lalora_with_the_weight_diagonal(
+    plain: dict[str, bytes], recipe_file: Callable[..., str], tmp_path: Path
+) -> None:
+    same = [{"method": "lalora", "curvature": "weight-diagonal", "strength": 100.0}]
+    found = study(recipe_file(grid=same, steps=STEPS, evaluate_at=[]), tmp_path / "same")
+    assert list(found.values()) == [plain["ewc-lora-strength-100-seed-0"]]
 
 
 def test_accumulation(plain: dict[str, bytes], recipe_file: Callable[..., str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from lalora.cli.assets import assets
 from lalora.cli.evaluate import evaluate
 from lalora.cli.fit import fit
+from lalora.cli.methods import methods
 from lalora.cli.report import report
 from lalora.cli.run import run
 from lalora.cli.train import train
@@ -35,6 +36,7 @@ app.command()(fit)
 app.command()(train)
 app.command()(evaluate)
 app.command()(report)
+app.command()(methods)
 app.add_typer(assets, name="assets")
 
 

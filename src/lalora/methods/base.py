@@ -18,11 +18,21 @@ class Method:
 
     Attributes:
         name: Its name in recipes.
+        label: Its name for readers.
+        citation: Where it comes from.
         needs_source: Whether `prepare` needs proxy batches.
+        needs: What it takes besides plain LoRA, in a few words.
+        knob: The setting that trades learning against forgetting.
+        grid: Values of the knob to begin with.
     """
 
     name: ClassVar[str]
+    label: ClassVar[str]
+    citation: ClassVar[str]
     needs_source: ClassVar[bool] = False
+    needs: ClassVar[str] = ""
+    knob: ClassVar[str]
+    grid: ClassVar[tuple[float, ...]]
 
     def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
         """Get ready, before the first step.

@@ -4,6 +4,7 @@ from typing import Any
 
 from lalora.errors import LaloraError
 from lalora.methods.base import Method
+from lalora.methods.ewc_lora import EwcLora
 from lalora.methods.flat_lora import FlatLora
 from lalora.methods.kl import KL
 from lalora.methods.l2 import L2
@@ -15,7 +16,7 @@ from lalora.methods.migu import Migu
 from lalora.methods.replay import Replay
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Lora, LaLoRA, L2, L2B, L2Weight, Migu, FlatLora, Replay, KL)
+    method.name: method for method in (Lora, LaLoRA, EwcLora, L2, L2B, L2Weight, Migu, FlatLora, Replay, KL)
 }
 
 

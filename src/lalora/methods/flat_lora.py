@@ -26,6 +26,11 @@ class FlatLora(Method):
     """
 
     name = "flat-lora"
+    label = "Flat-LoRA"
+    citation = "Li et al., 2025"
+    needs = "adapted weights twice in memory, not quantised; plain linear LoRA"
+    knob = "rho"
+    grid = (0.001, 0.01, 0.1)
 
     def __init__(self, rho: float = 0.05, *, seed: int = 0) -> None:
         """Choose the noise.

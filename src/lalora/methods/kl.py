@@ -23,6 +23,11 @@ class KL(Method):
     """
 
     name = "kl"
+    label = "KL"
+    citation = "Li and Hoiem, 2016"
+    needs = "source text; two more forward passes and a backward pass each time"
+    knob = "strength"
+    grid = (0.3, 1.0, 3.0)
     needs_source = True
 
     def __init__(self, strength: float = 1.0, *, every: int = 1) -> None:

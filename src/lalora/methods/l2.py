@@ -14,6 +14,11 @@ class L2(SquaredDistance):
     """Target loss + λ‖Δ‖² over every trainable tensor (paper, §5.1)."""
 
     name = "l2"
+    label = "L2"
+    citation = "Sliwa et al., 2025, §5.1"
+    needs = "a copy of the start"
+    knob = "strength"
+    grid = (0.001, 0.01, 0.1)
 
     def distance(self, model: nn.Module, start: Mapping[str, Tensor]) -> Curvature:
         """Build ‖Δ‖².

@@ -18,6 +18,11 @@ class L2B(SquaredDistance):
     """
 
     name = "l2-b"
+    label = "L2 on B"
+    citation = "ablation of LaLoRA"
+    needs = "a copy of the start"
+    knob = "strength"
+    grid = (0.001, 0.01, 0.1)
 
     def distance(self, model: nn.Module, start: Mapping[str, Tensor]) -> Curvature:
         """Build ‖ΔB‖².

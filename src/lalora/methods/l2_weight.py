@@ -16,6 +16,11 @@ class L2Weight(SquaredDistance):
     """Target loss + λ‖ΔW‖²_F for the true ΔW = s(BA − B₀A₀), never formed."""
 
     name = "l2-weight"
+    label = "L2 on ΔW"
+    citation = "ablation of LaLoRA"
+    needs = "a copy of the start; plain linear LoRA"
+    knob = "strength"
+    grid = (0.001, 0.01, 0.1)
 
     def distance(self, model: nn.Module, start: Mapping[str, Tensor]) -> Curvature:
         """Build ‖ΔW‖²_F.

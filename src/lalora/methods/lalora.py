@@ -16,6 +16,11 @@ class LaLoRA(Method):
     """Target loss + λ·½ΔᵀΛΔ, with Λ fitted on proxy batches at the start (paper, Eq. 12)."""
 
     name = "lalora"
+    label = "LaLoRA"
+    citation = "Sliwa et al., 2025"
+    needs = "a fit on source text; the curvature in memory"
+    knob = "strength"
+    grid = (1.0, 10.0, 100.0)
     needs_source = True
 
     def __init__(

@@ -7,3 +7,7 @@ class Lora(Method):
     """Plain LoRA: the target loss and nothing else."""
 
     name = "lora"
+    label = "LoRA"
+    citation = "Hu et al., 2021"
+    knob = "learning_rate"
+    grid = (0.0005, 0.001, 0.002)

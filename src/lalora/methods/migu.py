@@ -26,6 +26,11 @@ class Migu(Method):
     """
 
     name = "migu"
+    label = "MIGU"
+    citation = "Du et al., 2024"
+    needs = "outputs of A and B looked at in each step"
+    knob = "threshold"
+    grid = (0.5, 0.7, 0.9)
 
     def __init__(self, threshold: float = 0.7) -> None:
         """Choose the threshold.

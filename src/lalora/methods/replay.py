@@ -20,6 +20,11 @@ class Replay(Method):
     """
 
     name = "replay"
+    label = "Replay"
+    citation = "Robins, 1995"
+    needs = "source text"
+    knob = "share"
+    grid = (0.1, 0.25, 0.5)
     needs_source = True
 
     def __init__(self, share: float = 0.25) -> None:

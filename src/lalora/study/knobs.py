@@ -4,41 +4,14 @@ import inspect
 
 from lalora.errors import LaloraError
 from lalora.methods import METHODS
+from lalora.study.settings import RunSettings
 
 _PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size"})
-_LABELS = {
-    "lora": "LoRA",
-    "lalora": "LaLoRA",
-    "l2": "L2",
-    "l2-b": "L2 on B",
-    "l2-weight": "L2 on ΔW",
-    "migu": "MIGU",
-    "flat-lora": "Flat-LoRA",
-    "replay": "Replay",
-    "kl": "KL",
-}
 
 METHOD_KNOBS = (
-    frozenset(
-        {
-            "strength",
-            "threshold",
-            "rho",
-            "share",
-            "every",
-            "curvature",
-            "fisher",
-            "factor_rank",
-            "factor_keep",
-            "prior",
-            "refit_every",
-            "refit_decay",
-            "labels",
-            "combine",
-        }
-    )
-    | _PROXY_KNOBS
-)
+    frozenset().union(*(inspect.signature(method).parameters for method in METHODS.values()))
+    & set(RunSettings.model_fields) - {"seed"}
+) | _PROXY_KNOBS
 """Settings that some methods have and others do not."""
 
 
@@ -91,6 +64,6 @@ def label(method: str) -> str:
         method: Its name in recipes.
 
     Returns:
-        Its name in papers, where it has one.
+        Its name in tables and plots.
     """
-    return _LABELS.get(method, method)
+    return METHODS[method].label

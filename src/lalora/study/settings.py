@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from lalora.curvature import WeightDiagonal
 from lalora.domains import DOMAINS
-from lalora.methods import METHODS
+from lalora.methods import METHODS, EwcLora
 
 Place = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -119,12 +120,15 @@ class RunSettings(_Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_estimator(cls, settings: Any) -> Any:
+    def _what_goes_without_saying(cls, settings: Any) -> Any:
         # Said once here, so that leaving it out and writing it down are the same run.
-        if isinstance(settings, dict) and settings.get("fisher") is None:
-            kronecker = settings.get("curvature") in ("kfac", "tri-kfac", "weight-kfac")
-            return {**settings, "fisher": "token" if kronecker else "sequence"}
-        return settings
+        if not isinstance(settings, dict):
+            return settings
+        implied = {"curvature": WeightDiagonal.kind} if settings.get("method") == EwcLora.name else {}
+        kronecker = settings.get("curvature") in ("kfac", "tri-kfac", "weight-kfac") and not implied
+        if settings.get("fisher") is None:
+            implied["fisher"] = "token" if kronecker else "sequence"
+        return settings | implied
 
     @model_validator(mode="after")
     def _estimator_that_factors(self) -> "RunSettings":

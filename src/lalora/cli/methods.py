@@ -1,0 +1,15 @@
+"""`lalora methods`: every way to fine-tune that a recipe can name."""
+
+from rich.console import Console
+from rich.table import Table
+
+
+def methods() -> None:
+    """List the methods, what they need, and the setting that trades learning against forgetting."""
+    from lalora.methods import METHODS
+
+    table = Table("method", "in tables", "knob and values to begin with", "needs besides LoRA", "source", box=None)
+    for method in METHODS.values():
+        values = ", ".join(f"{value:g}" for value in method.grid)
+        table.add_row(method.name, method.label, f"{method.knob}: {values}", method.needs or "–", method.citation)
+    Console().print(table)
