@@ -48,3 +48,20 @@ def test_seeds_look_the_same(results: dict[str, Any]) -> None:
     runs = [{**results["runs"][1], "seed": seed} for seed in (0, 1)]
     one, other = looks(parse({**results, "runs": runs}))
     assert one == other
+
+
+def test_curvatures_of_one_method_differ_in_hue_where_a_study_has_several(results: dict[str, Any]) -> None:
+    template = results["runs"][1]
+    kinds = ("diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal")
+    runs = [
+        {**template, "label": f"{kind} {strength}", "strength": strength, "settings": {"curvature": kind}}
+        for kind in kinds
+        for strength in (1, 10)
+    ]
+    found = looks(parse({**results, "runs": [results["runs"][0], *runs]}))
+    assert len({look.shape for look in found[1::2]}) == len({look.light for look in found[1::2]}) == 5
+    for weak, strong in zip(found[1::2], found[2::2], strict=True):
+        assert weak.shape == strong.shape
+        assert weak.light != strong.light
+    alone = looks(parse({**results, "runs": runs[:2]}))
+    assert alone[0].shape == looks(parse(results))[1].shape

@@ -59,6 +59,16 @@ def test_lists_in_the_grid_are_multiplied_and_every_run_is_done_with_every_seed(
     assert recipe.runs[0].label == recipe.runs[1].label == "LoRA"
 
 
+def test_a_label_tells_curvatures_and_priors_apart(recipe_file: Callable[..., str]) -> None:
+    grid = [{"method": "lalora", "strength": 1, "curvature": ["kfac", "weight-kfac"], "prior": [0, "auto"]}]
+    assert [run.label for run in load_recipe(recipe_file(grid=grid)).runs] == [
+        "LaLoRA kfac λ=1",
+        "LaLoRA kfac λ=1 prior=auto",
+        "LaLoRA weight-kfac λ=1",
+        "LaLoRA weight-kfac λ=1 prior=auto",
+    ]
+
+
 def test_a_method_looks_at_its_own_settings_only(recipe_file: Callable[..., str]) -> None:
     plain, penalised, _ = load_recipe(recipe_file(fisher="token")).runs
     assert {"strength", "fisher", "proxy_rows"}.isdisjoint(plain.effective)

@@ -8,8 +8,9 @@ from lalora.files import write_atomically
 from lalora.report.calibration import calibration
 from lalora.report.calibration_picture import calibration_picture
 from lalora.report.page import render
-from lalora.report.pictures import curves, tradeoff
+from lalora.report.pictures import curves
 from lalora.report.schema import parse
+from lalora.report.tradeoff import tradeoff
 
 
 def draw(results: dict[str, Any], folder: Path) -> None:

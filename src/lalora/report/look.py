@@ -6,7 +6,7 @@ they stand out from the page by 3:1 in the light and in the dark.
 
 from dataclasses import dataclass
 
-from lalora.report.schema import Results, Run
+from lalora.report.schema import Results
 
 LIGHT_PAGE, DARK_PAGE = "#ffffff", "#171a20"
 
@@ -44,17 +44,31 @@ _PALEST = 0.38
 
 def looks(results: Results) -> list[Look]:
     """Returns one look a run, in the order of the runs; seeds of one strength look the same."""
-    methods = list(dict.fromkeys(run.method for run in results.runs))
-    rivals = [method for method in methods if method not in ("lora", "lalora")]
-    families = {"lora": _LORA, "lalora": _LALORA}
-    families |= {method: _OTHERS[index % len(_OTHERS)] for index, method in enumerate(rivals)}
-    return [_look(families[run.method], *_rank(results, run)) for run in results.runs]
+    names = families(results)
+    rivals = [name for name in dict.fromkeys(names) if name not in ("lora", "lalora")]
+    hues = {"lora": _LORA, "lalora": _LALORA}
+    left = [*_OTHERS] if "lalora" in names or len(rivals) <= len(_OTHERS) else [_LALORA, *_OTHERS]
+    hues |= {name: left[index % len(left)] for index, name in enumerate(rivals)}
+    return [_look(hues[name], *_rank(results, names, index)) for index, name in enumerate(names)]
 
 
-def _rank(results: Results, run: Run) -> tuple[int, int]:
-    """Returns the place of a run among the variants of its method, weakest first, and their number."""
-    variants = {(other.strength or 0.0, other.label) for other in results.runs if other.method == run.method}
-    return sorted(variants).index((run.strength or 0.0, run.label)), len(variants)
+def families(results: Results) -> list[str]:
+    """Returns what the runs of one hue share: the method, and the curvature where a study has several."""
+    curvatures = {str(run.settings.get("curvature")) for run in results.runs if "curvature" in run.settings}
+    return [
+        f"{run.method} {run.settings['curvature']}"
+        if len(curvatures) > 1 and "curvature" in run.settings
+        else run.method
+        for run in results.runs
+    ]
+
+
+def _rank(results: Results, names: list[str], index: int) -> tuple[int, int]:
+    """Returns the place of a run among the variants of its family, weakest first, and their number."""
+    family = [run for name, run in zip(names, results.runs, strict=True) if name == names[index]]
+    variants = sorted({(run.strength or 0.0, run.label) for run in family})
+    run = results.runs[index]
+    return variants.index((run.strength or 0.0, run.label)), len(variants)
 
 
 def _look(family: _Family, place: int, variants: int) -> Look:

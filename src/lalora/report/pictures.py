@@ -1,4 +1,4 @@
-"""The two PNG pictures: the trade-off, and the curves over steps."""
+"""How pictures look, and the curves over steps as PNG."""
 
 import io
 from typing import Any
@@ -11,7 +11,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from lalora.report.look import Look, looks
 from lalora.report.schema import Results
 from lalora.report.series import PANELS, Panel, points, smooth
-from lalora.report.summary import difference
 
 INK, QUIET, GRID = "#1c2026", "#5b6472", "#e4e7eb"
 MARKERS = {
@@ -43,39 +42,6 @@ STYLE: Any = {
 }
 
 
-def tradeoff(results: Results) -> bytes:
-    """Returns the trade-off as PNG: learning to the right, forgetting (KL on source) upwards."""
-    with rc_context(STYLE):
-        figure = framed(8, 5.2)
-        axes = figure.add_subplot()
-        for run, look in zip(results.runs, looks(results), strict=True):
-            pairs = [
-                (gain, row.source_kl)
-                for row in run.points
-                if (gain := difference(results.base.target_loss, row.target_loss)) is not None
-                and row.source_kl is not None
-            ]
-            if pairs:
-                _path(axes, pairs, look, run.label)
-        axes.axhline(0, color=QUIET, linewidth=0.8)
-        axes.plot([0], [0], marker="P", markersize=9, color=INK, linestyle="none", label="Base model", zorder=4)
-        axes.set_title(f"{results.name}: learning against forgetting", pad=12)
-        axes.set_xlabel("learning: fall of the target loss, nats per token →")
-        axes.set_ylabel("forgetting: KL(base ‖ model) on source text,\nnats per token →")
-        axes.annotate(
-            "better ↘",
-            xy=(1, 0),
-            xycoords="axes fraction",
-            xytext=(0, -31),
-            textcoords="offset points",
-            ha="right",
-            color=QUIET,
-            style="italic",
-        )
-        _legend(figure, axes, columns=4)
-        return png(figure)
-
-
 def curves(results: Results) -> bytes:
     """Returns the curves over steps as PNG, one panel a quantity."""
     with rc_context(STYLE):
@@ -84,7 +50,7 @@ def curves(results: Results) -> bytes:
         appearance = looks(results)
         for axes, panel in zip(grid.flat, PANELS, strict=True):
             _panel(axes, panel, results, appearance)
-        _legend(figure, grid.flat[1], columns=5)
+        legend(figure, grid.flat[1], 190)
         return png(figure)
 
 
@@ -93,25 +59,22 @@ def framed(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
-def _legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """Puts the legend below, a name once however many seeds share it; the figure grows where it needs many rows."""
+def legend(figure: Figure, axes: Axes, letters: int) -> None:
+    """Puts the legend below, a name once however many seeds share it; the figure grows where it needs many rows.
+
+    Args:
+        figure: The figure.
+        axes: Its handles are shown.
+        letters: How many fit side by side, a mark counting as eight.
+    """
     handles, names = axes.get_legend_handles_labels()
     once = dict(zip(names, handles, strict=True))
     if not once:
         return
-    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=min(columns, len(once)))
+    columns = max(1, min(5, len(once), letters // (8 + max(map(len, once)))))
+    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=columns)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.24 * (-(-len(once) // columns) - 1))
-
-
-def _path(axes: Axes, pairs: list[tuple[float, float]], look: Look, name: str) -> None:
-    xs, ys = zip(*pairs, strict=True)
-    axes.plot(xs, ys, color=look.light, linewidth=1.2, dashes=look.dash or (None, None), alpha=0.8)
-    axes.plot(xs[:-1], ys[:-1], MARKERS[look.shape], color=look.light, markersize=4)
-    axes.plot(
-        xs[-1:], ys[-1:], MARKERS[look.shape], color=look.light, markersize=10 * look.size,
-        markeredgecolor="white", label=name, zorder=5,
-    )  # fmt: skip
 
 
 def _panel(axes: Axes, panel: Panel, results: Results, appearance: list[Look]) -> None:

@@ -151,8 +151,12 @@ def _word(value: Any) -> str:
 
 
 def _label(chosen: Mapping[str, Any], settings: RunSettings) -> str:
-    extras = [key for key in chosen if key not in ("method", "strength")]
     words = [label(settings.method)]
+    if "curvature" in chosen:
+        words.append(settings.curvature)
     if "strength" in knobs(settings.method):
         words.append(f"λ={settings.strength:g}")
-    return " ".join([*words, *(f"{key}={_word(getattr(settings, key))}" for key in extras)])
+    told = {"method", "strength", "curvature"}
+    # Without a prior is how it usually is.
+    told |= {"prior"} if settings.prior == 0 else set()
+    return " ".join([*words, *(f"{key}={_word(getattr(settings, key))}" for key in chosen if key not in told)])

@@ -1,0 +1,62 @@
+"""What the trade-off picture draws."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
+
+from lalora.report.schema import parse
+from lalora.report.tradeoff import tradeoff
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[float], list[float], Axes]]:
+    calls = []
+    plot = Axes.plot
+
+    def watched(self: Axes, xs: Any, ys: Any, *args: Any, **style: Any) -> Any:
+        calls.append((list(xs), list(ys), self))
+        return plot(self, xs, ys, *args, **style)
+
+    monkeypatch.setattr(Axes, "plot", watched)
+    return calls
+
+
+def pairs(results: dict[str, Any], run: dict[str, Any], drift: str) -> list[tuple[float, float]]:
+    return [(results["base"]["target_loss"] - row["target_loss"], row[drift]) for row in run["curve"]]
+
+
+def rounded(pairs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(round(x, 9), round(y, 9)) for x, y in pairs]
+
+
+def test_every_run_is_a_path_on_both_kinds_of_text(results: dict[str, Any], drawn: Any) -> None:
+    tradeoff(parse(results))
+    found = [rounded(zip(xs, ys, strict=True)) for xs, ys, _ in drawn]
+    for run in results["runs"]:
+        for drift in ("source_kl", "heldout_kl"):
+            assert rounded(pairs(results, run, drift)) in found
+    assert len({axes for *_, axes in drawn}) == 2
+
+
+def test_runs_without_a_way_are_joined_by_strength(results: dict[str, Any], drawn: Any) -> None:
+    template = results["runs"][1]
+    ends = {10: (0.5, 0.2), 1: (0.7, 0.4), 100: (0.3, 0.1)}
+    runs = []
+    for strength, (gain, kl) in ends.items():
+        row = {**template["curve"][-1], "target_loss": results["base"]["target_loss"] - gain, "source_kl": kl}
+        settings = {"curvature": "kfac", "strength": strength, "seed": 0}
+        curve = [{**template["curve"][0], "step": 0}, row]
+        runs.append({**template, "strength": strength, "settings": settings, "curve": curve, "final": row})
+    tradeoff(parse({**results, "runs": runs}))
+    lines = [rounded(zip(xs, ys, strict=True)) for xs, ys, _ in drawn if len(xs) == 3]
+    assert [ends[1], ends[10], ends[100]] in lines
+
+
+def test_without_held_out_text_there_is_one_panel(results: dict[str, Any], drawn: Any) -> None:
+    for run in results["runs"]:
+        for row in [*run["curve"], run["final"]]:
+            row["heldout_kl"] = None
+    tradeoff(parse(results))
+    assert len({axes for *_, axes in drawn}) == 1
