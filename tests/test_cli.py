@@ -94,7 +94,13 @@ def test_overrides_and_out(run: Run, recipe_file: Callable[..., str], tmp_path: 
 def test_list_names_the_built_in_recipes(run: Run) -> None:
     status, out, _ = run("run", "--list")
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["calibration", "curvatures", "quickstart", "smoke"]
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "calibration",
+        "curvatures",
+        "quickstart",
+        "rivals",
+        "smoke",
+    ]
 
 
 def test_version_and_help(run: Run) -> None:

@@ -33,6 +33,12 @@ def test_methods_differ_in_shape_and_colour(results: dict[str, Any]) -> None:
     assert len({look.shape for look in found}) == len({look.light for look in found}) == 7
 
 
+def test_more_methods_than_hues_still_differ(results: dict[str, Any]) -> None:
+    template = results["runs"][0]
+    runs = [{**template, "method": f"method {number}", "label": str(number)} for number in range(12)]
+    assert len({(look.shape, look.light) for look in looks(parse({**results, "runs": runs}))}) == 12
+
+
 def test_strengths_of_a_method_differ_in_depth_dash_and_size(results: dict[str, Any]) -> None:
     template = results["runs"][1]
     runs = [{**template, "label": f"λ={s}", "strength": s} for s in (100, 1, 10)]

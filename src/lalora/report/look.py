@@ -48,8 +48,14 @@ def looks(results: Results) -> list[Look]:
     rivals = [name for name in dict.fromkeys(names) if name not in ("lora", "lalora")]
     hues = {"lora": _LORA, "lalora": _LALORA}
     left = [*_OTHERS] if "lalora" in names or len(rivals) <= len(_OTHERS) else [_LALORA, *_OTHERS]
-    hues |= {name: left[index % len(left)] for index, name in enumerate(rivals)}
+    hues |= {name: _other(left, index) for index, name in enumerate(rivals)}
     return [_look(hues[name], *_rank(results, names, index)) for index, name in enumerate(names)]
+
+
+def _other(left: list[_Family], index: int) -> _Family:
+    """Returns the family of a rival; where hues come round again they have other shapes."""
+    hue, shape = left[index % len(left)], left[(index + 2 * (index // len(left))) % len(left)]
+    return _Family(shape.shape, hue.light, hue.dark)
 
 
 def families(results: Results) -> list[str]:

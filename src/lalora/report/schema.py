@@ -21,7 +21,8 @@ Number = Annotated[float | None, AfterValidator(_finite)]
 class Evaluation(BaseModel):
     """What was measured on a model at one step.
 
-    `forecast` only where the method has one; `forecasts` by curvature, where the study asks for them.
+    `forecast` only where the method has one; `forecasts` by curvature, where the study asks for them; `alpha` where the
+    adapter was scaled after training.
     """
 
     step: int = 0
@@ -33,6 +34,7 @@ class Evaluation(BaseModel):
     source_accuracy: Number = None
     target_accuracy: Number = None
     forecast: Number = None
+    alpha: Number = None
     loss: dict[str, Number] = {}
     kl: dict[str, Number] = {}
     accuracy: dict[str, Number] = {}
@@ -70,6 +72,7 @@ class Run(BaseModel):
     settings: dict[str, Any] = {}
     final: Evaluation | None = None
     curve: list[Evaluation] = []
+    scaled: list[Evaluation] = []
     train: list[Step] = []
     seconds: Number = None
     step_seconds: Number = None

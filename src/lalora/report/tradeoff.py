@@ -1,7 +1,7 @@
 """The trade-off as a PNG picture: what was learned against what was forgotten."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -46,9 +46,13 @@ def _panel(axes: Axes, results: Results, drift: Drift) -> None:
     ends: dict[str, list[tuple[float, Pair, str]]] = defaultdict(list)
     paths = any(len(run.points) > 2 for run in results.runs)
     for run, look in zip(results.runs, looks(results), strict=True):
-        pairs = _pairs(results, run, drift)
+        pairs = _pairs(results, run.points, drift)
         if not pairs:
             continue
+        shrunk = _pairs(results, sorted(run.scaled, key=lambda row: row.alpha or 0.0), drift)
+        if shrunk:
+            # Thin: what the same adapter gives when it is scaled down after training.
+            axes.plot(*zip(*shrunk, pairs[-1], strict=True), color=look.light, linewidth=0.6, alpha=0.7)
         xs, ys = zip(*pairs, strict=True)
         if paths:
             axes.plot(xs, ys, color=look.light, linewidth=1.2, dashes=look.dash or (None, None), alpha=0.8)
@@ -69,9 +73,9 @@ def _panel(axes: Axes, results: Results, drift: Drift) -> None:
         axes.plot([0], [0], marker="P", markersize=9, color=INK, linestyle="none", label="Base model", zorder=4)
 
 
-def _pairs(results: Results, run: Run, drift: Drift) -> list[Pair]:
+def _pairs(results: Results, rows: Iterable[Evaluation], drift: Drift) -> list[Pair]:
     found = []
-    for row in run.points:
+    for row in rows:
         gain, forgotten = difference(results.base.target_loss, row.target_loss), drift(row)
         if gain is not None and forgotten is not None:
             found.append((gain, forgotten))

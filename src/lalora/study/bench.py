@@ -169,8 +169,8 @@ def common_identity(study: StudySettings, material: Material, **facts: Any) -> I
         JSON types.
     """
     places = {"model", "dtype", "sources", "target", "held_out"}
-    if not study.forecasts:
-        places.add("forecasts")  # as if there were no such key: a study without them is the study it always was
+    # As if there were no such key: a study without them is the study it always was.
+    places |= {name for name in ("forecasts", "scales") if not getattr(study, name)}
     data = {data.domain.name: dict(data.sha) for data in material.domains}
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
 

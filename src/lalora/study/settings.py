@@ -67,6 +67,10 @@ class StudySettings(_Settings):
         default_factory=list,
         description="Curvatures fitted at the start of every run whose forecast stands beside each measured KL.",
     )
+    scales: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=list,
+        description="Factors α at which each trained adapter is measured too, ΔW → αΔW; 0 is the base, 1 the adapter.",
+    )
 
 
 class RunSettings(_Settings):

@@ -19,6 +19,7 @@ from lalora.study.identity import CONFIG, key
 from lalora.study.knobs import draws, knobs, takes_laplace
 from lalora.study.plan import RunPlan
 from lalora.study.records import append_row, cut_back, read_json, read_rows, write_json
+from lalora.study.scaling import scaled
 from lalora.study.settings import RunSettings
 from lalora.study.start import changes_nothing
 from lalora.study.trainer import AfterStep, Recorder, StudyTrainer
@@ -79,6 +80,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         bench.say(f"{progress}: measuring the result")
         row = bench.measure(model, settings.steps, accuracy=True)
         append_row(folder / METRICS, row | forecasts(laplaces, model))
+    _scale(model, bench, folder / METRICS, settings.steps, progress)
     with saving(folder):
         _keep_adapter(model, folder)
     write_json(folder / DONE, {"key": key(identity)})
@@ -135,6 +137,16 @@ def _train(
     done = len([row for row in read_rows(metrics) if row["kind"] == "train"])
     with tqdm(total=settings.steps, initial=done, desc=progress, unit="step") as bar:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _scale(model: PeftModel, bench: Bench, metrics: Path, step: int, progress: str) -> None:
+    done = {row["alpha"] for row in read_rows(metrics) if row["kind"] == "scale"}
+    for alpha in dict.fromkeys(bench.study.scales):
+        if alpha not in done:
+            bench.say(f"{progress}: measuring the adapter times {alpha:g}")
+            with scaled(model, alpha):
+                row = bench.measure(model, step, accuracy=False)
+            append_row(metrics, row | {"kind": "scale", "alpha": alpha})
 
 
 def _arguments(settings: RunSettings, folder: Path, model: PeftModel) -> TrainingArguments:
