@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from peft import PeftModel
 from torch import nn
 
 from lalora.fisher import Batch
@@ -22,6 +23,7 @@ class Method:
         citation: Where it comes from.
         needs_source: Whether `prepare` needs proxy batches.
         needs: What it takes besides plain LoRA, in a few words.
+        own_start: Whether it starts from another adapter than plain LoRA does.
         knob: The setting that trades learning against forgetting.
         grid: Values of the knob to begin with.
     """
@@ -31,6 +33,7 @@ class Method:
     citation: ClassVar[str]
     needs_source: ClassVar[bool] = False
     needs: ClassVar[str] = ""
+    own_start: ClassVar[bool] = False
     knob: ClassVar[str]
     grid: ClassVar[tuple[float, ...]]
 
@@ -96,6 +99,15 @@ class Method:
             Numbers by name.
         """
         return {}
+
+    def save_adapter(self, model: PeftModel, folder: Path) -> None:
+        """Write the finished adapter in PEFT's format, for the untouched base model.
+
+        Args:
+            model: The PEFT model.
+            folder: Made where missing.
+        """
+        model.save_pretrained(str(folder))
 
     def save(self, checkpoint: Path) -> None:
         """Keep what changed since `prepare` beside a checkpoint.

@@ -13,10 +13,11 @@ from lalora.methods.l2_weight import L2Weight
 from lalora.methods.lalora import LaLoRA
 from lalora.methods.lora import Lora
 from lalora.methods.migu import Migu
+from lalora.methods.milora import Milora
 from lalora.methods.replay import Replay
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Lora, LaLoRA, EwcLora, L2, L2B, L2Weight, Migu, FlatLora, Replay, KL)
+    method.name: method for method in (Lora, LaLoRA, EwcLora, L2, L2B, L2Weight, Migu, Milora, FlatLora, Replay, KL)
 }
 
 

@@ -13,6 +13,7 @@ from lalora.adapter import LinearPair, linear_pairs
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
 from lalora.laplace import require_non_negative
+from lalora.methods._base_weights import base_weight, require_floating
 from lalora.methods.base import Method
 
 
@@ -61,13 +62,7 @@ class FlatLora(Method):
         self._pairs = [pair for pair in linear_pairs(model) if pair.plain]
         if not self._pairs:
             raise LaloraError("method 'flat-lora' needs plain linear LoRA layers, and the adapter has none")
-        for pair in self._pairs:
-            weight = _base_weight(model, pair)
-            if not weight.is_floating_point():
-                raise LaloraError(
-                    f"method 'flat-lora' perturbs base weights, and '{pair.layer}' is quantised ({weight.dtype}): load "
-                    "the model in bfloat16 or float32"
-                )
+        require_floating(model, self._pairs, self.name)
 
     @torch.no_grad()
     def before_forward(self, model: nn.Module, step: int, steps: int) -> None:
@@ -82,7 +77,7 @@ class FlatLora(Method):
         if sigma == 0:
             return
         for pair in self._pairs:
-            weight = _base_weight(model, pair)
+            weight = base_weight(model, pair)
             self._clean.append((weight, weight.data))
             weight.data = (weight.float() + self._noise(pair, weight, sigma, step)).to(weight.dtype)
 
@@ -103,9 +98,3 @@ class FlatLora(Method):
         merged = weight.float() + pair.scaling * (pair.up.weight.float() @ pair.down.weight.float())
         row: Tensor = torch.linalg.vector_norm(merged, dim=1, keepdim=True) * (sigma / math.sqrt(weight.shape[1]))
         return row * torch.randn(weight.shape, generator=generator, device=weight.device)
-
-
-def _base_weight(model: nn.Module, pair: LinearPair) -> nn.Parameter:
-    weight = model.get_submodule(pair.layer).get_base_layer().weight  # type: ignore[operator]
-    assert isinstance(weight, nn.Parameter)
-    return weight

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from lalora.laplace import Laplace
-from lalora.methods import precision_groups
+from lalora.methods import METHODS, precision_groups
 from lalora.study.bench import Bench
 from lalora.study.identity import versions
 from lalora.study.plan import RunPlan
@@ -66,7 +66,8 @@ def _run(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dict[str,
     rows = read_rows(folder / METRICS)
     curve = [row for row in rows if row["kind"] == "eval"]
     seconds = [row["seconds"] for row in read_rows(folder / TIMING)]
-    laplace = bench.laplace_at_start(plan, list(recipe.runs))
+    own_start = METHODS[plan.settings.method].own_start
+    laplace = None if own_start else bench.laplace_at_start(plan, list(recipe.runs))
     return {
         "name": plan.name,
         "method": plan.settings.method,

@@ -71,7 +71,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
 
     model = bench.start(settings)
     method = _prepared(model, plan, bench)
-    laplaces = forecasters(bench, model, settings)
+    laplaces = {} if method.own_start else forecasters(bench, model, settings)
     if step < 0:
         row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
         append_row(folder / METRICS, row | forecasts(laplaces, model))
@@ -82,7 +82,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         append_row(folder / METRICS, row | forecasts(laplaces, model))
     _scale(model, bench, folder / METRICS, settings.steps, progress)
     with saving(folder):
-        _keep_adapter(model, folder)
+        _keep_adapter(method, model, folder)
     write_json(folder / DONE, {"key": key(identity)})
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
@@ -179,10 +179,10 @@ def _arguments(settings: RunSettings, folder: Path, model: PeftModel) -> Trainin
     return arguments
 
 
-def _keep_adapter(model: PeftModel, folder: Path) -> None:
+def _keep_adapter(method: Method, model: PeftModel, folder: Path) -> None:
     partial = folder / ".adapter"
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(str(partial))
+    method.save_adapter(model, partial)
     # Not moved: safetensors makes files that their owner alone may read.
     weights = "adapter_model.safetensors"
     write_atomically(folder / weights, (partial / weights).read_bytes())
