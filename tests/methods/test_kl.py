@@ -40,6 +40,15 @@ def test_it_is_the_formula(batch: dict[str, torch.Tensor]) -> None:
     assert drift(model, batch).item() == pytest.approx(by_formula(model, batch).item(), rel=1e-4)
 
 
+def test_dropout_is_no_drift() -> None:
+    model = lora(lora_dropout=0.5).train()
+    shake(model, 0.3)
+    assert drift(model, PROXIES["arc"][0]).item() == drift(model.eval(), PROXIES["arc"][0]).item()
+    model.train()
+    drift(model, PROXIES["arc"][0])
+    assert all(module.training for module in model.modules())
+
+
 def test_its_gradient_is_added_where_it_is_time() -> None:
     model = lora()
     shake(model, 0.3)

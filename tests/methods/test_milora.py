@@ -69,8 +69,20 @@ def test_scaled_it_goes_from_the_base_to_what_was_learned() -> None:
         assert torch.equal(logits(model), tuned)
 
 
-def test_the_kept_adapter_is_plain_lora_of_twice_the_rank_on_the_untouched_base(tmp_path: Path) -> None:
-    model, method = prepared()
+def test_in_bfloat16_nothing_has_drifted_at_the_start() -> None:
+    model = lora(dtype=torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+    methods.build("milora").prepare(model, {})
+    assert drift(model, BATCH).item() == 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_rslora": True}], ids=str)
+def test_the_kept_adapter_is_plain_lora_of_twice_the_rank_on_the_untouched_base(
+    settings: dict[str, object], tmp_path: Path
+) -> None:
+    model, method = prepared(**settings)
     shake(model)
     method.save_adapter(model, tmp_path)
     loaded = PeftModel.from_pretrained(llama(), str(tmp_path)).eval()
@@ -81,16 +93,18 @@ def test_the_kept_adapter_is_plain_lora_of_twice_the_rank_on_the_untouched_base(
 
 def test_the_base_can_be_restored_bit_for_bit() -> None:
     model, method = prepared()
+    shake(model)
     method.restore(model)
-    base = dict(llama().named_modules())
-    for pair in linear_pairs(model):
-        weight = model.get_submodule(pair.layer).get_base_layer().weight
-        assert torch.equal(weight, base[pair.layer.removeprefix("base_model.model.")].weight)
+    assert torch.equal(logits(model), logits(llama().eval()))
+    with model.disable_adapter():
+        assert torch.equal(logits(model), logits(llama().eval()))
 
 
 def test_what_it_cannot_split_is_refused() -> None:
     with pytest.raises(LaloraError, match=r"rank 17 is more than '.*q_proj' has, a weight of \(16, 16\)"):
         prepared(r=17, target_modules=["q_proj"])
+    with pytest.raises(LaloraError, match="one rank and one alpha"):
+        prepared(rank_pattern={"q_proj": 2})
     with pytest.raises(LaloraError, match="plain linear LoRA layers alone"):
         prepared(use_dora=True)
     model = lora(target_modules=["q_proj"])

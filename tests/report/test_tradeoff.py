@@ -54,6 +54,26 @@ def test_runs_without_a_way_are_joined_by_strength(results: dict[str, Any], draw
     assert [ends[1], ends[10], ends[100]] in lines
 
 
+def test_seeds_are_not_joined(results: dict[str, Any], drawn: Any) -> None:
+    template = results["runs"][1]
+    runs = []
+    for seed in (0, 1):
+        for strength in (1, 10):
+            settings = {"curvature": "kfac", "strength": strength, "seed": seed}
+            row = template["curve"][-1]
+            curve = [{**template["curve"][0], "step": 0}, row]
+            run = {**template, "strength": strength, "seed": seed, "settings": settings, "curve": curve, "final": row}
+            runs.append(run)
+    tradeoff(parse({**results, "runs": runs}))
+    assert max(len(xs) for xs, _, _ in drawn) == 2
+
+
+def test_an_end_that_was_not_measured_is_not_drawn(results: dict[str, Any], drawn: Any) -> None:
+    run = {**results["runs"][0], "final": {**results["runs"][0]["final"], "source_kl": None, "heldout_kl": None}}
+    tradeoff(parse({**results, "runs": [run]}))
+    assert not any(len(xs) == 1 and xs != [0] for xs, _, _ in drawn)
+
+
 def test_without_held_out_text_there_is_one_panel(results: dict[str, Any], drawn: Any) -> None:
     for run in results["runs"]:
         for row in [*run["curve"], run["final"]]:

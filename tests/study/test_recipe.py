@@ -152,10 +152,15 @@ def test_a_mistake_in_an_override_is_named(complaint: Callable[..., str], overri
 
 
 def test_an_unknown_recipe_lists_the_built_in_ones() -> None:
-    with pytest.raises(LaloraError, match="no recipe 'quickstrat': built in are .*quickstart, smoke"):
+    with pytest.raises(LaloraError, match="no recipe 'quickstrat': built in are .*quickstart, rivals, smoke"):
         load_recipe("quickstrat")
 
 
 def test_a_recipe_file_that_is_not_there_is_named() -> None:
     with pytest.raises(LaloraError, match=r"gone\.yaml: there is no such file"):
         load_recipe("gone.yaml")
+
+
+def test_a_prior_out_of_range_is_named_without_words_of_pydantic(recipe_file: Callable[..., str]) -> None:
+    with pytest.raises(LaloraError, match="'prior' is -1: input should be greater than or equal to 0"):
+        load_recipe(recipe_file(grid=[{"method": "lalora", "prior": -1}]))

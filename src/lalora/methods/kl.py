@@ -35,7 +35,8 @@ class KL(Method):
 
         Args:
             strength: λ ≥ 0, in nats of target loss per nat of drift.
-            every: Optimizer steps from one proxy batch to the next; its weight is λ·every, so that λ keeps its meaning.
+            every: Optimizer steps from one proxy batch to the next; its weight is λ·every, so that on average,
+                before clipping, λ keeps its meaning.
 
         Raises:
             LaloraError: If the strength is negative or not finite, or `every` is below 1.
@@ -88,7 +89,7 @@ class KL(Method):
 
 
 def drift(model: nn.Module, batch: Batch) -> Tensor:
-    """Compute KL(base ‖ model) as it is differentiated.
+    """Compute KL(base ‖ model) as it is differentiated, without dropout and without checkpointed activations.
 
     Args:
         model: A PEFT model.
@@ -101,10 +102,15 @@ def drift(model: nn.Module, batch: Batch) -> Tensor:
     device = next(adapted.parameters()).device
     moved = {name: tensor.to(device) for name, tensor in batch.items()}
     trainable = [(parameter, parameter.requires_grad) for parameter in adapted.parameters()]
+    modes = [(module, module.training) for module in adapted.modules()]
+    # Dropout would be charged for as drift.
+    adapted.eval()
     with torch.no_grad(), adapted.disable_adapter():
         base = completion(adapted, moved).logits.log_softmax(-1)
     # PEFT makes a whole adapter trainable when it switches it on again, frozen parts included.
     for parameter, requires_grad in trainable:
         parameter.requires_grad_(requires_grad)
     tuned = completion(adapted, moved).logits.log_softmax(-1)
+    for module, training in modes:
+        module.training = training
     return torch.nn.functional.kl_div(tuned, base, reduction="batchmean", log_target=True)

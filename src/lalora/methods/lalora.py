@@ -20,7 +20,7 @@ class LaLoRA(Method):
     citation = "Sliwa et al., 2025"
     needs = "a fit on source text; the curvature in memory"
     knob = "strength"
-    grid = (1.0, 10.0, 100.0)
+    grid = (1000.0, 10000.0, 100000.0)
     needs_source = True
 
     def __init__(

@@ -10,8 +10,10 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from lalora.adapter import LinearPair, linear_pairs, lora_layers, peft_model
 from lalora.errors import LaloraError
@@ -40,6 +42,7 @@ class Milora(Method):
         """There is nothing to choose."""
         self._starts: dict[str, tuple[Tensor, Tensor]] = {}
         self._clean: dict[str, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
 
     @torch.no_grad()
     def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
@@ -56,6 +59,9 @@ class Milora(Method):
         pairs = linear_pairs(adapted)
         if len(pairs) < len(lora_layers(adapted)) or not all(pair.plain for pair in pairs):
             raise LaloraError("method 'milora' needs an adapter of plain linear LoRA layers alone")
+        config = adapted.peft_config[adapted.active_adapters[0]]
+        if getattr(config, "rank_pattern", None) or getattr(config, "alpha_pattern", None):
+            raise LaloraError("method 'milora' needs one rank and one alpha: leave rank_pattern and alpha_pattern out")
         require_floating(adapted, pairs, self.name)
         for pair in pairs:
             rank, shape = pair.down.weight.shape[0], tuple(base_weight(adapted, pair).shape)
@@ -71,10 +77,12 @@ class Milora(Method):
             self._clean[pair.layer] = weight.data
             weight.data = (weight.float() - pair.scaling * (start[1].float() @ start[0].float())).to(weight.dtype)
             layer = adapted.get_submodule(pair.layer)
-            layer.register_forward_hook(partial(self._towards_start, adapted.active_adapters[0], pair.scaling, start))
+            hook = partial(self._towards_start, adapted.active_adapters[0], pair.scaling, start)
+            self._hooks.append(layer.register_forward_hook(hook))
 
+    @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
-        """Put the untouched weights back, bit for bit.
+        """Put the untouched weights back, bit for bit, under an adapter that changes nothing: B = 0.
 
         Args:
             model: The model that was prepared.
@@ -82,9 +90,12 @@ class Milora(Method):
         adapted = peft_model(model)
         for pair in linear_pairs(adapted):
             base_weight(adapted, pair).data = self._clean[pair.layer]
+            pair.up.weight.zero_()
+        for hook in self._hooks:
+            hook.remove()
 
     def save_adapter(self, model: PeftModel, folder: Path) -> None:
-        """Write the adapter as a plain LoRA of rank 2r on the untouched base: [B, −B₀]·[A; A₀] with α doubled.
+        """Write the adapter as a plain LoRA of rank 2r on the untouched base: [B, −B₀]·[A; A₀] with the same s.
 
         Args:
             model: The PEFT model.
@@ -99,7 +110,9 @@ class Milora(Method):
         safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         config = copy.copy(model.peft_config[model.active_adapters[0]])
         assert isinstance(config, LoraConfig)
-        config.r, config.lora_alpha, config.inference_mode = 2 * config.r, 2 * config.lora_alpha, True
+        scaling = linear_pairs(model)[0].scaling
+        config.r, config.lora_alpha = 2 * config.r, scaling * 2 * config.r  # type: ignore[assignment]  # as PEFT itself
+        config.use_rslora, config.inference_mode = False, True
         config.save_pretrained(str(folder))
 
     @staticmethod
@@ -115,7 +128,8 @@ class Milora(Method):
         if missing == 0:
             return None
         a0, b0 = start
-        return output + (missing * (inputs[0].to(a0.dtype) @ a0.T @ b0.T)).to(output.dtype)
+        # As PEFT adds it: one rounding, so that nothing has drifted at the start.
+        return (output + F.linear(F.linear(inputs[0].to(a0.dtype), a0), b0) * missing).to(output.dtype)
 
 
 def _minor(weight: Tensor, pair: LinearPair) -> tuple[Tensor, Tensor]:

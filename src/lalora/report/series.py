@@ -32,7 +32,7 @@ PANELS = (
     Panel("source_loss", "Source loss", "mean over sources, nats per token"),
     Panel("source_kl", "Drift on source text", "KL(base ‖ model), nats per token"),
     Panel("heldout_kl", "Drift on held-out text", "KL(base ‖ model), nats per token"),
-    Panel("penalty", "Penalty", "strength × forecast, nats per token", trained=True),
+    Panel("penalty", "Penalty", "what is charged for drift, nats", trained=True),
 )
 
 

@@ -45,6 +45,7 @@ def label(results: Results, run: Run) -> str:
 
 def plain_partner(results: Results, run: Run) -> Run | None:
     """Returns the finished plain LoRA run of the same seed, which alone a run is compared with."""
+    # The first of several is the study's own; others, such as plain LoRA at a lower learning rate, are rivals.
     partners = (other for other in results.runs if other.method == PLAIN and other.seed == run.seed)
     return next((other for other in partners if other.final is not None), None)
 
@@ -57,8 +58,8 @@ def base_row(results: Results) -> Row:
 def run_row(results: Results, run: Run) -> Row:
     """Returns the row of a run; one that did not finish has no numbers."""
     final = run.final or Evaluation()
-    partner = None if run.method == PLAIN else plain_partner(results, run)
-    plain = None if partner is None else partner.final
+    partner = plain_partner(results, run)
+    plain = None if partner is None or partner is run else partner.final
     return _row(run.name, label(results, run), run.method, results.base, final, plain, run.step_seconds)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 
+from lalora.methods import METHODS
 from lalora.report.look import looks
 from lalora.report.pictures import INK, MARKERS, QUIET, STYLE, framed, legend, png
 from lalora.report.schema import Evaluation, Number, Results, Run
@@ -49,21 +50,23 @@ def _panel(axes: Axes, results: Results, drift: Drift) -> None:
         pairs = _pairs(results, run.points, drift)
         if not pairs:
             continue
-        shrunk = _pairs(results, sorted(run.scaled, key=lambda row: row.alpha or 0.0), drift)
+        shrunk = _pairs(results, run.scaled, drift)
         if shrunk:
-            # Thin: what the same adapter gives when it is scaled down after training.
-            axes.plot(*zip(*shrunk, pairs[-1], strict=True), color=look.light, linewidth=0.6, alpha=0.7)
+            # Thin: what the same adapter gives when it is scaled after training; more of it is learned as it grows.
+            axes.plot(*zip(*sorted([*shrunk, pairs[-1]]), strict=True), color=look.light, linewidth=0.6, alpha=0.7)
         xs, ys = zip(*pairs, strict=True)
         if paths:
             axes.plot(xs, ys, color=look.light, linewidth=1.2, dashes=look.dash or (None, None), alpha=0.8)
             axes.plot(xs[:-1], ys[:-1], MARKERS[look.shape], color=look.light, markersize=4)
+        if not _pairs(results, run.points[-1:], drift):
+            continue  # its end was not measured
         axes.plot(
             xs[-1:], ys[-1:], MARKERS[look.shape], color=look.light, markersize=10 * look.size,
             markeredgecolor="white", label=run.label, zorder=5,
         )  # fmt: skip
-        ends[_line(run)].append((run.strength or 0.0, pairs[-1], look.light))
+        ends[_line(run)].append((float(run.settings.get(_knob(run), 0.0)), pairs[-1], look.light))
     if not paths:
-        # Where runs were not measured on their way, a line joins the strengths of one setting.
+        # Where runs were not measured on their way, a line joins the runs that differ in their knob alone.
         for line in ends.values():
             ordered = sorted(line)
             xs, ys = zip(*(pair for _, pair, _ in ordered), strict=True)
@@ -83,5 +86,9 @@ def _pairs(results: Results, rows: Iterable[Evaluation], drift: Drift) -> list[P
 
 
 def _line(run: Run) -> str:
-    moving = {"strength", "seed", "learning_rate"} if run.method == "lora" else {"strength", "seed"}
-    return f"{run.method} {sorted((key, str(value)) for key, value in run.settings.items() if key not in moving)}"
+    """Returns what runs share that differ in their method's knob alone."""
+    return f"{run.method} {sorted((key, str(value)) for key, value in run.settings.items() if key != _knob(run))}"
+
+
+def _knob(run: Run) -> str:
+    return METHODS[run.method].knob if run.method in METHODS else "strength"

@@ -185,4 +185,6 @@ def run_identity(common: Identity, plan: RunPlan) -> Identity:
     Returns:
         JSON types.
     """
-    return {**common, "run": plan.effective}
+    # Forecasts are fitted on proxy rows, whatever the method itself looks at.
+    seen = {"proxy_rows": plan.settings.proxy_rows} if common["study"].get("forecasts") else {}
+    return {**common, "run": plan.effective | seen}

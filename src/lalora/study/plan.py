@@ -98,7 +98,8 @@ def complaint(error: Mapping[str, Any]) -> str:
     Returns:
         What is wrong with which key.
     """
-    key = ".".join(str(part) for part in error["loc"])
+    # A union's members are told by names of pydantic's own, such as `constrained-float`.
+    key = ".".join(str(part) for part in error["loc"] if not re.search(r"[^\w]", str(part)))
     if error["type"] == "extra_forbidden":
         return f"unknown key '{key}'"
     if error["type"] == "missing":

@@ -93,13 +93,16 @@ class RunSettings(_Settings):
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
     weight_decay: NonNegative = Field(0.0, description="Of AdamW.")
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
-    proxy_rows: Count = Field(8, description="Rows of each source that a method may see, for its curvature.")
-    proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts only for `fisher: batch`.")
+    proxy_rows: Count = Field(8, description="Rows of each source that a method may see.")
+    proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts for `fisher: batch` and for `kl`.")
     threshold: float = Field(0.7, ge=0, lt=1, description="Of the rows of A and B, those that stay frozen in `migu`.")
     rho: NonNegative = Field(0.05, description="Noise on the weights in `flat-lora`, as a share of their norm.")
     share: float = Field(0.25, ge=0, lt=1, description="Of the rows, those that are proxy text in `replay`.")
     every: Count = Field(1, description="Optimizer steps from one proxy batch to the next in `kl`.")
-    strength: NonNegative = Field(1.0, description="λ: nats of target loss paid per nat of drift on the source.")
+    strength: NonNegative = Field(
+        1.0,
+        description="λ: nats of target loss paid per nat of drift on the source; in L2 methods per squared distance.",
+    )
     curvature: CurvatureKind = Field("diagonal", description="Shape of the curvature.")
     fisher: Literal["sequence", "token", "batch"] | None = Field(
         None, description="Estimator of the curvature. null: token for the Kronecker ones, sequence for the others."
