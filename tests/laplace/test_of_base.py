@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from peft import LoraConfig, get_peft_model
 import lalora
 from lalora import LaloraError
 from lalora.adapter import trainable_tensors
+from lalora.laplace import refit
+from lalora.laplace._hub import card
 from tiny import batches, llama, lora, rows, shake
 
 KINDS = ["weight-kfac", "weight-diagonal"]
@@ -156,3 +159,48 @@ def test_another_base_model_is_refused() -> None:
 def test_a_merged_update_that_is_not_s_b_a_is_refused() -> None:
     with pytest.raises(LaloraError, match="use curvature='diagonal'"):
         of_base().penalty(lora(use_dora=True))
+
+
+def test_fitted_again_in_the_middle_it_still_measures_from_where_it_met_the_adapter() -> None:
+    laplace, model = of_base(), lora()
+    laplace.check(model)
+    shake(model)
+    moved = laplace.forecast(model)
+    again = refit(laplace, model, SOURCE, decay=0.999999, progress=False)
+    assert again.forecast(model) == pytest.approx(moved, rel=1e-3)
+
+
+def test_fitted_again_for_an_adapter_on_some_of_the_layers_that_share_an_input() -> None:
+    laplace, model = of_base(), lora(target_modules=["up_proj", "down_proj"])
+    laplace.check(model)
+    shake(model)
+    assert refit(laplace, model, SOURCE, progress=False).forecast(model) > 0
+
+
+def test_a_second_adapter_on_one_model_has_a_start_of_its_own() -> None:
+    laplace, model = of_base(), lora()
+    laplace.check(model)
+    shake(model)
+    first = laplace.forecast(model)
+    model.add_adapter("b", LoraConfig(r=4, target_modules="all-linear"))
+    model.set_adapter("b")
+    assert laplace.forecast(model) == 0
+    model.set_adapter("default")
+    assert laplace.forecast(model) == first
+
+
+def test_it_pickles_without_the_models_that_it_met() -> None:
+    laplace, model = of_base(), lora()
+    laplace.check(model)
+    shake(model)
+    again = pickle.loads(pickle.dumps(laplace))
+    fresh = lora()
+    again.check(fresh)
+    shake(fresh)
+    assert again.forecast(fresh) == laplace.forecast(model)
+
+
+def test_its_card_promises_no_start() -> None:
+    text = card(of_base().provenance, "me/curvature", "mit")
+    assert "restore_mean" not in text
+    assert "any rank and scale" in text

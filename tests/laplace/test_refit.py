@@ -12,7 +12,7 @@ from torch import Tensor
 import lalora
 from lalora import LaloraError
 from lalora.adapter import trainable_tensors
-from lalora.curvature import Diagonal, Kfac, WeightSpace
+from lalora.curvature import Diagonal, Kfac, WeightSpace, mean_eigenvalue
 from lalora.laplace import refit
 from lalora.laplace._anchors import anchors_of
 from tiny import batches, lora, rows, shake
@@ -161,3 +161,38 @@ def test_a_prior_that_means_nothing_is_refused(prior: float | str, tmp_path: Pat
         lalora.Laplace.load(tmp_path, prior=prior)
     with pytest.raises(LaloraError, match="prior must be a"):
         lalora.fit(model, SOURCE, prior=prior, progress=False)
+
+
+@pytest.mark.parametrize("kind", ["kfac", "tri-kfac"])
+def test_the_automatic_prior_of_a_file_in_bfloat16(kind: str, tmp_path: Path) -> None:
+    laplace = fitted(lora(b_scale=0.3), kind)
+    laplace.save(tmp_path, torch.bfloat16)
+    narrow = lalora.Laplace.load(tmp_path, prior="auto").prior
+    assert narrow == pytest.approx(mean_eigenvalue(laplace.curvature), rel=0.02)
+
+
+def test_several_tasks_cannot_be_fitted_again() -> None:
+    model = lora()
+    with pytest.raises(LaloraError, match="of several tasks cannot be fitted again"):
+        refit(fitted(model) + fitted(model), model, SOURCE, progress=False)
+
+
+def test_datasets_that_are_kept_apart_are_wanted_again_in_order() -> None:
+    model = lora()
+    two = {"a": SOURCE, "b": batches(rows(3, seed=4), 3)}
+    laplace = lalora.fit(model, two, curvature="kfac", combine="separate", progress=False)
+    refit(laplace, model, two, progress=False)
+    with pytest.raises(LaloraError, match=r"give \['a', 'b'\] again, in this order"):
+        refit(laplace, model, dict(reversed(two.items())), progress=False)
+
+
+def test_nothing_grows_however_often_it_is_fitted_again() -> None:
+    model = lora()
+    one = batches(rows(1), 1)
+    laplace = lalora.fit(model, one, curvature="weight-kfac", progress=False)
+    sizes = {name: tensor.shape for name, tensor in laplace.curvature.tensors().items() if name.endswith("vectors")}
+    for seed in range(3):
+        shake(model, seed=seed)
+        laplace = refit(laplace, model, one, seed=seed, progress=False)
+    now = {name: tensor.shape for name, tensor in laplace.curvature.tensors().items() if name.endswith("vectors")}
+    assert all(now[name][1] <= size[1] for name, size in sizes.items())

@@ -243,6 +243,14 @@ class Factor:
         """
         return replace(self, vectors=self.vectors.to(device, dtype), values=self.values.to(device, dtype))
 
+    def cpu(self) -> Self:
+        """Copy to the CPU.
+
+        Returns:
+            The copy.
+        """
+        return replace(self, vectors=self.vectors.cpu(), values=self.values.cpu())
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a file must hold.
 

@@ -21,7 +21,7 @@ class Factors:
     Attributes:
         inputs: X by key. Layers that read the same input (q, k, v; gate, up) share one.
         outputs: G by layer.
-        keys: Key of X by layer.
+        keys: Key of X by layer: the first layer that shares it.
     """
 
     inputs: Mapping[str, Factor]
@@ -42,8 +42,11 @@ class Factors:
         Returns:
             The factors.
         """
-        found = {layer: (keys or {}).get(layer, layer) for layer in sorted(outputs)}
-        used = {key: inputs[key] for key in sorted(set(found.values()))}
+        given = {layer: (keys or {}).get(layer, layer) for layer in sorted(outputs)}
+        # A key is the first layer that has it, so that it does not depend on which other layers were looked at.
+        first = {key: layer for layer, key in reversed(given.items())}
+        found = {layer: first[key] for layer, key in given.items()}
+        used = {first[key]: inputs[key] for key in sorted(first, key=first.__getitem__)}
         return cls(used, {layer: outputs[layer] for layer in found}, found)
 
     @property

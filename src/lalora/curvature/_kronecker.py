@@ -177,14 +177,16 @@ class AdapterKronecker(Kronecker):
             The trace, and the number of charged weights.
         """
         found, size = 0.0, 0
-        for layer, anchor in self.anchors.items():
-            charged, (a0, b0) = self._charged(layer), self._starts[layer]
+        # As it was stored, start and factors may be of several types.
+        here = self.to(dict.fromkeys(self.names, torch.device("cpu")), torch.float32)
+        for layer, anchor in here.anchors.items():
+            a0, b0 = here._starts[layer]
             out, rank, into = anchor.shape
-            if a_name(layer) in charged and b0 is not None:
-                found += anchor.scale**2 * float(self.factors.x(layer).trace * b0.square().sum())
+            if b0 is not None:
+                found += anchor.scale**2 * float(here.factors.x(layer).trace * b0.square().sum())
                 size += rank * into
-            if b_name(layer) in charged and a0 is not None:
-                found += anchor.scale**2 * float(self.factors.g(layer).trace * a0.square().sum())
+            if a0 is not None:
+                found += anchor.scale**2 * float(here.factors.g(layer).trace * a0.square().sum())
                 size += out * rank
         return found, size
 

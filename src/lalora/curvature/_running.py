@@ -17,7 +17,9 @@ Kind = TypeVar("Kind", bound=Curvature)
 
 
 def running_mean(old: Kind, new: Kind, decay: float, rank: int | None = None, keep: float | None = None) -> Curvature:
-    """Average two curvatures of one adapter; Kronecker factors one by one, so that nothing grows.
+    """Average two curvatures of one adapter; Kronecker factors one by one.
+
+    So that nothing grows, a factor keeps at most as many eigenvectors as the larger of the two had.
 
     In weight space displacement goes on being measured from where `old` started. `kfac` and `tri-kfac` meet the mean
     factors with the A and B of `new`.
@@ -41,8 +43,18 @@ def running_mean(old: Kind, new: Kind, decay: float, rank: int | None = None, ke
     if isinstance(old, WeightDiagonal) and isinstance(new, WeightDiagonal):
         return WeightDiagonal.combined([old.scaled(shares[0]), replace(new, anchors=old.anchors).scaled(shares[1])])
     assert isinstance(old, Kronecker) and isinstance(new, Kronecker)
-    factors = Factors.mean([old.factors, new.factors], shares).truncated(rank, keep)
+    factors = _as_large(Factors.mean([old.factors, new.factors], shares), (old.factors, new.factors))
+    factors = factors.truncated(rank, keep)
     return replace(new, factors=factors, anchors=old.anchors if isinstance(old, WeightKfac) else new.anchors)
+
+
+def _as_large(mean: Factors, parts: tuple[Factors, Factors]) -> Factors:
+    def most(ranks: list[int]) -> int:
+        return max(1, *ranks)
+
+    inputs = {key: x.truncated(most([part.inputs[key].rank for part in parts])) for key, x in mean.inputs.items()}
+    outputs = {name: g.truncated(most([part.g(name).rank for part in parts])) for name, g in mean.outputs.items()}
+    return replace(mean, inputs=inputs, outputs=outputs)
 
 
 def added(first: Curvature, second: Curvature) -> Curvature:

@@ -125,7 +125,7 @@ class DiagonalCollector:
             counts: What was seen.
 
         Returns:
-            Squares by name.
+            Squares by name, on the CPU.
         """
         scale = 1.0 / (counts.batches if self._per_batch else counts.tokens)
-        return {name: total.mul_(scale) for name, total in self._sums.total.items()}
+        return {name: total.mul_(scale).cpu() for name, total in self._sums.total.items()}

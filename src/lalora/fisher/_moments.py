@@ -48,10 +48,10 @@ class Moments:
             keep: Share of the trace of a factor to keep at least; None for all.
 
         Returns:
-            X and G of every layer.
+            X and G of every layer, on the CPU.
         """
         return Factors.of(
-            {key: gram.factor(rank, keep) for key, gram in self.x.items()},
-            {layer: gram.factor(rank, keep) for layer, gram in self.g.items()},
+            {key: gram.factor(rank, keep).cpu() for key, gram in self.x.items()},
+            {layer: gram.factor(rank, keep).cpu() for layer, gram in self.g.items()},
             self._keys,
         )

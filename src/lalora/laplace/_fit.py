@@ -70,7 +70,7 @@ def fit(
         prior: Precision δ ≥ 0 that is charged for besides Λ, for the directions of which a few batches say nothing:
             δ‖Δ‖², or δ‖ΔW‖²_F in weight space. `auto` is the mean eigenvalue of Λ: an unknown direction is as stiff as
             the average one. The strength multiplies it too; the forecast leaves it out.
-        seed: Seed of the sampled labels, which also depend on dataset and row, never on batch size.
+        seed: Seed of the sampled labels, which also depend on dataset, row and process, never on batch size.
         progress: Whether to show a progress bar.
 
     Returns:

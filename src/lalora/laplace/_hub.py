@@ -30,6 +30,10 @@ _MOMENTS = (
     "The files hold second moments of the activations and gradients of the source rows. With few rows, the set of "
     "words that occur in them can be recovered from those of the first layer, though not their order."
 )
+_OF_ADAPTER = "over the weights of a LoRA adapter"
+_OF_BASE = "over the weights of the base model, for plain LoRA of any rank and scale"
+_START = "laplace.restore_mean(model)  # the adapter starts where the curvature was fitted"
+_MEETING = "laplace.check(model)  # before training: drift is measured from where it first meets the adapter"
 _PRIVACY = dict.fromkeys(("kfac", "tri-kfac", "weight-kfac"), _MOMENTS)
 
 
@@ -114,21 +118,21 @@ tags: [lalora, laplace, lora, peft]
 ---
 # Laplace approximation for LoRA on {provenance.base_model}
 
-Curvature (`{provenance.curvature}`) of the source likelihood over the weights of a LoRA adapter. Charging for
-½ΔᵀΛΔ while the adapter learns something new keeps what the base model knows.
+Curvature (`{provenance.curvature}`) of the source likelihood {_OF_ADAPTER if provenance.lora else _OF_BASE}.
+Charging for it while an adapter learns something new keeps what the base model knows.
 
 ```python
 import lalora
 
 laplace = lalora.Laplace.from_hub("{repo_id}")
-laplace.restore_mean(model)  # the adapter starts where the curvature was fitted
+{_START if provenance.lora else _MEETING}
 loss = loss + laplace.penalty(model, strength=1.0)
 ```
 
 ## Provenance
 
 lalora {provenance.lalora}, {provenance.created}. Fisher `{provenance.fisher}`, labels `{provenance.labels}`,
-datasets combined by `{provenance.combine}`, seed {provenance.seed}. LoRA: `{provenance.lora}`.
+datasets combined by `{provenance.combine}`, seed {provenance.seed}. LoRA: `{provenance.lora or "any"}`.
 
 | source dataset | rows | completion tokens | SHA-256 |
 |---|---:|---:|---|

@@ -6,6 +6,7 @@ import warnings
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Laplace:
         self.provenance = provenance
         self.prior = mean_eigenvalue(curvature) if isinstance(prior, str) else prior
         self._attached: Attached | None = None
-        self._adapters: weakref.WeakKeyDictionary[PeftModel, Laplace] = weakref.WeakKeyDictionary()
+        self._adapters: weakref.WeakKeyDictionary[PeftModel, dict[str, Laplace]] = weakref.WeakKeyDictionary()
         self._warned = False
 
     @property
@@ -121,17 +122,46 @@ class Laplace:
         require_same_base(self.provenance.fingerprint, later.provenance.fingerprint, self.provenance.base_model)
         # The sum of two drifts is no mean per token, and so its forecast is not calibrated.
         datasets = self.provenance.datasets + later.provenance.datasets
-        provenance = replace(later.provenance, datasets=datasets, combine="sum")
+        provenance = replace(later.provenance, datasets=datasets, combine="tasks")
         curvature = added(self.curvature, later.curvature)
         return Laplace(later.mean, later.shapes, curvature, provenance, max(self.prior, later.prior))
 
-    def _met(self, model: nn.Module) -> Laplace:
+    def at(self, model: nn.Module) -> Laplace:
+        """Look up the Laplace of a model's adapter, as it was when this one first met that adapter.
+
+        Args:
+            model: A PEFT LoRA model.
+
+        Returns:
+            What `attach` returned then; this one itself if it is of an adapter.
+
+        Raises:
+            LaloraError: If the base model is another, or the adapter changes layers of which nothing is known.
+        """
         if not self.of_base:
             return self
         bare = peft_model(model)
-        if bare not in self._adapters:
-            self._adapters[bare] = self.attach(bare)
-        return self._adapters[bare]
+        met = self._adapters.setdefault(bare, {})
+        adapter = bare.active_adapters[0]
+        if adapter not in met:
+            met[adapter] = self.attach(bare)
+        return met[adapter]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave models behind: they belong to one process.
+
+        Returns:
+            Everything else.
+        """
+        return {name: value for name, value in self.__dict__.items() if name not in ("_attached", "_adapters")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Know no model yet.
+
+        Args:
+            state: What `__getstate__` returned.
+        """
+        self.__dict__.update(state, _attached=None, _adapters=weakref.WeakKeyDictionary())
 
     def penalty(self, model: nn.Module, strength: float = 1.0) -> Tensor:
         """Compute ½λ(ΔᵀΛΔ + δ‖Δ‖²), to be added to a loss once per optimizer step (paper, Eq. 12).
@@ -212,7 +242,7 @@ class Laplace:
             LaloraError: If tensor names, shapes, LoRA settings or the base model differ.
         """
         if self.of_base:
-            self._met(model)
+            self.at(model)
             return
         found = {name: tuple(parameter.shape) for name, parameter in trainable_tensors(model).items()}
         for name, shape in self.shapes.items():
@@ -237,7 +267,7 @@ class Laplace:
         Returns:
             Whether every trainable tensor has the value it had when the curvature was fitted, up to its dtype.
         """
-        mean = self._met(model).mean
+        mean = self.at(model).mean
         return all(
             torch.equal(parameter.cpu(), mean[name].to(parameter.dtype)) if name in mean else not parameter.any()
             for name, parameter in trainable_tensors(model).items()
@@ -256,7 +286,7 @@ class Laplace:
             LaloraError: If it does not.
         """
         self.check(model)
-        mean = self._met(model).mean
+        mean = self.at(model).mean
         for name, parameter in trainable_tensors(model).items():
             parameter.copy_(mean[name]) if name in mean else parameter.zero_()
 
@@ -319,12 +349,15 @@ class Laplace:
             parts["mean"], shapes, curvature, provenance, float(description["prior"]) if prior is None else prior
         )
 
-    def push_to_hub(self, repo_id: str, licence: str = "other", **options: Any) -> str:
+    def push_to_hub(
+        self, repo_id: str, licence: str = "other", *, dtype: torch.dtype | None = None, **options: Any
+    ) -> str:
         """Upload the two files and a model card to the Hugging Face hub.
 
         Args:
             repo_id: `user/name`.
             licence: The hub's name of the licence, which should fit that of the base model and the source data.
+            dtype: As in `save`.
             **options: Passed to `huggingface_hub.HfApi.create_repo`, such as `private=True` or `token=…`.
 
         Returns:
@@ -333,7 +366,7 @@ class Laplace:
         Raises:
             LaloraError: If the hub cannot be reached or refuses.
         """
-        return _hub.push(self.save, self.provenance, repo_id, licence, **options)
+        return _hub.push(partial(self.save, dtype=dtype), self.provenance, repo_id, licence, **options)
 
     @classmethod
     def from_hub(cls, repo_id: str, **options: Any) -> Laplace:
@@ -353,7 +386,7 @@ class Laplace:
 
     def _attach(self, model: nn.Module) -> Attached:
         if self.of_base:
-            return self._met(model)._attach(model)
+            return self.at(model)._attach(model)
         bare = peft_model(model)
         if self._attached is None or not self._attached.fits(bare):
             self.check(bare)

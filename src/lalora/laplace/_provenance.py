@@ -60,7 +60,7 @@ class Provenance:
         curvature: Kind of curvature.
         fisher: Estimator.
         labels: `sampled` or `data`.
-        combine: How datasets were combined.
+        combine: How datasets were combined; `tasks` where Laplaces of several tasks were added up.
         seed: Seed of the sampled labels.
         factor_rank: Most eigenvectors of a Kronecker factor that were kept; None for all.
         factor_keep: Share of the trace of each that was kept at least; None for all of it.
@@ -85,7 +85,7 @@ class Provenance:
     @property
     def calibrated(self) -> bool:
         """Whether ½ΔᵀΛΔ forecasts KL(base ‖ model) in nats per token."""
-        return self.labels == "sampled" and self.fisher != "batch" and self.combine != "sum"
+        return self.labels == "sampled" and self.fisher != "batch" and self.combine not in ("sum", "tasks")
 
     def as_json(self) -> dict[str, Any]:
         """Return a JSON-ready mapping.

@@ -9,7 +9,7 @@ from torch import nn
 
 from lalora.curvature import running_mean
 from lalora.errors import LaloraError
-from lalora.fisher import Batch, Sources
+from lalora.fisher import Batch, Sources, named_sources
 from lalora.laplace._fit import fit
 from lalora.laplace._laplace import Laplace
 
@@ -50,15 +50,24 @@ def refit(
         The refreshed Laplace.
 
     Raises:
-        LaloraError: If the decay is out of range, the Laplace is of another model, or a source is unusable.
+        LaloraError: If the decay is out of range, the Laplace is of another model or of several tasks, or a source is
+            unusable.
     """
     require_decay(decay)
-    known = laplace.attach(model) if laplace.of_base else laplace
+    known = laplace.at(model)
     known.check(model)
     how = known.provenance
+    if how.combine == "tasks":
+        raise LaloraError("a Laplace of several tasks cannot be fitted again: one pass does not see them all")
+    named = named_sources(sources)
+    if how.combine == "separate" and list(named) != [dataset.name for dataset in how.datasets]:
+        raise LaloraError(
+            f"combine='separate' keeps a curvature for each dataset: give {[data.name for data in how.datasets]} "
+            "again, in this order"
+        )
     fresh = fit(
         model,
-        sources,
+        named,
         curvature=how.curvature,
         fisher=how.fisher,
         labels=how.labels,

@@ -97,7 +97,8 @@ class LaplaceMixin(AfterBackwardMixin):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Before the Trainer's own files, the last of which says that a checkpoint is complete.
         folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        self._refitting.save(self.laplace, folder)
+        if self.args.should_save:
+            self._refitting.save(self.laplace, folder)
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
