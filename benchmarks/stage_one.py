@@ -28,7 +28,7 @@ TARGETS: dict[str, str | list[str]] = {"q, k": ["q_proj", "k_proj"], "all-linear
 def main() -> None:
     """Measure each model and choice of layers."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rows", type=int, default=2, help="rows of each of three datasets, a batch each")
+    arguments.add_argument("--rows", type=int, default=8, help="rows of each of three datasets, a batch each")
     arguments.add_argument("--pairs", type=int, default=3, help="repetitions on the embedded model, at least 2")
     chosen = arguments.parse_args()
     warnings.simplefilter("ignore")
