@@ -257,6 +257,7 @@ def test_a_fit_of_the_base_model_serves_an_adapter_of_any_rank(
 ) -> None:
     fit = ("fit", mine["model"], "--source", mine["source"], "--rows", 3, "--dtype", "float32", "--base")
     assert "needs an adapter" in refused(*fit)
+    assert "say --factor-rank" in refused(*fit, "--curvature", "weight-kfac", "--rank", 8)
     assert run(*fit, "--curvature", "weight-kfac", "--factor-keep", 0.95, "--prior", "auto")[0] == 0
     laplace = Laplace.load(tmp_path / "laplace")
     assert laplace.of_base
@@ -268,6 +269,17 @@ def test_a_fit_of_the_base_model_serves_an_adapter_of_any_rank(
         assert run(*train, "--dtype", "float32", "--out", f"adapter-{rank}")[0] == 0
         metrics = (tmp_path / f"adapter-{rank}" / "metrics.jsonl").read_text().splitlines()
         assert any(json.loads(line).get("penalty", 0) > 0 for line in metrics)
+
+
+def test_without_any_source_the_base_model_writes_the_text(run: Run, mine: dict[str, Any], tmp_path: Path) -> None:
+    fit = ("fit", mine["model"], "--self-source", 5, "--rank", 2, "--dtype", "float32")
+    assert run(*fit, "--seed", 3, "--out", "written")[0] == 0
+    first, *texts = [json.loads(line) for line in (tmp_path / "written" / "self-source.jsonl").read_text().splitlines()]
+    assert (first["rows"], first["seed"], first["temperature"], first["length"]) == (5, 3, 1.0, 128)
+    assert len(texts) == 5
+    (dataset,) = Laplace.load(tmp_path / "written").provenance.datasets
+    assert (dataset.name, dataset.rows) == ("self", 5)
+    assert dataset.tokens == sum(len(text["input_ids"]) - 1 for text in texts)
 
 
 def test_train_without_a_laplace_is_plain_lora_and_is_not_done_twice(

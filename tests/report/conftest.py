@@ -59,6 +59,9 @@ def run(label: str, strength: float | None, gain: float, kl: float, rise: float,
         "settings": {"rank": 16, "alpha": 32, "learning_rate": 2e-3, "lora": {"targets": "all-linear", "bias": False}},
         "final": curve[-1],
         "curve": curve,
+        "scaled": [
+            {**evaluation(60, gain * a, kl * a * a, rise * a, False), "kind": "scale", "alpha": a} for a in (0.25, 0.5)
+        ],
         "train": train,
         "seconds": 331.4,
         "step_seconds": 5.52 if strength is None else 5.55,

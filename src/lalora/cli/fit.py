@@ -14,10 +14,14 @@ def fit(
     model: Model,
     source: Sources = SOURCES,
     out: Out = Path("laplace"),
-    rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 16,
-    alpha: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 32,
+    rank: Annotated[int | None, typer.Option(min=1, help="Of the adapter; 16 unless given.")] = None,
+    alpha: Annotated[int | None, typer.Option(min=1, help="Of the adapter; 32 unless given.")] = None,
     target_modules: TargetModules = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of each source.")] = 8,
+    self_source: Annotated[
+        int | None,
+        typer.Option(min=1, help="Without any source: rows of text that the base model writes; kept as a file."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 4,
     curvature: Annotated[
         str, typer.Option(help="diagonal, kfac, tri-kfac, weight-kfac or weight-diagonal.")
@@ -44,9 +48,11 @@ def fit(
     """Measure how much each adapter weight matters for what a model knows; write a Laplace."""
     from lalora.study.single import fit_laplace
 
+    if base:
+        _refuse_adapter_settings(rank, alpha)
     settings = {
-        "rank": rank,
-        "alpha": alpha,
+        "rank": rank or 16,
+        "alpha": alpha or 32,
         "target_modules": target_modules or "all-linear",
         "proxy_rows": rows,
         "proxy_batch_size": batch_size,
@@ -60,8 +66,16 @@ def fit(
         "seed": seed,
     }
     with resumable("nothing was written"):
-        fit_laplace(model, dtype, places(source), settings, base, out, say)
+        fit_laplace(model, dtype, places(source), settings, self_source, base, out, say)
     say(f"wrote {out}; next: lalora train {model} --laplace {out}")
+
+
+def _refuse_adapter_settings(rank: int | None, alpha: int | None) -> None:
+    if rank or alpha:
+        raise LaloraError(
+            "--base fits the model without an adapter, which has no --rank and no --alpha: leave them out, or say "
+            "--factor-rank for the size of the curvature"
+        )
 
 
 def _number(text: str) -> float:

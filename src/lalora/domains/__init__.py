@@ -4,6 +4,7 @@ from lalora.domains.domain import DOMAINS, Domain
 from lalora.domains.harness import harness_tasks
 from lalora.domains.load import DomainData, load_domain
 from lalora.domains.prompts import Example, examples
+from lalora.domains.self_source import read_text, sample_text, write_text
 from lalora.domains.tokens import batches, collate, tokenize, tokenize_short
 
 __all__ = [
@@ -16,6 +17,9 @@ __all__ = [
     "examples",
     "harness_tasks",
     "load_domain",
+    "read_text",
+    "sample_text",
     "tokenize",
     "tokenize_short",
+    "write_text",
 ]

@@ -23,6 +23,7 @@ class Method:
         citation: Where it comes from.
         needs_source: Whether `prepare` needs proxy batches.
         needs: What it takes besides plain LoRA, in a few words.
+        quantised_base: Whether it works on a base model in 8 or 4 bits.
         own_start: Whether it starts from another adapter than plain LoRA does.
         knob: The setting that trades learning against forgetting.
         grid: Values of the knob to begin with.
@@ -33,6 +34,7 @@ class Method:
     citation: ClassVar[str]
     needs_source: ClassVar[bool] = False
     needs: ClassVar[str] = ""
+    quantised_base: ClassVar[bool] = True
     own_start: ClassVar[bool] = False
     knob: ClassVar[str]
     grid: ClassVar[tuple[float, ...]]
@@ -87,6 +89,13 @@ class Method:
 
         Args:
             model: The PEFT model.
+        """
+
+    def after_training(self, model: PeftModel) -> None:
+        """Change the finished adapter.
+
+        Args:
+            model: The PEFT model after its last step.
         """
 
     def metrics(self, model: nn.Module) -> dict[str, float]:

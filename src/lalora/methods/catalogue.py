@@ -4,8 +4,10 @@ from typing import Any
 
 from lalora.errors import LaloraError
 from lalora.methods.base import Method
+from lalora.methods.corda import Corda
 from lalora.methods.ewc_lora import EwcLora
 from lalora.methods.flat_lora import FlatLora
+from lalora.methods.intruders import Intruders
 from lalora.methods.kl import KL
 from lalora.methods.l2 import L2
 from lalora.methods.l2_b import L2B
@@ -17,7 +19,8 @@ from lalora.methods.milora import Milora
 from lalora.methods.replay import Replay
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Lora, LaLoRA, EwcLora, L2, L2B, L2Weight, Migu, Milora, FlatLora, Replay, KL)
+    method.name: method
+    for method in (Lora, LaLoRA, EwcLora, L2, L2B, L2Weight, Migu, Milora, Corda, FlatLora, Replay, KL, Intruders)
 }
 
 

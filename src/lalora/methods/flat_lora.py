@@ -29,7 +29,8 @@ class FlatLora(Method):
     name = "flat-lora"
     label = "Flat-LoRA"
     citation = "Li et al., 2025"
-    needs = "adapted weights twice in memory, not quantised; plain linear LoRA"
+    needs = "adapted weights twice in memory; plain linear LoRA"
+    quantised_base = False
     knob = "rho"
     grid = (0.01, 0.05, 0.1)
 

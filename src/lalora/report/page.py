@@ -107,6 +107,7 @@ def _run_data(results: Results, run: Run, look: Look) -> dict[str, Any]:
         "dash": " ".join(map(str, look.dash)),
         "size": look.size,
         "points": [_point(results.base, row) for row in run.points],
+        "scaled": [_point(results.base, row) for row in run.scaled],
         "curves": curves,
         "smooth": {panel.key: smooth(curves[panel.key]) for panel in PANELS if panel.noisy},
         "forecasts": forecasts(run),

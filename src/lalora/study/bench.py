@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from torch import Tensor
 
 from lalora.assets import load_model
 from lalora.curvature import Diagonal
+from lalora.domains import batches, read_text, sample_text, write_text
 from lalora.evaluation import EvalSet, evaluate
 from lalora.laplace import Laplace, fit
 from lalora.study.device import resolve_dtype
 from lalora.study.identity import Identity, key
-from lalora.study.knobs import takes_laplace
+from lalora.study.knobs import SELF_SOURCE, takes_laplace
 from lalora.study.material import Material
 from lalora.study.plan import RunPlan
 from lalora.study.records import Row, read_json, write_json
@@ -91,6 +93,34 @@ class Bench:
             write_json(path, row)
         return row
 
+    def proxies(self, model: PeftModel, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
+        """Batch the rows that a method may see.
+
+        Text that the model writes itself is as many rows as of all sources together, and kept in a file.
+
+        Args:
+            model: At its start.
+            settings: Of the run.
+
+        Returns:
+            Batches by source; `self` where the base model wrote them.
+        """
+        if settings.proxy_text == "source":
+            return self.material.proxies(settings)
+        rows = settings.proxy_rows * len(self.material.sources)
+        made: dict[str, Any] = {
+            "rows": rows,
+            "length": min(settings.proxy_length, self.material.tokenizer.model_max_length),
+            "temperature": settings.proxy_temperature,
+            "seed": settings.seed,
+        }
+        tokenizer = self.material.tokenizer
+        path = self.shared / f"self-source-{key({**self.common, 'sampled': made})}.jsonl"
+        if not path.exists():
+            self.say("letting the base model write proxy text")
+            write_text(path, sample_text(model, tokenizer, **made), tokenizer, model=self.study.model, **made)
+        return {"self": batches(read_text(path), settings.proxy_batch_size, self.material.pad)}
+
     def laplace_folder(self, settings: RunSettings) -> Path:
         """Name where the curvature of a run is kept.
 
@@ -104,6 +134,7 @@ class Bench:
         """
         seen = {"rank", "alpha", "target_modules", "seed", "labels", "combine", "proxy_rows"}
         seen |= {"curvature", "fisher", "factor_rank", "factor_keep"}
+        seen |= {"proxy_text", *SELF_SOURCE} if settings.proxy_text == "self" else set()
         seen |= {"proxy_batch_size"} if settings.fisher == "batch" else set()
         identity = {**self.common, "laplace": settings.model_dump(mode="json", include=seen)}
         return self.shared / f"laplace-{key(identity)}"
@@ -123,7 +154,7 @@ class Bench:
             self.say("fitting the curvature on source text")
             fit(
                 model,
-                self.material.proxies(settings),
+                self.proxies(model, settings),
                 curvature=settings.curvature,
                 fisher=settings.fisher,
                 labels=settings.labels,

@@ -6,7 +6,9 @@ from lalora.errors import LaloraError
 from lalora.methods import METHODS
 from lalora.study.settings import RunSettings
 
-_PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size"})
+SELF_SOURCE = frozenset({"proxy_length", "proxy_temperature"})
+"""Settings of the text that the base model writes itself."""
+_PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size", "proxy_text"}) | SELF_SOURCE
 
 METHOD_KNOBS = (
     frozenset().union(*(inspect.signature(method).parameters for method in METHODS.values()))

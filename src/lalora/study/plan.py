@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lalora.errors import LaloraError
-from lalora.study.knobs import METHOD_KNOBS, knobs, label
+from lalora.study.knobs import METHOD_KNOBS, SELF_SOURCE, knobs, label
 from lalora.study.marked_yaml import Marked, Path
 from lalora.study.settings import RunSettings
 
@@ -32,6 +32,9 @@ class RunPlan:
     def effective(self) -> dict[str, Any]:
         """The settings that its method looks at, in JSON types."""
         unused = set(METHOD_KNOBS - knobs(self.settings.method))
+        if self.settings.proxy_text == "source":
+            # As if there were no such keys: a run on given text is the run it always was.
+            unused |= {"proxy_text", *SELF_SOURCE}
         return self.settings.model_dump(mode="json", exclude=unused)
 
 

@@ -95,6 +95,13 @@ class RunSettings(_Settings):
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
     proxy_rows: Count = Field(8, description="Rows of each source that a method may see.")
     proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts for `fisher: batch` and for `kl`.")
+    proxy_text: Literal["source", "self"] = Field(
+        "source",
+        description="Where these rows come from: training rows of the sources, or text that the base model writes.",
+    )
+    proxy_length: int = Field(128, ge=2, description="Most tokens of a text that the base model writes.")
+    proxy_temperature: Positive = Field(1.0, description="At which it writes.")
+    removed: float = Field(0.25, ge=0, le=1, description="Share of each intruder dimension removed in `intruders`.")
     threshold: float = Field(0.7, ge=0, lt=1, description="Of the rows of A and B, those that stay frozen in `migu`.")
     rho: NonNegative = Field(0.05, description="Noise on the weights in `flat-lora`, as a share of their norm.")
     share: float = Field(0.25, ge=0, lt=1, description="Of the rows, those that are proxy text in `replay`.")

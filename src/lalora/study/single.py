@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 
 from lalora.assets import load_model, load_tokenizer
+from lalora.domains import batches, sample_text, write_text
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.evaluation import evaluate as measure
@@ -27,6 +28,8 @@ from lalora.study.records import Row, read_rows
 from lalora.study.settings import RunSettings, StudySettings
 from lalora.study.start import adapted, with_adapter
 from lalora.study.train_run import METRICS, train_run
+
+SELF_SOURCE_FILE = "self-source.jsonl"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,14 @@ class _GivenBench(Bench):
 
 
 def fit_laplace(
-    model: str, dtype: str, sources: Mapping[str, str], settings: Mapping[str, Any], bare: bool, out: Path, say: Say
+    model: str,
+    dtype: str,
+    sources: Mapping[str, str],
+    settings: Mapping[str, Any],
+    self_source: int | None,
+    bare: bool,
+    out: Path,
+    say: Say,
 ) -> None:
     """Fit a Laplace at the start of a fresh adapter, or of the base model alone, and keep it.
 
@@ -69,6 +79,7 @@ def fit_laplace(
         dtype: Of the frozen weights, as in recipes.
         sources: Place by domain.
         settings: Of the adapter and the fit.
+        self_source: Rows of text that the base model writes in the place of the sources, kept beside the Laplace.
         bare: Whether to fit the base model, in bfloat16 on disk, for every adapter on it.
         out: Folder to write.
         say: Tells the user what goes on.
@@ -79,8 +90,21 @@ def fit_laplace(
         base = load_model(model, resolve_dtype(dtype))
         tokenizer = load_tokenizer(model)
         limit_to_context(tokenizer, base.config)
-        data = load_all(sources)
-        proxies = proxy_batches(data, tokenizer, checked.proxy_rows, checked.proxy_batch_size, checked.seed)
+        if self_source is None:
+            data = load_all(sources)
+            proxies = proxy_batches(data, tokenizer, checked.proxy_rows, checked.proxy_batch_size, checked.seed)
+        else:
+            say("letting the base model write proxy text")
+            made: dict[str, Any] = {
+                "rows": self_source,
+                "length": min(checked.proxy_length, tokenizer.model_max_length),
+                "temperature": checked.proxy_temperature,
+                "seed": checked.seed,
+            }
+            items = sample_text(base.to(device()), tokenizer, **made)  # type: ignore[arg-type]
+            out.mkdir(parents=True, exist_ok=True)
+            write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
+            proxies = {"self": batches(items, checked.proxy_batch_size, int(tokenizer.pad_token_id))}
         options: dict[str, Any] = {
             "rank": checked.factor_rank,
             "keep": checked.factor_keep,

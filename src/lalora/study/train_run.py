@@ -76,6 +76,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
         append_row(folder / METRICS, row | forecasts(laplaces, model))
     _train(model, method, laplaces, plan, bench, folder, found[1] if found else None, progress)
+    method.after_training(model)
     if not any(row["kind"] == "eval" and row["step"] == settings.steps for row in read_rows(folder / METRICS)):
         bench.say(f"{progress}: measuring the result")
         row = bench.measure(model, settings.steps, accuracy=True)
@@ -92,11 +93,11 @@ def _prepared(model: PeftModel, plan: RunPlan, bench: Bench) -> Method:
     own = {name: getattr(settings, name) for name in knobs(settings.method) if not name.startswith("proxy_")}
     if takes_laplace(settings.method):
         method = build(settings.method, laplace=bench.laplace(model, settings), **own)
-        method.prepare(model, bench.material.proxies(settings) if settings.refit_every else {})
+        method.prepare(model, bench.proxies(model, settings) if settings.refit_every else {})
     else:
         seed = {"seed": settings.seed} if draws(settings.method) else {}
         method = build(settings.method, **own, **seed)
-        method.prepare(model, bench.material.proxies(settings) if method.needs_source else {})
+        method.prepare(model, bench.proxies(model, settings) if method.needs_source else {})
     return method
 
 

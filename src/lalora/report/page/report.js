@@ -103,7 +103,9 @@ function drawTradeoff() {
     })),
   })).filter((s) => s.points.length);
   if (!series.length) return nothing(host, "Nothing was measured for this plot.");
-  const flat = series.flatMap((s) => s.points);
+  // What each adapter gives when it is scaled down after training: a thin line through its end.
+  const scaled = series.map((s) => ({ index: s.index, points: DATA.runs[s.index].scaled.filter((p) => known(p.gain) && known(p[field])).map((p) => ({ x: p.gain, y: p[field] })) })).filter((s) => s.points.length);
+  const flat = [...series, ...scaled].flatMap((s) => s.points);
   const roomy = host.clientWidth > 460;
   const x = { domain: extent([0, ...flat.map((p) => p.x)], 0.06), title: (roomy ? "learning: " : "") + "fall of the target loss, nats per token →", zero: true };
   const y = { domain: extent([0, ...flat.map((p) => p.y)], 0.08), title: "↑ " + (roomy ? "forgetting: " : "") + Y[field], zero: true };
@@ -112,6 +114,10 @@ function drawTradeoff() {
     add(svg, "text", { class: "name", x: sx(0) + 10, y: sy(0) + 17 > box.bottom ? sy(0) - 12 : sy(0) + 17 }, "base model"),
     add(svg, "text", { x: box.right - 6, y: box.bottom - 8, "text-anchor": "end", "font-style": "italic" }, "better ↘"),
   ]);
+  for (const { index, points } of scaled) {
+    const end = series.find((s) => s.index === index).points.at(-1);
+    line(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), [...points, end].sort((a, b) => a.x - b.x).map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "thin scaled");
+  }
   add(plot.svg, "path", { class: "basemark", d: "M" + (plot.sx(0) - 8) + " " + plot.sy(0) + "h16m-8 -8v16" });
 }
 

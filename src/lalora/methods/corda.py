@@ -1,0 +1,77 @@
+"""CorDA in knowledge-preserved mode (Yang et al., 2024, arXiv 2406.05223), through PEFT's own initialisation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import torch
+from peft import LoraConfig, PeftModel
+from peft.tuners.lora.config import CordaConfig
+from peft.tuners.lora.corda import preprocess_corda
+from peft.tuners.lora.layer import LoraLayer
+
+from lalora.adapter import LinearPair
+from lalora.errors import LaloraError
+from lalora.fisher import Batch
+from lalora.methods._replaced_start import ReplacedStart
+
+
+class Corda(ReplacedStart):
+    """Starts from the part of W that matters least on source text.
+
+    With C = Σ x xᵀ of the inputs on the proxy rows (each row scaled by its largest entry) and WC = UΣVᵀ, s·B₀A₀ is
+    U_rΣ_rV_rᵀC⁻¹ in the r smallest triples. PEFT computes it; each row goes through the model by itself, without
+    padding, as PEFT expects.
+    """
+
+    name = "corda"
+    label = "CorDA"
+    citation = "Yang et al., 2024"
+    needs_source = True
+    needs = "source text; d_in² and an SVD for every adapted weight; these weights twice in memory; plain linear LoRA"
+
+    def choose(self, model: PeftModel, pairs: list[LinearPair], proxies: Mapping[str, Iterable[Batch]]) -> None:
+        """Let PEFT write what matters least into the adapter.
+
+        Args:
+            model: The PEFT model.
+            pairs: Its layers.
+            proxies: Batches of surrogate source text by dataset.
+
+        Raises:
+            LaloraError: If there is no source text.
+        """
+        rows = [
+            batch["input_ids"][[row]][:, batch["attention_mask"][row].bool()]
+            for batches in proxies.values()
+            for batch in batches
+            for row in range(len(batch["input_ids"]))
+        ]
+        if not rows:
+            raise LaloraError("method 'corda' needs source text: name at least one source domain")
+        adapter = model.active_adapters[0]
+        base = model.get_base_model()
+        names = {id(module): name for name, module in base.named_modules()}
+        layers = {pair.layer: model.get_submodule(pair.layer) for pair in pairs}
+        config = copy.copy(model.peft_config[adapter])
+        assert isinstance(config, LoraConfig)
+        config.corda_config = CordaConfig(corda_method="kpm")
+        config.target_modules = [names[id(layer.get_base_layer())] for layer in layers.values()]  # type: ignore[operator]
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            preprocess_corda(base, config, partial(_run, model, rows))
+            for layer in layers.values():
+                assert isinstance(layer, LoraLayer)
+                layer.corda_init(adapter, "corda")  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise LaloraError(f"method 'corda': {error}") from error
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def _run(model: PeftModel, rows: list[torch.Tensor]) -> None:
+    for row in rows:
+        model(input_ids=row.to(model.device), use_cache=False)
