@@ -28,6 +28,7 @@ lint: $(VENV)/.dev
 benchmarks: $(VENV)/.lab
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/penalty.py
+	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/stage_one.py
 
 $(BIN)/python:
