@@ -36,11 +36,12 @@ def main() -> None:
     device = chosen_device()
     batch = text("gsm8k", BATCH_SIZE, BATCH_SIZE, device)[0]
     head = (
-        "SmolLM2-135M in bfloat16, float32 adapters of rank 16 on all linear layers, steps of "
-        f"{BATCH_SIZE} GSM8K rows, {ROWS} proxy rows of each of three sources, on {machine(device)}. Ready: seconds before the first step, "
-        "over one step of plain LoRA. Step: median and quartiles of paired ratios over one of plain LoRA. Memory: peak "
-        "of getting ready and two steps, over that of two steps of plain LoRA (on a CPU the resident set of a child "
-        "with one thread). After: as Ready, after the last step. `replay` trains on other rows; here it gets the same."
+        f"SmolLM2-135M in bfloat16, float32 adapters of rank 16 on all linear layers, steps of {BATCH_SIZE} GSM8K "
+        f"rows, {ROWS} proxy rows of each of three sources, on {machine(device)}. Ready: what comes before the first "
+        "step, in steps of plain LoRA. Step: median and quartiles of paired ratios over one of plain LoRA. Memory: "
+        "peak of getting ready and two steps, over that of two steps of plain LoRA (on a CPU the resident set of a "
+        "child with one thread). After: what comes after the last step, in steps of plain LoRA. `replay` trains on "
+        "other rows; here it gets the same."
     )
     found: list[dict[str, Any]] = []
     for name in METHODS:
