@@ -102,7 +102,13 @@ def test_the_kept_adapter_is_what_was_measured(finished_study: Finished, tmp_pat
     base = load_model(common.model, torch.float32)
     material = prepare(common, load_tokenizer(common.model), base.config)
     model = PeftModel.from_pretrained(base, str(folder / RUNS[1]))
-    row = evaluate(model, material.tokenizer, evaluation_set(common, material, tmp_path / "tasks"), 4, accuracy=True)
+    row = evaluate(
+        model,
+        material.tokenizer,
+        evaluation_set(common, material.domains, material.tokenizer, tmp_path / "tasks", common.scored_rows),
+        4,
+        accuracy=True,
+    )
     assert row == results["runs"][1]["final"]
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lalora.domains.domain import DOMAINS, Domain
@@ -32,6 +32,28 @@ class DomainData:
     test: list[Row]
     note: str | None
     sha: Mapping[str, str]
+
+    def held_back(self, rows: int) -> tuple["DomainData", "DomainData"]:
+        """Take rows out of the training rows, to choose settings by; rows of their families leave with them.
+
+        Args:
+            rows: how many.
+
+        Returns:
+            The domain with fewer training rows, and one that scores the rows taken and has no others.
+
+        Raises:
+            LaloraError: too few training rows for that.
+        """
+        taken = self.train[len(self.train) - rows :]
+        families = {_family(self.domain, row) for row in taken}
+        left = [row for row in self.train[: len(self.train) - rows] if _family(self.domain, row) not in families]
+        if len(taken) < rows or not left:
+            raise LaloraError(
+                f"{self.origin}: {len(self.train)} training rows of {self.domain.name} are too few to hold "
+                f"{rows} back for validation; lower validation_rows"
+            )
+        return replace(self, train=left), replace(self, train=[], test=taken)
 
 
 def load_domain(name: str, place: str = "embedded") -> DomainData:
@@ -96,8 +118,11 @@ def _identity(domain: Domain, row: Row) -> str:
 
 def _share(domain: Domain, row: Row) -> float:
     # A number in [0, 1) that is fixed for the family of a row.
-    family = sorted(" ".join(str(row[column]).casefold().split()) for column in domain.family)
-    return int(_sha([domain.name, *family])[:8], 16) / 16**8
+    return int(_sha([domain.name, *_family(domain, row)])[:8], 16) / 16**8
+
+
+def _family(domain: Domain, row: Row) -> tuple[str, ...]:
+    return tuple(sorted(" ".join(str(row[column]).casefold().split()) for column in domain.family))
 
 
 def _ordered(rows: Iterable[Row]) -> list[Row]:

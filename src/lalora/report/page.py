@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lalora.report import numbers
+from lalora.report import numbers, selection
 from lalora.report.calibration import calibration, curvatures, datasets
 from lalora.report.calibration_picture import calibration_picture
 from lalora.report.changes import change_tables
@@ -47,6 +47,7 @@ def render(results: Results) -> str:
         calibration_kinds=curvatures(forecast),
         calibration_datasets=datasets(forecast),
         calibration_png=base64.b64encode(calibration_picture(results)).decode() if forecast else "",
+        selected=selection,
         changes=change_tables(results),
         finished=moment(results.created),
         settings=[list(flat(run.settings)) for run in results.runs],

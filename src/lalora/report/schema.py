@@ -73,6 +73,7 @@ class Run(BaseModel):
     final: Evaluation | None = None
     curve: list[Evaluation] = []
     scaled: list[Evaluation] = []
+    validation: Evaluation | None = None
     train: list[Step] = []
     seconds: Number = None
     step_seconds: Number = None
@@ -85,6 +86,51 @@ class Run(BaseModel):
         if self.final is not None:
             rows[self.final.step] = self.final
         return [rows[step] for step in sorted(rows)]
+
+
+class Setting(BaseModel):
+    """A setting of a method, by the validation rows: what was learned and kept there, and S_B."""
+
+    label: str
+    learning: Number = None
+    keeping: Number = None
+    score: Number = None
+
+
+class Chosen(BaseModel):
+    """The settings of one method, and the labels of those that were chosen."""
+
+    method: str
+    knob: str
+    settings: list[Setting]
+    stability: str
+    plasticity: str
+    above_floor: str | None = None
+    hypervolume: Number = None
+
+
+class Comparison(BaseModel):
+    """A chosen setting minus the baseline in one metric of the scored rows; `sure` where the interval excludes zero."""
+
+    label: str
+    metric: str
+    mean: Number = None
+    low: Number = None
+    high: Number = None
+    seeds: int
+    sure: bool
+
+
+class Selection(BaseModel):
+    """Which settings were chosen, and by what."""
+
+    learning: str
+    keeping: str
+    alpha: float
+    floor: Number = None
+    baseline: str | None = None
+    methods: list[Chosen]
+    comparisons: list[Comparison] = []
 
 
 class Results(BaseModel):
@@ -101,6 +147,7 @@ class Results(BaseModel):
     notes: list[str] = []
     base: Evaluation
     runs: list[Run]
+    selection: Selection | None = None
 
     @property
     def seeds(self) -> int:

@@ -34,6 +34,7 @@ class Bench:
         study: Their common settings.
         material: Their data.
         evalset: What is measured on.
+        validation: What settings are chosen by; None where there is nothing to choose.
         common: What all their results depend on.
         shared: Folder of what is made once and used by several runs.
         say: Tells the user what goes on.
@@ -42,6 +43,7 @@ class Bench:
     study: StudySettings
     material: Material
     evalset: EvalSet
+    validation: EvalSet | None
     common: Identity
     shared: Path
     say: Say
@@ -80,6 +82,19 @@ class Bench:
             A row of metrics.
         """
         return evaluate(model, self.material.tokenizer, self.evalset, step, accuracy)
+
+    def validate(self, model: PeftModel, step: int) -> Row:
+        """Measure a finished model on the rows that settings are chosen by.
+
+        Args:
+            model: A PEFT model.
+            step: To be written in the row.
+
+        Returns:
+            A row of metrics of kind `validation`.
+        """
+        assert self.validation is not None
+        return evaluate(model, self.material.tokenizer, self.validation, step, accuracy=True) | {"kind": "validation"}
 
     @cached_property
     def base(self) -> Row:
@@ -201,7 +216,7 @@ def common_identity(study: StudySettings, material: Material, **facts: Any) -> I
     """
     places = {"model", "dtype", "sources", "target", "held_out"}
     # As if there were no such key: a study without them is the study it always was.
-    places |= {name for name in ("forecasts", "scales") if not getattr(study, name)}
+    places |= {name for name in ("forecasts", "scales", "validation_rows") if not getattr(study, name)}
     data = {data.domain.name: dict(data.sha) for data in material.domains}
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
 

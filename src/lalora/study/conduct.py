@@ -72,5 +72,9 @@ def _bench(recipe: Recipe, folder: Path, say: Say) -> Bench:
         require_same_run(folder / plan.name, run_identity(common, plan))
     require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs))
     shared = folder / "shared"
-    evalset = evaluation_set(study, material, shared / "tasks")
-    return Bench(study, material, evalset, common, shared, say)
+    evalset = evaluation_set(study, material.domains, material.tokenizer, shared / "tasks", study.scored_rows)
+    validation = None
+    if material.validation:
+        place = shared / "validation"
+        validation = evaluation_set(study, material.validation, material.tokenizer, place, study.validation_rows)
+    return Bench(study, material, evalset, validation, common, shared, say)

@@ -26,6 +26,7 @@ class Material:
         target: What is learned.
         held_out: What no method ever sees.
         training: The tokenised training rows of the target that are short enough.
+        validation: Target and sources as they are scored to choose settings; none where nothing is chosen.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -33,6 +34,7 @@ class Material:
     target: DomainData
     held_out: list[DomainData]
     training: list[Item]
+    validation: list[DomainData]
 
     @property
     def pad(self) -> int:
@@ -109,9 +111,12 @@ def prepare(study: StudySettings, tokenizer: PreTrainedTokenizerBase, config: Pr
         The data.
     """
     limit_to_context(tokenizer, config)
-    (target,) = load_all(study.target)
+    (target,), sources, validation = load_all(study.target), load_all(study.sources), []
+    if study.validation_rows:
+        parts = [data.held_back(study.validation_rows) for data in (target, *sources)]
+        (target, *sources), validation = [rest for rest, _ in parts], [taken for _, taken in parts]
     training = training_items(target, tokenizer, study.max_length)
-    return Material(tokenizer, load_all(study.sources), target, load_all(study.held_out), training)
+    return Material(tokenizer, sources, target, load_all(study.held_out), training, validation)
 
 
 def training_items(target: DomainData, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> list[Item]:
@@ -141,22 +146,26 @@ def training_items(target: DomainData, tokenizer: PreTrainedTokenizerBase, max_l
     return kept
 
 
-def evaluation_set(study: StudySettings, material: Material, folder: Path) -> EvalSet:
+def evaluation_set(
+    study: StudySettings, data: list[DomainData], tokenizer: PreTrainedTokenizerBase, folder: Path, rows: int
+) -> EvalSet:
     """Prepare what models are measured on.
 
     Args:
-        study: Says how many rows.
-        material: The data.
+        study: Says of how many rows accuracy is measured, and how.
+        data: The domains.
+        tokenizer: Of the model.
         folder: For the tasks that measure accuracy.
+        rows: Of each domain for loss and KL.
 
     Returns:
         The set.
     """
     return EvalSet.prepare(
-        material.domains,
-        material.tokenizer,
+        data,
+        tokenizer,
         folder,
-        scored_rows=study.scored_rows,
+        scored_rows=rows,
         accuracy_rows=study.accuracy_rows,
         target_accuracy_rows=study.target_accuracy_rows,
         max_length=study.max_length,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lalora.errors import LaloraError
 from lalora.study.marked_yaml import Marked, parse, parse_value
 from lalora.study.plan import RunPlan, expand, validated
-from lalora.study.settings import RunSettings, StudySettings
+from lalora.study.settings import RunSettings, SelectSettings, StudySettings
 
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 
@@ -23,6 +23,9 @@ class _Document(BaseModel):
     base: dict[str, Any] = Field(description="Settings that hold for all runs.")
     grid: list[dict[str, Any]] = Field(
         description="What differs: each entry is a run, or several where it holds lists."
+    )
+    select: SelectSettings | None = Field(
+        None, description="By what a setting of each method is chosen; needs validation_rows under base."
     )
     seeds: list[int] = Field([0], min_length=1, description="Every run is done once with each.")
 
@@ -36,6 +39,7 @@ class Recipe:
         description: What it compares.
         study: What all runs have in common.
         runs: The runs.
+        select: By what a setting of each method is chosen, if at all.
         document: The recipe as written, after the overrides.
     """
 
@@ -43,6 +47,7 @@ class Recipe:
     description: str
     study: StudySettings
     runs: tuple[RunPlan, ...]
+    select: SelectSettings | None
     document: dict[str, Any]
 
 
@@ -86,7 +91,18 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         raise LaloraError(f"{marks.place(('base', 'sources'))}: 'sources' is empty: name at least one domain to keep")
     runs = expand(base, document.grid, document.seeds, marks)
     checked = validated(StudySettings, study, ("base",), marks)
-    return Recipe(name, document.description, checked, tuple(runs), marks.value)
+    if document.select is not None:
+        _refuse_choice_without_rows(document.select, checked, marks)
+    return Recipe(name, document.description, checked, tuple(runs), document.select, marks.value)
+
+
+def _refuse_choice_without_rows(select: SelectSettings, study: StudySettings, marks: Marked) -> None:
+    place = marks.place(("select",))
+    if study.validation_rows == 0:
+        raise LaloraError(f"{place}: to choose settings takes rows that are not scored: set validation_rows under base")
+    for metric, key in (("source_accuracy", "accuracy_rows"), ("target_accuracy", "target_accuracy_rows")):
+        if metric in (select.learning, select.keeping) and getattr(study, key) == 0:
+            raise LaloraError(f"{place}: to choose by {metric} takes accuracy: set {key} under base")
 
 
 def _names() -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from lalora.laplace import Laplace
 from lalora.methods import METHODS, precision_groups
 from lalora.study.bench import Bench
+from lalora.study.choosing import choose
 from lalora.study.identity import versions
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
@@ -37,6 +38,8 @@ def collect(recipe: Recipe, finished: Sequence[RunPlan], bench: Bench, folder: P
     Returns:
         The content of `results.json`.
     """
+    runs = [_run(plan, recipe, bench, folder / plan.name) for plan in finished]
+    chosen = {"selection": choose(recipe.select, bench.base, runs)} if recipe.select else {}
     return {
         "format": FORMAT,
         "lalora": __version__,
@@ -48,7 +51,8 @@ def collect(recipe: Recipe, finished: Sequence[RunPlan], bench: Bench, folder: P
         "recipe": recipe.document,
         "notes": _notes(bench),
         "base": bench.base,
-        "runs": [_run(plan, recipe, bench, folder / plan.name) for plan in finished],
+        "runs": runs,
+        **chosen,
     }
 
 
@@ -78,6 +82,7 @@ def _run(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dict[str,
         "settings": plan.effective,
         "final": curve[-1],
         "curve": curve,
+        "validation": next((row for row in rows if row["kind"] == "validation"), None),
         "scaled": [row for row in rows if row["kind"] == "scale"],
         "train": [row for row in rows if row["kind"] == "train"],
         "seconds": sum(seconds),

@@ -63,6 +63,11 @@ class StudySettings(_Settings):
         default_factory=list,
         description="Optimizer steps after which loss and KL are measured, besides first and last.",
     )
+    validation_rows: int = Field(
+        0,
+        ge=0,
+        description="Training rows of the target and of each source that no method sees, to choose settings by.",
+    )
     forecasts: list[CurvatureKind] = Field(
         default_factory=list,
         description="Curvatures fitted at the start of every run whose forecast stands beside each measured KL.",
@@ -70,6 +75,21 @@ class StudySettings(_Settings):
     scales: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=list,
         description="Factors α at which each trained adapter is measured too, ΔW → αΔW; 0 is the base, 1 the adapter.",
+    )
+
+
+class SelectSettings(_Settings):
+    """By what a setting of each method is chosen, always on validation rows."""
+
+    learning: Literal["target_loss", "target_accuracy"] = Field("target_loss", description="What tells learning.")
+    keeping: Literal["source_kl", "source_loss", "source_accuracy"] = Field(
+        "source_kl", description="What tells keeping."
+    )
+    alpha: float = Field(0.7, ge=0, le=1, description="Weight of learning in the score S_B that plasticity takes.")
+    floor: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Worst value of `keeping` at which learning alone decides. null: no such choice.",
     )
 
 

@@ -206,8 +206,8 @@ def _bench(
         given.check(model)
     require_room_for_runs(out, model, 1)
     shared = out / "shared"
-    evalset = evaluation_set(study, material, shared / "tasks")
-    return _GivenBench(study, material, evalset, common, shared, say, given)
+    evalset = evaluation_set(study, material.domains, material.tokenizer, shared / "tasks", study.scored_rows)
+    return _GivenBench(study, material, evalset, None, common, shared, say, given)
 
 
 def _start(base: Any, given: Laplace | None, settings: RunSettings) -> PeftModel:

@@ -81,6 +81,8 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         bench.say(f"{progress}: measuring the result")
         row = bench.measure(model, settings.steps, accuracy=True)
         append_row(folder / METRICS, row | forecasts(laplaces, model))
+    if bench.validation and not any(row["kind"] == "validation" for row in read_rows(folder / METRICS)):
+        append_row(folder / METRICS, bench.validate(model, settings.steps))
     _scale(model, bench, folder / METRICS, settings.steps, progress)
     with saving(folder):
         _keep_adapter(method, model, folder)
