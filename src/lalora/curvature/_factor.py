@@ -42,8 +42,10 @@ class Factor:
         Raises:
             LaloraError: If an entry is not finite, or `rank` or `keep` is out of range.
         """
-        # A dense matrix was accumulated in its own type, and its small eigenvalues are no more exact than that.
-        values, vectors, shown = _eigen(matrix, torch.finfo(matrix.dtype).eps * matrix.shape[0])
+        # A dense matrix was accumulated in its own type: to decompose it in a wider one would take twice as long, and
+        # make its small eigenvalues no more exact.
+        own = torch.promote_types(matrix.dtype, torch.float32)
+        values, vectors, shown = _eigen(_near(matrix).to(own), torch.finfo(matrix.dtype).eps * matrix.shape[0])
         return cls(*_like(matrix, vectors[:, shown], values[shown])).truncated(rank, keep)
 
     @classmethod
@@ -274,17 +276,20 @@ class Factor:
 
 
 def _eigen(matrix: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
-    wide = _wide(matrix)
-    if not bool(wide.isfinite().all()):
+    if not bool(matrix.isfinite().all()):
         raise LaloraError("a Kronecker factor is not finite: the model gave NaN or infinite activations or gradients")
-    values, vectors = torch.linalg.eigh((wide + wide.T) / 2)
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     values, vectors = values.flip(0), vectors.flip(1)
     return values, vectors, values > tolerance * values[:1].clamp(min=0)
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    # Not every accelerator computes in float64.
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+    return _near(tensor).double()
+
+
+def _near(tensor: Tensor) -> Tensor:
+    # Not every accelerator computes in float64, or decomposes.
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
 
 
 def _like(source: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
