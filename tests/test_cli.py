@@ -271,6 +271,28 @@ def test_a_fit_of_the_base_model_serves_an_adapter_of_any_rank(
         assert any(json.loads(line).get("penalty", 0) > 0 for line in metrics)
 
 
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(run: Run, recipe_file: Any, tmp_path: Path) -> None:
+    code, out, _ = run("run", recipe_file(), "--dry-run", "--out", "study")
+    assert code == 0
+    assert "3 runs of " in out
+    assert "3 to do" in out
+    assert "memory: " in out
+    assert "training: about 0:00:" in out
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_schema_knows_every_key(run: Run, document: dict[str, Any]) -> None:
+    code, out, _ = run("run", "--schema")
+    assert code == 0
+    schema = json.loads(out)
+    base, entry = schema["properties"]["base"]["properties"], schema["properties"]["grid"]["items"]["properties"]
+    assert set(document) <= set(schema["properties"])
+    assert set(document["base"]) <= set(base)
+    assert all(setting["description"] for setting in [*base.values(), *entry.values()])
+    assert {"type": "array", "items": entry["rank"]["anyOf"][0]} in entry["rank"]["anyOf"]
+    assert "seed" not in base
+
+
 def test_without_any_source_the_base_model_writes_the_text(run: Run, mine: dict[str, Any], tmp_path: Path) -> None:
     fit = ("fit", mine["model"], "--self-source", 5, "--rank", 2, "--dtype", "float32")
     assert run(*fit, "--seed", 3, "--out", "written")[0] == 0

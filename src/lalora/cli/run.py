@@ -1,5 +1,6 @@
 """`lalora run`: a study from its recipe to its report."""
 
+import json
 import shlex
 import sys
 from collections.abc import Generator
@@ -21,17 +22,28 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the recipe; again for more.")
     ] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and what it takes; run nothing.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of recipes, for editors.")] = False,
     names: Annotated[bool, typer.Option("--list", help="Name the built-in recipes.")] = False,
 ) -> None:
     """Compare methods as a recipe says; what is finished is not done again."""
-    from lalora.study import built_in_recipes, load_recipe, run_study
+    from lalora.cli.dry_run import dry_run
+    from lalora.study import built_in_recipes, load_recipe, recipe_schema, run_study
 
     if names:
         for name, description in built_in_recipes().items():
             print(f"{name:20} {description}")
         return
+    if schema:
+        print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
+        return
     checked = load_recipe(_named(recipe), overrides or [])
     folder = out or Path("runs") / checked.name
+    if dry:
+        dry_run(checked, folder)
+        return
     command = shlex.join(["lalora", *sys.argv[1:]])
     advice = f"finished runs and checkpoints are kept in {folder}; to go on: {command}"
     with _drawn_if_cut_short(folder), resumable(advice):

@@ -2,5 +2,6 @@
 
 from lalora.study.conduct import run_study
 from lalora.study.recipe import Recipe, built_in_recipes, load_recipe
+from lalora.study.schema import recipe_schema
 
-__all__ = ["Recipe", "built_in_recipes", "load_recipe", "run_study"]
+__all__ = ["Recipe", "built_in_recipes", "load_recipe", "recipe_schema", "run_study"]

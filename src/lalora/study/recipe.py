@@ -16,7 +16,9 @@ from lalora.study.settings import RunSettings, SelectSettings, StudySettings
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
+    """A recipe as it is written."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     description: str = Field("", description="What the study compares, in a sentence.")
@@ -84,7 +86,7 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         raise LaloraError(f"{marks.place(())}: a recipe is a mapping with the keys base and grid")
     for override in overrides:
         _override(marks, override)
-    document = validated(_Document, marks.value, (), marks)
+    document = validated(Document, marks.value, (), marks)
     study, base = _split(document.base, marks)
     _refuse_study_keys(document.grid, marks)
     if not study.get("sources", True):
@@ -131,7 +133,7 @@ def _override(marks: Marked, override: str) -> None:
         raise LaloraError(f"{place}: not a YAML value") from error
     document = marks.value
     base, grid = document.get("base"), document.get("grid")
-    if key in _Document.model_fields:
+    if key in Document.model_fields:
         document[key] = value
         marks.places[key,] = place
         return

@@ -1,0 +1,142 @@
+"""What a study would take, told before it runs: its runs, what is done, memory and time."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from lalora.assets import load_config
+from lalora.errors import LaloraError
+from lalora.study.device import device, resolve_dtype
+from lalora.study.identity import CONFIG
+from lalora.study.plan import RunPlan
+from lalora.study.records import read_json, read_rows
+from lalora.study.settings import RunSettings, StudySettings
+from lalora.study.train_run import DONE, TIMING
+
+# An adapter in float32 with its gradient and the two moments of AdamW.
+_BYTES_A_WEIGHT = 16
+_USUAL_LENGTH = 512
+_FLOP_A_WEIGHT = 4
+"""Of a token in training: two forward, two for the gradients of activations; frozen weights need none of their own."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a model with its adapter weighs.
+
+    Attributes:
+        frozen: Number of frozen weights.
+        trained: Number of adapter weights.
+        weights: Bytes of the frozen weights.
+    """
+
+    frozen: int
+    trained: int
+    weights: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes of weights, adapter, gradients and optimizer; activations and curvature come on top."""
+        return self.weights + _BYTES_A_WEIGHT * self.trained
+
+
+def state(plan: RunPlan, folder: Path) -> str:
+    """Tell how far a run is, as far as its folder alone can say.
+
+    Args:
+        plan: The run.
+        folder: Of the run.
+
+    Returns:
+        `done`, `begun`, `to do`, or `other settings` where the folder holds another run.
+    """
+    config = read_json(folder / CONFIG)
+    if config is None:
+        return "to do"
+    if not isinstance(config, Mapping) or config.get("settings") != plan.effective:
+        return "other settings"
+    return "done" if read_json(folder / DONE) is not None else "begun"
+
+
+def sizes(study: StudySettings, settings: RunSettings) -> Sizes:
+    """Count the weights of a run without loading any.
+
+    Args:
+        study: Names the model.
+        settings: Of the adapter.
+
+    Returns:
+        What it weighs.
+
+    Raises:
+        LaloraError: If the model's configuration cannot be had, or no module matches `target_modules`.
+    """
+    targets = settings.target_modules
+    return _sizes(study.model, study.dtype, settings.rank, targets if isinstance(targets, str) else tuple(targets))
+
+
+@lru_cache
+def _sizes(model: str, dtype: str, rank: int, targets: str | tuple[str, ...]) -> Sizes:
+    config: PretrainedConfig = load_config(model)
+    kind = resolve_dtype(dtype)
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(config, dtype=kind)  # type: ignore[no-untyped-call]
+        weights = sum(parameter.numel() for parameter in base.parameters())
+        modules = targets if isinstance(targets, str) else list(targets)
+        try:
+            adapted = get_peft_model(base, LoraConfig(r=rank, target_modules=modules, task_type="CAUSAL_LM"))
+        except ValueError as error:
+            raise LaloraError(f"target_modules={modules!r}: {str(error).split('. ')[0]}") from error
+    trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    return Sizes(weights, trained, weights * kind.itemsize)
+
+
+def seconds(study: StudySettings, plans: Sequence[RunPlan], folder: Path) -> tuple[float, str]:
+    """Estimate the time of training that is left, without measurements in between.
+
+    Args:
+        study: Names the model and the longest rows.
+        plans: The runs that are not done.
+        folder: Of the study; steps that were timed there are what is reckoned with.
+
+    Returns:
+        Seconds, and what they are made from.
+    """
+    timed = [row["seconds"] for file in sorted(folder.glob(f"*/{TIMING}")) for row in read_rows(file)]
+    if timed:
+        middle = sorted(timed)[len(timed) // 2]
+        steps = sum(plan.settings.steps for plan in plans)
+        return steps * middle, f"{len(timed)} steps timed in {folder}, {middle:.2f} s each"
+    speed = _speed(resolve_dtype(study.dtype))
+    length = study.max_length or _USUAL_LENGTH
+    work = sum(
+        plan.settings.steps
+        * plan.settings.batch_size
+        * plan.settings.accumulation
+        * length
+        * _FLOP_A_WEIGHT
+        * sizes(study, plan.settings).frozen
+        for plan in plans
+    )
+    told = f"rows of {length} tokens at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reaches here"
+    return work / speed, told
+
+
+def _speed(dtype: torch.dtype) -> float:
+    size = 1024
+    left, right = (torch.randn(size, size, device=device()).to(dtype) for _ in range(2))
+    done, began = 0, 0.0
+    for round_ in range(10**6):
+        if round_ == 3:
+            began = time.perf_counter()
+        float((left @ right)[0, 0])  # waits for the device
+        done = round_ - 2
+        if round_ > 3 and time.perf_counter() - began > 0.3:
+            break
+    return 2 * size**3 * done / (time.perf_counter() - began)
