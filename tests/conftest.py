@@ -120,7 +120,7 @@ def document(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
 
 def write_recipe(path: Path, document: dict[str, Any], **changes: Any) -> str:
     """Write a recipe with changes to its base or its top level."""
-    top = {key: changes.pop(key) for key in list(changes) if key in {*document, "select"}}
+    top = {key: changes.pop(key) for key in list(changes) if key in {*document, "select", "published"}}
     path.write_text(yaml.safe_dump({**document, "base": {**document["base"], **changes}, **top}, sort_keys=False))
     return str(path)
 

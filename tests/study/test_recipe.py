@@ -152,7 +152,7 @@ def test_a_mistake_in_an_override_is_named(complaint: Callable[..., str], overri
 
 
 def test_an_unknown_recipe_lists_the_built_in_ones() -> None:
-    with pytest.raises(LaloraError, match="no recipe 'quickstrat': built in are .*quickstart, rivals, smoke"):
+    with pytest.raises(LaloraError, match="no recipe 'quickstrat': built in are .*quickstart, rivals, small/batches"):
         load_recipe("quickstrat")
 
 
@@ -164,3 +164,44 @@ def test_a_recipe_file_that_is_not_there_is_named() -> None:
 def test_a_prior_out_of_range_is_named_without_words_of_pydantic(recipe_file: Callable[..., str]) -> None:
     with pytest.raises(LaloraError, match="'prior' is -1: input should be greater than or equal to 0"):
         load_recipe(recipe_file(grid=[{"method": "lalora", "prior": -1}]))
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_recipe_takes_what_it_does_not_say_from_the_one_it_extends(
+    recipe_file: Callable[..., str], tmp_path: Path
+) -> None:
+    parent = recipe_file(rank=3)
+    child = write(tmp_path, "child.yaml", f"extends: {parent}\nbase: {{steps: 9}}\ngrid: [{{method: lora}}]\n")
+    (plan,) = load_recipe(child).runs
+    assert (plan.settings.rank, plan.settings.steps, plan.settings.batch_size) == (3, 9, 2)
+    assert load_recipe(child, ["rank=5"]).runs[0].settings.rank == 5
+    bare = write(tmp_path, "bare.yaml", f"extends: {parent}\ngrid: [{{method: lora}}]\n")
+    assert load_recipe(bare).runs[0].settings.steps == 4
+    # A mistake is named where it was made.
+    wrong = recipe_file(rank=0)
+    with pytest.raises(LaloraError, match=r"tiny.yaml, line \d+: 'rank' is 0"):
+        load_recipe(child)
+    assert wrong == parent
+
+
+def test_what_cannot_be_extended(tmp_path: Path) -> None:
+    loop = write(tmp_path, "loop.yaml", f"extends: {tmp_path / 'loop.yaml'}\ngrid: [{{method: lora}}]\n")
+    with pytest.raises(LaloraError, match=r"loop.yaml, line 1: .* extends itself"):
+        load_recipe(loop)
+    lost = write(tmp_path, "lost.yaml", "extends: nowhere\ngrid: [{method: lora}]\n")
+    with pytest.raises(LaloraError, match="no recipe 'nowhere'"):
+        load_recipe(lost)
+
+
+def test_sources_and_published_runs_that_are_not_there(recipe_file: Callable[..., str]) -> None:
+    with pytest.raises(LaloraError, match="proxy_sources names 'hellaswag', which is no source of this study"):
+        load_recipe(recipe_file(grid=[{"method": "lalora", "proxy_sources": [["winogrande"], ["hellaswag"]]}]))
+    both = load_recipe(recipe_file(grid=[{"method": "lalora", "proxy_sources": [["winogrande"]]}]))
+    assert [plan.settings.proxy_sources for plan in both.runs] == [["winogrande"]]
+    published = [{"run": "LaLoRA λ=7", "source_accuracy": 0.5, "target_accuracy": 0.5}]
+    with pytest.raises(LaloraError, match=r"no run is called 'LaLoRA λ=7'; there are LaLoRA λ=1, LaLoRA λ=10, LoRA"):
+        load_recipe(recipe_file(published=published))

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lalora.report import calibration_tables, headline, selection_tables, terminal_table
+from lalora.report import calibration_tables, headline, published_tables, selection_tables, terminal_table
 
 _TABLE_WIDTH = 100
 
@@ -21,7 +21,7 @@ def show(results: dict[str, Any], folder: Path) -> None:
     # A narrower console would drop whole columns; lines that wrap can still be read.
     console.width = max(console.width, _TABLE_WIDTH)
     console.print(terminal_table(results))
-    for table in [*selection_tables(results), *calibration_tables(results)]:
+    for table in [*published_tables(results), *selection_tables(results), *calibration_tables(results)]:
         console.print(table)
     console.print(headline(results), highlight=False, soft_wrap=True)
     print(f"\nreport: {folder / 'report.html'}")

@@ -4,7 +4,16 @@ from lalora.report.calibration_table import calibration_tables
 from lalora.report.drawing import draw
 from lalora.report.headline import headline
 from lalora.report.loading import load_results
+from lalora.report.published import published_tables
 from lalora.report.selection import selection_tables
 from lalora.report.terminal import terminal_table
 
-__all__ = ["calibration_tables", "draw", "headline", "load_results", "selection_tables", "terminal_table"]
+__all__ = [
+    "calibration_tables",
+    "draw",
+    "headline",
+    "load_results",
+    "published_tables",
+    "selection_tables",
+    "terminal_table",
+]

@@ -23,6 +23,11 @@ def accuracy(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.1f}%"
 
 
+def points(value: float | None) -> str:
+    """Returns a difference of accuracies in percentage points: +4.0."""
+    return MISSING if value is None else _tidy(f"{100 * value:+.1f}")
+
+
 def seconds(value: float | None) -> str:
     """Returns a duration in seconds with two or three digits: 5.52, 0.093."""
     if value is None:

@@ -17,6 +17,7 @@ from lalora.report.changes import change_tables
 from lalora.report.datasets import by_dataset
 from lalora.report.headline import best, compose
 from lalora.report.look import Look, looks
+from lalora.report.published import COLUMNS, beside
 from lalora.report.schema import Evaluation, Results, Run
 from lalora.report.series import PANELS, forecasts, points, smooth
 from lalora.report.summary import difference, label, rows
@@ -48,6 +49,8 @@ def render(results: Results) -> str:
         calibration_datasets=datasets(forecast),
         calibration_png=base64.b64encode(calibration_picture(results)).decode() if forecast else "",
         selected=selection,
+        published=beside(results),
+        published_columns=COLUMNS,
         changes=change_tables(results),
         finished=moment(results.created),
         settings=[list(flat(run.settings)) for run in results.runs],

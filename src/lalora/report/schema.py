@@ -133,6 +133,16 @@ class Selection(BaseModel):
     comparisons: list[Comparison] = []
 
 
+class Published(BaseModel):
+    """What a publication reports of a setting: accuracies from 0 to 1, means over seeds."""
+
+    run: str
+    source_accuracy: float
+    target_accuracy: float
+    source_spread: Number = None
+    target_spread: Number = None
+
+
 class Results(BaseModel):
     """A whole study."""
 
@@ -148,6 +158,7 @@ class Results(BaseModel):
     base: Evaluation
     runs: list[Run]
     selection: Selection | None = None
+    published: list[Published] = []
 
     @property
     def seeds(self) -> int:

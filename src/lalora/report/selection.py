@@ -69,7 +69,7 @@ def score(metric: str, value: float | None) -> str:
 def change(metric: str, value: float | None) -> str:
     """Returns a difference of a metric: of accuracies in percentage points."""
     if metric.endswith("accuracy") and value is not None:
-        return f"{numbers.change(100 * value)} pp"
+        return f"{numbers.points(value)} pp"
     return numbers.change(value)
 
 

@@ -122,7 +122,7 @@ class Bench:
         """
         if settings.proxy_text == "source":
             return self.material.proxies(settings)
-        rows = settings.proxy_rows * len(self.material.sources)
+        rows = settings.proxy_rows * len(settings.proxy_sources or self.material.sources)
         made: dict[str, Any] = {
             "rows": rows,
             "length": min(settings.proxy_length, self.material.tokenizer.model_max_length),
@@ -150,6 +150,7 @@ class Bench:
         seen = {"rank", "alpha", "target_modules", "seed", "labels", "combine", "proxy_rows"}
         seen |= {"curvature", "fisher", "factor_rank", "factor_keep"}
         seen |= {"proxy_text", *SELF_SOURCE} if settings.proxy_text == "self" else set()
+        seen |= {"proxy_sources"} if settings.proxy_sources else set()
         seen |= {"proxy_batch_size"} if settings.fisher == "batch" else set()
         identity = {**self.common, "laplace": settings.model_dump(mode="json", include=seen)}
         return self.shared / f"laplace-{key(identity)}"

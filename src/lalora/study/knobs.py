@@ -8,7 +8,7 @@ from lalora.study.settings import RunSettings
 
 SELF_SOURCE = frozenset({"proxy_length", "proxy_temperature"})
 """Settings of the text that the base model writes itself."""
-_PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size", "proxy_text"}) | SELF_SOURCE
+_PROXY_KNOBS = frozenset({"proxy_rows", "proxy_batch_size", "proxy_text", "proxy_sources"}) | SELF_SOURCE
 
 METHOD_KNOBS = (
     frozenset().union(*(inspect.signature(method).parameters for method in METHODS.values()))

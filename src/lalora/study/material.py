@@ -71,9 +71,9 @@ class Material:
         Returns:
             Batches by source.
         """
-        return proxy_batches(
-            self.sources, self.tokenizer, settings.proxy_rows, settings.proxy_batch_size, settings.seed
-        )
+        named = settings.proxy_sources
+        sources = [data for data in self.sources if named is None or data.domain.name in named]
+        return proxy_batches(sources, self.tokenizer, settings.proxy_rows, settings.proxy_batch_size, settings.seed)
 
 
 def proxy_batches(

@@ -32,9 +32,11 @@ class RunPlan:
     def effective(self) -> dict[str, Any]:
         """The settings that its method looks at, in JSON types."""
         unused = set(METHOD_KNOBS - knobs(self.settings.method))
+        # As if there were no such keys: a run on the given text of all sources is the run it always was.
         if self.settings.proxy_text == "source":
-            # As if there were no such keys: a run on given text is the run it always was.
             unused |= {"proxy_text", *SELF_SOURCE}
+        if self.settings.proxy_sources is None:
+            unused.add("proxy_sources")
         return self.settings.model_dump(mode="json", exclude=unused)
 
 
@@ -117,7 +119,7 @@ def _combinations(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_choice(key: str, value: Any) -> bool:
-    if key == "target_modules":
+    if key in ("target_modules", "proxy_sources"):
         return isinstance(value, list) and bool(value) and isinstance(value[0], list)
     return isinstance(value, list)
 

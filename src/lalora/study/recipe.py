@@ -16,12 +16,29 @@ from lalora.study.settings import RunSettings, SelectSettings, StudySettings
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 
 
+class Published(BaseModel):
+    """What a publication reports of a setting."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    run: str = Field(description="The label that the setting has in tables here.")
+    source_accuracy: float = Field(ge=0, le=1, description="Mean over sources, 0 to 1.")
+    target_accuracy: float = Field(ge=0, le=1, description="0 to 1.")
+    source_spread: float | None = Field(None, ge=0, description="Standard deviation over seeds.")
+    target_spread: float | None = Field(None, ge=0, description="Standard deviation over seeds.")
+
+
 class Document(BaseModel):
     """A recipe as it is written."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     description: str = Field("", description="What the study compares, in a sentence.")
+    extends: str | None = Field(None, description="Another recipe, from whose base come the settings not given here.")
+    notes: list[str] = Field(default_factory=list, description="What a reader of the results has to be told.")
+    published: list[Published] = Field(
+        default_factory=list, description="Numbers of a publication, shown beside what was measured."
+    )
     base: dict[str, Any] = Field(description="Settings that hold for all runs.")
     grid: list[dict[str, Any]] = Field(
         description="What differs: each entry is a run, or several where it holds lists."
@@ -75,15 +92,8 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         LaloraError: If there is no such recipe or something in it or in the overrides is wrong; names key and line.
     """
-    path = _find(source)
-    name = source if source in _names() else path.stem
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LaloraError(f"{path}: cannot be read: {error}") from error
-    marks = parse(text, path.name if source in _names() else source)
-    if not isinstance(marks.value, dict):
-        raise LaloraError(f"{marks.place(())}: a recipe is a mapping with the keys base and grid")
+    name = source if source in _names() else _find(source).stem
+    marks = _read(source)
     for override in overrides:
         _override(marks, override)
     document = validated(Document, marks.value, (), marks)
@@ -93,9 +103,22 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         raise LaloraError(f"{marks.place(('base', 'sources'))}: 'sources' is empty: name at least one domain to keep")
     runs = expand(base, document.grid, document.seeds, marks)
     checked = validated(StudySettings, study, ("base",), marks)
+    _refuse_unknown_names(document, runs, checked, marks)
     if document.select is not None:
         _refuse_choice_without_rows(document.select, checked, marks)
     return Recipe(name, document.description, checked, tuple(runs), document.select, marks.value)
+
+
+def _refuse_unknown_names(document: Document, runs: Sequence[RunPlan], study: StudySettings, marks: Marked) -> None:
+    for named in (plan.settings.proxy_sources or () for plan in runs):
+        if unknown := sorted(set(named) - set(study.sources)):
+            place = marks.place(("base", "proxy_sources") if "proxy_sources" in document.base else ("grid",))
+            raise LaloraError(f"{place}: proxy_sources names '{unknown[0]}', which is no source of this study")
+    labels = {plan.label for plan in runs}
+    for index, published in enumerate(document.published):
+        if published.run not in labels:
+            place = marks.place(("published", index, "run"))
+            raise LaloraError(f"{place}: no run is called '{published.run}'; there are {', '.join(sorted(labels))}")
 
 
 def _refuse_choice_without_rows(select: SelectSettings, study: StudySettings, marks: Marked) -> None:
@@ -105,6 +128,33 @@ def _refuse_choice_without_rows(select: SelectSettings, study: StudySettings, ma
     for metric, key in (("source_accuracy", "accuracy_rows"), ("target_accuracy", "target_accuracy_rows")):
         if metric in (select.learning, select.keeping) and getattr(study, key) == 0:
             raise LaloraError(f"{place}: to choose by {metric} takes accuracy: set {key} under base")
+
+
+def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
+    path = _find(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LaloraError(f"{path}: cannot be read: {error}") from error
+    marks = parse(text, path.name if source in _names() else source)
+    if not isinstance(marks.value, dict):
+        raise LaloraError(f"{marks.place(())}: a recipe is a mapping with the keys base and grid")
+    parent = marks.value.get("extends")
+    if parent is None:
+        return marks
+    if parent in (*above, source):
+        raise LaloraError(f"{marks.place(('extends',))}: '{parent}' extends itself")
+    inherited, base = _read(str(parent), (*above, source)), marks.value.setdefault("base", {})
+    given = inherited.value.get("base")
+    if isinstance(base, dict) and isinstance(given, dict):
+        missing = {key for key in given if key not in base}
+        base |= {key: given[key] for key in missing}
+        marks.places |= {
+            path: place
+            for path, place in inherited.places.items()
+            if path[:1] == ("base",) and path[1:2] and path[1] in missing
+        }
+    return marks
 
 
 def _names() -> list[str]:

@@ -49,9 +49,10 @@ def collect(recipe: Recipe, finished: Sequence[RunPlan], bench: Bench, folder: P
         "machine": machine(),
         "name": recipe.name,
         "recipe": recipe.document,
-        "notes": _notes(bench),
+        "notes": [*recipe.document.get("notes", []), *_notes(bench)],
         "base": bench.base,
         "runs": runs,
+        "published": recipe.document.get("published", []),
         **chosen,
     }
 

@@ -115,6 +115,9 @@ class RunSettings(_Settings):
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
     proxy_rows: Count = Field(8, description="Rows of each source that a method may see.")
     proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts for `fisher: batch` and for `kl`.")
+    proxy_sources: list[Place] | None = Field(
+        None, min_length=1, description="Sources whose rows these are. null: all sources of the study."
+    )
     proxy_text: Literal["source", "self"] = Field(
         "source",
         description="Where these rows come from: training rows of the sources, or text that the base model writes.",
