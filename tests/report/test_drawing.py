@@ -14,9 +14,13 @@ from lalora.report.schema import parse
 BARE = {"name": "bare", "method": "lalora", "label": "Bare", "curve": [], "train": [], "precision_groups": None}
 
 
-def test_writes_two_pictures_and_a_page(tmp_path: Path, results: dict[str, Any]) -> None:
+def test_writes_pictures_tables_and_a_page(tmp_path: Path, results: dict[str, Any]) -> None:
     draw(results, tmp_path / "new")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["curves.png", "report.html", "tradeoff.png"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        *("curves.pdf", "curves.png", "report.html", "results.csv", "results.md", "results.tex"),
+        *("tradeoff.pdf", "tradeoff.png"),
+    ]
+    assert (tmp_path / "new" / "tradeoff.pdf").read_bytes().startswith(b"%PDF")
     for name in ("curves.png", "tradeoff.png"):
         picture = imread(tmp_path / "new" / name)
         assert picture.shape[1] > 1000

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from lalora.report.calibration import Point, calibration, curvatures
-from lalora.report.pictures import MARKERS, QUIET, STYLE, framed, png
+from lalora.report.pictures import MARKERS, QUIET, STYLE, Picture, framed, saved
 from lalora.report.schema import Results
 
 # Curvatures that agree lie on each other: each mark is smaller than the one below it, so that all are seen.
@@ -21,8 +21,8 @@ LOOKS = {
 _DASHES: tuple[tuple[int, ...], ...] = ((), (5, 2), (2, 2), (7, 2, 2, 2))
 
 
-def calibration_picture(results: Results) -> bytes:
-    """Returns the picture as PNG: forecast to the right, measured KL upwards, a colour a curvature, a dash a run."""
+def calibration_picture(results: Results) -> Picture:
+    """Returns the picture: forecast to the right, measured KL upwards, a colour a curvature, a dash a run."""
     found = calibration(results)
     with rc_context(STYLE):
         figure = framed(11, 5.6)
@@ -46,7 +46,7 @@ def calibration_picture(results: Results) -> bytes:
         ]  # fmt: skip
         handles.append(Line2D([], [], color=QUIET, linewidth=0.8, label="forecast = measured"))
         figure.legend(handles=handles, loc="outside lower center", ncols=5)
-        return png(figure)
+        return saved(figure)
 
 
 def _panel(axes: Axes, found: list[Point], key: str) -> None:

@@ -1,4 +1,4 @@
-"""Writes the pictures and the page of a study."""
+"""Writes the page, the pictures and the tables of a study."""
 
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,27 @@ from lalora.report.calibration_picture import calibration_picture
 from lalora.report.page import render
 from lalora.report.pictures import curves
 from lalora.report.schema import parse
+from lalora.report.tables import tables
 from lalora.report.tradeoff import tradeoff
 
 
 def draw(results: dict[str, Any], folder: Path) -> None:
-    """Writes `tradeoff.png`, `curves.png` and the self-contained `report.html` into a folder, each at once.
+    """Writes the self-contained `report.html`, the pictures and the tables of a study into a folder, each at once.
 
-    A study that asked for forecasts gets a `calibration.png` too.
+    `tradeoff` and `curves` are PNG and PDF, `results` is CSV, Markdown and LaTeX. A study that asked for forecasts gets
+    a `calibration` picture too.
 
     Raises:
         LaloraError: the results have another format or lack a field, or the folder cannot be written.
     """
     study = parse(results)
-    files = {
-        "tradeoff.png": tradeoff(study),
-        "curves.png": curves(study),
-        "report.html": render(study).encode(),
-    }
+    pictures = {"tradeoff": tradeoff(study), "curves": curves(study)}
     if calibration(study):
-        files["calibration.png"] = calibration_picture(study)
+        pictures["calibration"] = calibration_picture(study)
+    files = {f"{name}.png": picture.png for name, picture in pictures.items()}
+    files |= {f"{name}.pdf": picture.pdf for name, picture in pictures.items()}
+    files |= tables(study)
+    files["report.html"] = render(study).encode()
     for name, content in files.items():
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def render(results: Results) -> str:
         calibration=forecast,
         calibration_kinds=curvatures(forecast),
         calibration_datasets=datasets(forecast),
-        calibration_png=base64.b64encode(calibration_picture(results)).decode() if forecast else "",
+        calibration_png=base64.b64encode(calibration_picture(results).png).decode() if forecast else "",
         selected=selection,
         published=beside(results),
         published_columns=COLUMNS,

@@ -1,6 +1,7 @@
-"""How pictures look, and the curves over steps as PNG."""
+"""How pictures look, and the curves over steps."""
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import rc_context
@@ -42,8 +43,16 @@ STYLE: Any = {
 }
 
 
-def curves(results: Results) -> bytes:
-    """Returns the curves over steps as PNG, one panel a quantity."""
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure, for screens and for print."""
+
+    png: bytes
+    pdf: bytes
+
+
+def curves(results: Results) -> Picture:
+    """Returns the curves over steps, one panel a quantity."""
     with rc_context(STYLE):
         figure = framed(12, 6.6)
         grid: Any = figure.subplots(2, 3)
@@ -51,7 +60,7 @@ def curves(results: Results) -> bytes:
         for axes, panel in zip(grid.flat, PANELS, strict=True):
             _panel(axes, panel, results, appearance)
         legend(figure, grid.flat[1], 190)
-        return png(figure)
+        return saved(figure)
 
 
 def framed(width: float, height: float) -> Figure:
@@ -99,8 +108,11 @@ def _panel(axes: Axes, panel: Panel, results: Results, appearance: list[Look]) -
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET)
 
 
-def png(figure: Figure) -> bytes:
-    """Returns a figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160)
-    return buffer.getvalue()
+def saved(figure: Figure) -> Picture:
+    """Returns a figure in both formats."""
+    found = []
+    for kind, metadata in (("png", None), ("pdf", {"CreationDate": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
+        found.append(buffer.getvalue())
+    return Picture(*found)

@@ -1,4 +1,4 @@
-"""The trade-off as a PNG picture: what was learned against what was forgotten."""
+"""The trade-off as a picture: what was learned against what was forgotten."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from lalora.methods import METHODS
 from lalora.report.look import looks
-from lalora.report.pictures import INK, MARKERS, QUIET, STYLE, framed, legend, png
+from lalora.report.pictures import INK, MARKERS, QUIET, STYLE, Picture, framed, legend, saved
 from lalora.report.schema import Evaluation, Number, Results, Run
 from lalora.report.summary import difference
 
@@ -16,8 +16,8 @@ Pair = tuple[float, float]
 Drift = Callable[[Evaluation], Number]
 
 
-def tradeoff(results: Results) -> bytes:
-    """Returns the trade-off as PNG: learning to the right, forgetting (KL) upwards, on source and on held-out text."""
+def tradeoff(results: Results) -> Picture:
+    """Returns the trade-off: learning to the right, forgetting (KL) upwards, on source and on held-out text."""
     drifts: dict[str, Drift] = {"source text": lambda row: row.source_kl}
     if any(row.heldout_kl is not None for run in results.runs for row in run.points):
         drifts["held-out text"] = lambda row: row.heldout_kl
@@ -40,7 +40,7 @@ def tradeoff(results: Results) -> bytes:
             style="italic",
         )
         legend(figure, panels[0], 85 * len(drifts))
-        return png(figure)
+        return saved(figure)
 
 
 def _panel(axes: Axes, results: Results, drift: Drift) -> None:
