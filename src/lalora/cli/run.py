@@ -22,6 +22,7 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the recipe; again for more.")
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs that go on at once; they share the cores.")] = 1,
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run, and what it takes; run nothing.")
     ] = False,
@@ -31,6 +32,8 @@ def run(
     """Compare methods as a recipe says; what is finished is not done again."""
     from lalora.cli.dry_run import dry_run
     from lalora.study import built_in_recipes, load_recipe, recipe_schema, run_study
+    from lalora.study.conduct import in_turn
+    from lalora.study.in_processes import InProcesses
 
     if names:
         for name, description in built_in_recipes().items():
@@ -47,7 +50,7 @@ def run(
     command = shlex.join(["lalora", *sys.argv[1:]])
     advice = f"finished runs and checkpoints are kept in {folder}; to go on: {command}"
     with _drawn_if_cut_short(folder), resumable(advice):
-        results = run_study(checked, folder, command, say)
+        results = run_study(checked, folder, command, say, InProcesses(workers, say) if workers > 1 else in_turn)
     draw(results, folder)
     show(results, folder)
 

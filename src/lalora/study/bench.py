@@ -1,11 +1,13 @@
 """Everything that the runs of a study share: model, data, measurements, and fits of the curvature."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from peft import PeftModel
 from torch import Tensor
 
@@ -100,13 +102,21 @@ class Bench:
     def base(self) -> Row:
         """The untouched model, measured once and kept."""
         path = self.shared / f"base-{key(self.common)}.json"
-        row: Row | None = read_json(path)
-        if row is None:
-            self.say("measuring the base model")
-            settings = RunSettings(method="lora", steps=1, rank=1)
-            row = self.measure(self.start(settings), 0, accuracy=True)
-            write_json(path, row)
+        with self._alone(path):
+            row: Row | None = read_json(path)
+            if row is None:
+                self.say("measuring the base model")
+                settings = RunSettings(method="lora", steps=1, rank=1)
+                row = self.measure(self.start(settings), 0, accuracy=True)
+                write_json(path, row)
         return row
+
+    @contextmanager
+    def _alone(self, path: Path) -> Generator[None, None, None]:
+        # Of several workers that want the same thing one makes it, and the others wait for it.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            yield
 
     def proxies(self, model: PeftModel, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
         """Batch the rows that a method may see.
@@ -131,9 +141,10 @@ class Bench:
         }
         tokenizer = self.material.tokenizer
         path = self.shared / f"self-source-{key({**self.common, 'sampled': made})}.jsonl"
-        if not path.exists():
-            self.say("letting the base model write proxy text")
-            write_text(path, sample_text(model, tokenizer, **made), tokenizer, model=self.study.model, **made)
+        with self._alone(path):
+            if not path.exists():
+                self.say("letting the base model write proxy text")
+                write_text(path, sample_text(model, tokenizer, **made), tokenizer, model=self.study.model, **made)
         return {"self": batches(read_text(path), settings.proxy_batch_size, self.material.pad)}
 
     def laplace_folder(self, settings: RunSettings) -> Path:
@@ -166,19 +177,20 @@ class Bench:
             The Laplace.
         """
         folder = self.laplace_folder(settings)
-        if not (folder / "laplace.json").exists():
-            self.say("fitting the curvature on source text")
-            fit(
-                model,
-                self.proxies(model, settings),
-                curvature=settings.curvature,
-                fisher=settings.fisher,
-                labels=settings.labels,
-                combine=settings.combine,
-                rank=settings.factor_rank,
-                keep=settings.factor_keep,
-                seed=settings.seed,
-            ).save(folder)
+        with self._alone(folder):
+            if not (folder / "laplace.json").exists():
+                self.say("fitting the curvature on source text")
+                fit(
+                    model,
+                    self.proxies(model, settings),
+                    curvature=settings.curvature,
+                    fisher=settings.fisher,
+                    labels=settings.labels,
+                    combine=settings.combine,
+                    rank=settings.factor_rank,
+                    keep=settings.factor_keep,
+                    seed=settings.seed,
+                ).save(folder)
         # What is charged besides the curvature is no part of the fit, which runs with other priors share.
         return Laplace.load(folder, settings.prior)
 

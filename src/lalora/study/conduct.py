@@ -1,26 +1,55 @@
 """A study from its recipe to its results."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from lalora.assets import load_model, load_tokenizer
-from lalora.errors import TrainingDivergedError
-from lalora.study.bench import Bench, Say, common_identity, run_identity
-from lalora.study.device import resolve_dtype
-from lalora.study.folder import held, require_room_for_runs
-from lalora.study.identity import facts, key, require_same_run
-from lalora.study.material import evaluation_set, prepare
+from lalora.errors import LaloraError, TrainingDivergedError
+from lalora.study.bench import Bench, Say
+from lalora.study.folder import held
+from lalora.study.identity import key
+from lalora.study.opening import open_bench
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
 from lalora.study.records import write_json
 from lalora.study.results import collect
-from lalora.study.start import with_adapter
 from lalora.study.train_run import is_done, train_run
 
 RESULTS = "results.json"
+Outcome = tuple[RunPlan, LaloraError | None]
+"""A run that is finished, or what it failed with."""
 
 
-def run_study(recipe: Recipe, folder: Path, command: str, say: Say) -> dict[str, Any]:
+class Runner(Protocol):
+    """Does the runs of a study somewhere."""
+
+    def __call__(self, recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Iterator[Outcome]:
+        """Do the runs that are not done; tell of each as it ends."""
+        ...
+
+
+def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Iterator[Outcome]:
+    """Do the runs one by one in this process.
+
+    Args:
+        recipe: The study.
+        plans: Its runs that are not done.
+        bench: What they share.
+        folder: Of the study.
+
+    Yields:
+        Each run as it ends, with the error if it diverged.
+    """
+    for plan in plans:
+        name = f"{plan.label} ({recipe.runs.index(plan) + 1}/{len(recipe.runs)})"
+        try:
+            train_run(plan, bench, folder / plan.name, name)
+            yield plan, None
+        except TrainingDivergedError as error:
+            yield plan, error
+
+
+def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runner = in_turn) -> dict[str, Any]:
     """Do what is not done yet of a study, and put its results together.
 
     Args:
@@ -28,53 +57,43 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say) -> dict[str,
         folder: Where everything is kept: a folder a run, and `results.json`.
         command: What the user typed, for the results.
         say: Tells the user what goes on.
+        runner: Does the runs.
 
     Returns:
         The content of `results.json`.
 
     Raises:
-        LaloraError: If data, model, settings or folder are unfit, or the folder holds runs with other settings.
+        LaloraError: If data, model, settings or folder are unfit, the folder holds runs with other settings, or a run
+            failed for another reason; the others are finished first.
         TrainingDivergedError: If a run diverged; the others are finished first.
     """
     with held(folder):
-        bench = _bench(recipe, folder, say)
-        finished: list[RunPlan] = []
-        diverged: list[TrainingDivergedError] = []
-        results: dict[str, Any] = {}
-        for number, plan in enumerate(recipe.runs, 1):
-            name = f"{plan.label} ({number}/{len(recipe.runs)})"
+        bench = open_bench(recipe, folder, say)
+        finished: set[str] = set()
+        failed: list[LaloraError] = []
+        for plan in recipe.runs:
             if is_done(folder / plan.name, key(bench.identity(plan))):
-                say(f"{name}: done already")
-            try:
-                train_run(plan, bench, folder / plan.name, name)
-            except TrainingDivergedError as error:
-                say(f"{name}: {error}")
-                diverged.append(error)
+                say(f"{plan.label} ({recipe.runs.index(plan) + 1}/{len(recipe.runs)}): done already")
+                train_run(plan, bench, folder / plan.name, plan.label)
+                finished.add(plan.name)
+        results = _collected(recipe, finished, bench, folder, command)
+        left = [plan for plan in recipe.runs if plan.name not in finished]
+        for plan, error in runner(recipe, left, bench, folder):
+            if error is not None:
+                say(f"{plan.label}: {error}")
+                failed.append(error)
                 continue
-            finished.append(plan)
-            results = collect(recipe, finished, bench, folder, command)
-            write_json(folder / RESULTS, results)
-        if diverged:
+            finished.add(plan.name)
+            results = _collected(recipe, finished, bench, folder, command)
+        if failed:
             kept = f"; {len(finished)} of {len(recipe.runs)} runs are finished and kept in {folder}"
-            raise TrainingDivergedError(f"{diverged[0]}{kept}") from diverged[0]
+            raise type(failed[0])(f"{failed[0]}{kept}") from failed[0]
         return results
 
 
-def _bench(recipe: Recipe, folder: Path, say: Say) -> Bench:
-    # Nothing is written before everything that can be refused was looked at.
-    study = recipe.study
-    say(f"loading {study.model} and the data")
-    base = load_model(study.model, resolve_dtype(study.dtype))
-    known = facts(base, study.dtype)
-    material = prepare(study, load_tokenizer(study.model), base.config)
-    common = common_identity(study, material, **known)
-    for plan in recipe.runs:
-        require_same_run(folder / plan.name, run_identity(common, plan))
-    require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs))
-    shared = folder / "shared"
-    evalset = evaluation_set(study, material.domains, material.tokenizer, shared / "tasks", study.scored_rows)
-    validation = None
-    if material.validation:
-        place = shared / "validation"
-        validation = evaluation_set(study, material.validation, material.tokenizer, place, study.validation_rows)
-    return Bench(study, material, evalset, validation, common, shared, say)
+def _collected(recipe: Recipe, finished: set[str], bench: Bench, folder: Path, command: str) -> dict[str, Any]:
+    if not finished:
+        return {}
+    results = collect(recipe, [plan for plan in recipe.runs if plan.name in finished], bench, folder, command)
+    write_json(folder / RESULTS, results)
+    return results

@@ -18,8 +18,8 @@ from lalora.study.choosing import choose
 from lalora.study.identity import versions
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
-from lalora.study.records import Row, read_rows
-from lalora.study.train_run import METRICS, TIMING
+from lalora.study.records import Row, read_json, read_rows
+from lalora.study.train_run import DONE, METRICS, TIMING
 from lalora.version import __version__
 
 FORMAT = 1
@@ -86,6 +86,7 @@ def _run(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dict[str,
         "validation": next((row for row in rows if row["kind"] == "validation"), None),
         "scaled": [row for row in rows if row["kind"] == "scale"],
         "train": [row for row in rows if row["kind"] == "train"],
+        "threads": (read_json(folder / DONE) or {}).get("threads"),
         "seconds": sum(seconds),
         "step_seconds": statistics.median(seconds),
         "precision_groups": _groups(laplace, folder) if laplace else [],

@@ -1,0 +1,44 @@
+"""Everything that the runs of a study share, made ready once."""
+
+from pathlib import Path
+
+from lalora.assets import load_model, load_tokenizer
+from lalora.study.bench import Bench, Say, common_identity, run_identity
+from lalora.study.device import resolve_dtype
+from lalora.study.folder import require_room_for_runs
+from lalora.study.identity import facts, require_same_run
+from lalora.study.material import evaluation_set, prepare
+from lalora.study.recipe import Recipe
+from lalora.study.start import with_adapter
+
+
+def open_bench(recipe: Recipe, folder: Path, say: Say, tasks: Path | None = None) -> Bench:
+    """Load model and data of a study, and refuse what cannot be run before anything is written.
+
+    Args:
+        recipe: The study.
+        folder: Where it is kept.
+        say: Tells the user what goes on.
+        tasks: For what the harness reads; within the folder unless given.
+
+    Returns:
+        What its runs share.
+    """
+    # Nothing is written before everything that can be refused was looked at.
+    study = recipe.study
+    say(f"loading {study.model} and the data")
+    base = load_model(study.model, resolve_dtype(study.dtype))
+    known = facts(base, study.dtype)
+    material = prepare(study, load_tokenizer(study.model), base.config)
+    common = common_identity(study, material, **known)
+    for plan in recipe.runs:
+        require_same_run(folder / plan.name, run_identity(common, plan))
+    require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs))
+    shared = folder / "shared"
+    tasks = tasks or shared
+    evalset = evaluation_set(study, material.domains, material.tokenizer, tasks / "tasks", study.scored_rows)
+    validation = None
+    if material.validation:
+        place = tasks / "validation"
+        validation = evaluation_set(study, material.validation, material.tokenizer, place, study.validation_rows)
+    return Bench(study, material, evalset, validation, common, shared, say)
