@@ -1,5 +1,6 @@
 # make demo       compare plain LoRA and LaLoRA on a real model; ends with a table and runs/quickstart/report.html
-# make test       every test
+# make test       every test but the longest
+# make test-long  every test, also on a Ray cluster of two nodes on this machine
 # make lint       style, format and types
 # make benchmarks the performance tables, kept in runs/benchmarks
 
@@ -11,7 +12,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c co
 # and no others: all that it declares would bring torchvision, which breaks transformers where it does not fit the torch.
 ORACLE := curvlinops-for-pytorch einconv einops linear_operator
 
-.PHONY: demo test lint benchmarks clean
+.PHONY: demo test test-long lint benchmarks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.lab
@@ -19,6 +20,9 @@ demo: $(VENV)/.lab
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.long
+	$(BIN)/python -m pytest -m "long or not long"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -44,6 +48,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[lab,dev]'
 	$(INSTALL) --no-deps $(ORACLE)
 	@touch $(VENV)/.lab $@
+
+$(VENV)/.long: $(VENV)/.dev
+	$(INSTALL) -e '.[lab,dev,ray]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

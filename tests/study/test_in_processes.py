@@ -19,21 +19,7 @@ from lalora.study import load_recipe, run_study
 from lalora.study.conduct import in_turn
 from lalora.study.in_processes import InProcesses
 from lalora.study.records import read_json
-
-SAME = ("metrics.jsonl", "adapter_model.safetensors", "done.json", "config.json")
-GRID = [
-    {"method": "lora"},
-    {"method": "lalora", "strength": [1, 10]},
-    {"method": "kl", "strength": 1.0, "proxy_text": "self", "proxy_length": 9},
-]
-
-
-def outcome(folder: Path) -> dict[str, bytes]:
-    return {
-        f"{path.parent.name}/{path.name}": path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name in SAME
-    }
+from tiny_study import GRID, outcome
 
 
 def die(*_: object) -> None:

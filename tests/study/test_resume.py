@@ -17,9 +17,9 @@ import pytest
 
 from lalora.files import UNFINISHED
 from lalora.study import load_recipe, records, run_study
+from tiny_study import outcome
 
 QUIET: list[str] = []
-SAME = ("metrics.jsonl", "adapter_model.safetensors", "adapter_config.json", "done.json", "config.json")
 
 
 class Killed(BaseException):
@@ -28,15 +28,6 @@ class Killed(BaseException):
 
 def study(recipe: str, folder: Path) -> dict[str, Any]:
     return run_study(load_recipe(recipe), folder, "lalora run tiny", QUIET.append)
-
-
-def outcome(folder: Path) -> dict[str, bytes]:
-    """Everything a study leaves that does not depend on the clock."""
-    return {
-        f"{path.parent.name}/{path.name}": path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name in SAME
-    }
 
 
 @pytest.fixture

@@ -23,6 +23,11 @@ def run(
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the recipe; again for more.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs that go on at once; they share the cores.")] = 1,
+    ray: Annotated[
+        str | None, typer.Option(help="Run on a Ray cluster: auto, HOST:PORT, or local; all nodes must see the folder.")
+    ] = None,
+    cpus_per_run: Annotated[int, typer.Option(min=1, help="With --ray: cores of a run.")] = 1,
+    gpus_per_run: Annotated[float, typer.Option(min=0, help="With --ray: GPUs of a run; 0.25 packs four on one.")] = 0,
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run, and what it takes; run nothing.")
     ] = False,
@@ -32,8 +37,9 @@ def run(
     """Compare methods as a recipe says; what is finished is not done again."""
     from lalora.cli.dry_run import dry_run
     from lalora.study import built_in_recipes, load_recipe, recipe_schema, run_study
-    from lalora.study.conduct import in_turn
+    from lalora.study.conduct import Runner, in_turn
     from lalora.study.in_processes import InProcesses
+    from lalora.study.on_ray import OnRay
 
     if names:
         for name, description in built_in_recipes().items():
@@ -47,10 +53,15 @@ def run(
     if dry:
         dry_run(checked, folder)
         return
+    runner: Runner = in_turn
+    if ray is not None:
+        runner = OnRay(ray, cpus_per_run, gpus_per_run, say)
+    elif workers > 1:
+        runner = InProcesses(workers, say)
     command = shlex.join(["lalora", *sys.argv[1:]])
     advice = f"finished runs and checkpoints are kept in {folder}; to go on: {command}"
     with _drawn_if_cut_short(folder), resumable(advice):
-        results = run_study(checked, folder, command, say, InProcesses(workers, say) if workers > 1 else in_turn)
+        results = run_study(checked, folder, command, say, runner)
     draw(results, folder)
     show(results, folder)
 

@@ -77,7 +77,7 @@ class InProcesses:
                     yield plan, None
 
     def _pooled(self, recipe: Recipe, plans: list[RunPlan], folder: Path, threads: int) -> Iterator[Outcome]:
-        pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle, (threads,))
+        pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), settle, (threads,))
         waiting: dict[Future[LaloraError | None], RunPlan] = {}
         try:
             waiting = {pool.submit(do, recipe, folder, plan.name): plan for plan in plans}
@@ -92,8 +92,12 @@ class InProcesses:
                     child.terminate()
 
 
-def _settle(threads: int) -> None:
-    # Bars of several processes would overwrite each other.
+def settle(threads: int) -> None:
+    """Make this process one of several: without progress bars, which would overwrite each other, and with its threads.
+
+    Args:
+        threads: That it computes with.
+    """
     os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(threads)
 

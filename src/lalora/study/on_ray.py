@@ -1,0 +1,89 @@
+"""Several runs at once on a Ray cluster, which does the scheduling."""
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lalora.errors import LaloraError
+from lalora.study.bench import Bench, Say
+from lalora.study.conduct import Outcome
+from lalora.study.in_processes import do, settle
+from lalora.study.plan import RunPlan
+from lalora.study.recipe import Recipe
+
+_MOST_DEATHS = 3
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """Does runs as tasks of a Ray cluster, all of whose nodes see the folder of the study.
+
+    A task whose worker or node dies is done again elsewhere, from its last checkpoint.
+
+    Attributes:
+        address: Of the cluster: `auto`, `host:port`, or `local` for one on this machine alone.
+        cpus: Cores a run asks for, which are the threads it computes with.
+        gpus: Share of a GPU that a run asks for; 0.25 packs four on one.
+        say: Tells the user what goes on.
+    """
+
+    address: str
+    cpus: int
+    gpus: float
+    say: Say
+
+    def __call__(self, recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Iterator[Outcome]:
+        """Do the runs.
+
+        Args:
+            recipe: The study.
+            plans: Its runs that are not done.
+            bench: What they share; the base model is measured here before they begin.
+            folder: Of the study, on a file system that all nodes share.
+
+        Yields:
+            Each run as it ends, with the error if it failed.
+
+        Raises:
+            LaloraError: If Ray is not installed or the cluster cannot be reached.
+        """
+        try:
+            import ray
+            from ray.exceptions import RayError
+        except ImportError as error:
+            raise LaloraError("--ray needs Ray: pip install 'lalora[ray]'") from error
+        _ = bench.base
+        try:
+            ray.init(
+                address=self.address, log_to_driver=False, include_dashboard=False if self.address == "local" else None
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise LaloraError(f"--ray {self.address}: no cluster can be reached there ({reason})") from error
+        task = ray.remote(_do).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=_MOST_DEATHS)
+        waiting = {}
+        try:
+            waiting = {task.remote(recipe, str(folder.absolute()), plan.name, self.cpus): plan for plan in plans}
+            while waiting:
+                (ended, *_), _ = ray.wait(list(waiting), num_returns=1)
+                plan = waiting.pop(ended)
+                try:
+                    failure: LaloraError | None = ray.get(ended)
+                except RayError as lost:
+                    failure = LaloraError(
+                        f"lost on the cluster: {str(lost).strip().splitlines()[0]}; run again to go on"
+                    )
+                self.say(f"{plan.label}: {'failed' if failure else 'finished'}, {len(waiting)} to go")
+                yield plan, failure
+        finally:
+            for unfinished in waiting:
+                ray.cancel(unfinished, force=True)
+            ray.shutdown()
+
+
+def _do(recipe: Recipe, folder: str, name: str, threads: int) -> LaloraError | None:
+    settle(threads)
+    if not (Path(folder) / ".lock").exists():
+        return LaloraError(f"{folder} is not there on node {platform.node()}: it must be shared by all nodes")
+    return do(recipe, Path(folder), name)

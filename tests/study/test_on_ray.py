@@ -1,0 +1,80 @@
+"""Runs on a real Ray cluster of two nodes on this machine end as one after the other, also when a node is killed."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lalora import LaloraError
+from lalora.study import load_recipe, run_study
+from lalora.study.on_ray import OnRay
+from tiny_study import GRID, outcome
+
+ray = pytest.importorskip("ray", reason="Ray has no release for this Python or system")
+
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # Ray's own
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head that computes nothing, and a worker node, as processes of their own."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def recipe(recipe_file: Callable[..., str]) -> Any:
+    return load_recipe(recipe_file(grid=GRID[:2], dropout=0.1, steps=6))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        yield
+    torch.set_num_threads(threads)
+
+
+def on(cluster: Any, said: list[str]) -> OnRay:
+    return OnRay(cluster.address, 1, 0.0, said.append)
+
+
+def test_a_cluster_finds_what_one_process_finds_though_a_node_is_killed(
+    cluster: Any, recipe: Any, tmp_path: Path
+) -> None:
+    folder, said = tmp_path / "cluster", []
+
+    def replace_the_node() -> None:
+        while not any(path.stat().st_size for path in folder.glob("*/timing.jsonl")):
+            time.sleep(0.01)
+        (node,) = cluster.worker_nodes
+        cluster.remove_node(node, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+
+    killer = threading.Thread(target=replace_the_node, daemon=True)
+    killer.start()
+    found = run_study(recipe, folder, "lalora run tiny", said.append, on(cluster, said))
+    killer.join(30)
+    assert not killer.is_alive()
+    alone = run_study(recipe, tmp_path / "alone", "lalora run tiny", said.append)
+    assert outcome(folder) == outcome(tmp_path / "alone")
+    assert [run["final"] for run in found["runs"]] == [run["final"] for run in alone["runs"]]
+
+
+def test_a_cluster_that_is_not_there(recipe: Any, tmp_path: Path) -> None:
+    runner = OnRay("127.0.0.1:1", 1, 0.0, lambda said: None)
+    with pytest.raises(LaloraError, match=r"--ray 127.0.0.1:1: no cluster can be reached there"):
+        run_study(recipe, tmp_path / "study", "lalora run tiny", lambda said: None, runner)
