@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,10 @@ def test_run_ends_with_a_table_and_a_report(run: Run, recipe_file: Callable[...,
     assert status == 0
     assert "LaLoRA λ=10" in out
     assert (tmp_path / "runs" / "tiny" / "report.html").exists()
+    shutil.copytree("runs/tiny", "runs/twin")
+    assert run("report", "runs/tiny", "runs/twin")[0] == 2
+    assert run("report", "runs/tiny", "runs/twin", "--out", "both")[0] == 0
+    assert "LoRA (runs/twin)" in (tmp_path / "both" / "results.md").read_text()
 
 
 def test_overrides_and_out(run: Run, recipe_file: Callable[..., str], tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lalora import LaloraError, methods
 from lalora.adapter import snapshot
+from lalora.methods.costs import costs
 from tiny import batches, lora, rows, shake
 
 
@@ -95,3 +98,12 @@ def test_every_method_says_what_it_is(method: type[methods.Method]) -> None:
     if method.knob != "learning_rate":
         for value in method.grid:
             methods.build(method.name, **{method.knob: value})
+
+
+def test_what_a_method_costs_is_what_the_benchmark_measured() -> None:
+    root = Path(__file__).parents[2]
+    packaged = root / "src" / "lalora" / "methods" / "costs.json"
+    assert packaged.read_bytes() == (root / "results" / "benchmarks" / "methods.json").read_bytes()
+    assert set(costs()) == set(methods.METHODS) - {"lora"}
+    assert [cost.curvature for cost in costs()["lalora"]] == ["diagonal", "weight-kfac"]
+    assert all(cost.step > 0.5 and cost.memory > 0.5 for measured in costs().values() for cost in measured)

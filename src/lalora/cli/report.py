@@ -1,4 +1,4 @@
-"""`lalora report`: draw again without training."""
+"""`lalora report`: draw again without training, one study or several as one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,23 @@ from typing import Annotated
 import typer
 
 from lalora.cli.show import show
-from lalora.report import draw, load_results
+from lalora.errors import LaloraError
+from lalora.report import draw, load_results, merged
 
 
-def report(folder: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
-    """Draw the table, the pictures and the page of a study again."""
-    results = load_results(folder)
-    draw(results, folder)
-    show(results, folder)
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folder of a study; of several, to compare their runs.")],
+    out: Annotated[Path | None, typer.Option(help="Where to draw; needed with several studies.")] = None,
+) -> None:
+    """Draw the table, the pictures and the page of a study again, or of several together."""
+    studies = {str(folder): load_results(folder) for folder in folders}
+    results = merged(studies) if len(studies) > 1 else next(iter(studies.values()))
+    place = out or _own(folders)
+    draw(results, place)
+    show(results, place)
+
+
+def _own(folders: list[Path]) -> Path:
+    if len(folders) > 1:
+        raise LaloraError("several studies need a folder for what compares them: say --out")
+    return folders[0]

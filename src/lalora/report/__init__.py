@@ -4,6 +4,7 @@ from lalora.report.calibration_table import calibration_tables
 from lalora.report.drawing import draw
 from lalora.report.headline import headline
 from lalora.report.loading import load_results
+from lalora.report.merging import merged
 from lalora.report.published import published_tables
 from lalora.report.selection import selection_tables
 from lalora.report.terminal import terminal_table
@@ -13,6 +14,7 @@ __all__ = [
     "draw",
     "headline",
     "load_results",
+    "merged",
     "published_tables",
     "selection_tables",
     "terminal_table",

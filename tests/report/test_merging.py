@@ -1,0 +1,38 @@
+"""Several studies compared as one."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from lalora import LaloraError
+from lalora.report import draw, merged
+from lalora.report.schema import parse
+
+
+def test_runs_of_both_stand_side_by_side(results: dict[str, Any], tmp_path: Any) -> None:
+    other = deepcopy(results)
+    other["runs"] = [{**other["runs"][0], "seed": seed} for seed in (0, 1)] + [{**other["runs"][1], "label": "KL λ=1"}]
+    found = merged({"runs/a": results, "runs/b": other})
+    assert [run["label"] for run in found["runs"]] == [
+        "LoRA (runs/a)",
+        "LaLoRA λ=1",
+        "LaLoRA λ=10",
+        "LoRA (runs/b)",
+        "LoRA (runs/b)",
+        "KL λ=1",
+    ]
+    assert len({run["name"] for run in parse(found).runs[:4]}) == 4
+    assert found["name"] == "runs/a and runs/b"
+    assert len(found["notes"]) == 1
+    draw(found, tmp_path)
+    assert "KL λ=1" in (tmp_path / "results.md").read_text()
+
+
+def test_other_rows_cannot_be_compared(results: dict[str, Any]) -> None:
+    other = deepcopy(results)
+    other["base"]["target_loss"] += 0.1
+    with pytest.raises(LaloraError, match="runs/a and runs/b cannot be compared: their base models have target_loss"):
+        merged({"runs/a": results, "runs/b": other})
