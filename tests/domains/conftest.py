@@ -46,6 +46,10 @@ def _rows(number: int) -> dict[str, Row]:
             "question": f"Ann has {number} apples and buys 2. How many has she?",
             "answer": f"She has {number}+2=<<{number}+2={number + 2}>>{number + 2}.\n#### {number + 2}",
         },
+        "math": {
+            "problem": f"What is ${number} + 2$?",
+            "solution": f"We add and get ${number} + 2 = \\boxed{{{number + 2}}}$.",
+        },
         "lambada": {"text": f"It was {number} o'clock, and the lamp went out"},
     }
 

@@ -214,6 +214,11 @@ def test_checked_names_the_row() -> None:
         checked(DOMAINS["lambada"], [("here", {"words": "a"})], "somewhere")
 
 
+def test_what_is_not_embedded_says_so() -> None:
+    with pytest.raises(LaloraError, match="math is not embedded: give hub"):
+        load_domain("math")
+
+
 @pytest.mark.material
 @pytest.mark.parametrize(
     ("name", "total"),

