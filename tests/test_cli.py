@@ -309,6 +309,10 @@ def test_without_any_source_the_base_model_writes_the_text(run: Run, mine: dict[
     assert dataset.tokens == sum(len(text["input_ids"]) - 1 for text in texts)
 
 
+def test_self_written_text_and_a_source_are_two(refused: Callable[..., str], mine: dict[str, Any]) -> None:
+    assert "leave one of them out" in refused("fit", mine["model"], "--self-source", 5, "--source", mine["source"])
+
+
 def test_train_without_a_laplace_is_plain_lora_and_is_not_done_twice(
     run: Run, mine: dict[str, Any], tmp_path: Path
 ) -> None:

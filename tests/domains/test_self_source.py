@@ -72,6 +72,21 @@ def test_it_is_kept_as_a_file(tmp_path: Path) -> None:
         read_text(tmp_path / "text.jsonl")
 
 
+def test_line_breaks_of_other_scripts_stay_in_their_line(tmp_path: Path) -> None:
+    words = tokenizer()
+    items = sample_text(llama(), words, rows=2, length=5)
+    write_text(tmp_path / "text.jsonl", items, words, first="a\u2028b\u2029c\u0085d")
+    assert read_text(tmp_path / "text.jsonl") == items
+
+
+def test_the_models_own_ways_to_generate_change_nothing() -> None:
+    model, words = llama(), tokenizer()
+    plain = sample_text(model, words, rows=3, length=12)
+    model.generation_config.repetition_penalty = 5.0
+    model.generation_config.min_p = 0.5
+    assert sample_text(model, words, rows=3, length=12) == plain
+
+
 def test_a_tokenizer_without_a_first_token_is_refused() -> None:
     words = tokenizer()
     words.bos_token = words.eos_token = None

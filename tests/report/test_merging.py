@@ -10,6 +10,7 @@ import pytest
 from lalora import LaloraError
 from lalora.report import draw, merged
 from lalora.report.schema import parse
+from lalora.report.summary import rows
 
 
 def test_runs_of_both_stand_side_by_side(results: dict[str, Any], tmp_path: Any) -> None:
@@ -29,6 +30,18 @@ def test_runs_of_both_stand_side_by_side(results: dict[str, Any], tmp_path: Any)
     assert len(found["notes"]) == 1
     draw(found, tmp_path)
     assert "KL λ=1" in (tmp_path / "results.md").read_text()
+
+
+def test_each_run_is_compared_with_the_plain_lora_of_its_own_study(results: dict[str, Any]) -> None:
+    other = deepcopy(results)
+    other["runs"][0]["final"]["source_kl"] *= 10
+    for threads in ("target_loss", "source_loss"):
+        other["base"][threads] *= 1 + 1e-6
+    del other["base"]["source_accuracy"]
+    removed = [row.forgetting_removed for row in rows(parse(merged({"a": results, "b": other})))]
+    assert removed[2] == pytest.approx(1 - 0.071 / 0.182, abs=0.05)
+    assert removed[5] == pytest.approx(1 - 0.0071 / 0.182, abs=0.05)
+    assert removed[1] is removed[4] is None
 
 
 def test_other_rows_cannot_be_compared(results: dict[str, Any]) -> None:

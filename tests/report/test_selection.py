@@ -59,8 +59,8 @@ def test_choice_and_comparison(results: dict[str, Any]) -> None:
     selection = parse({**results, "selection": SELECTION}).selection
     assert selection is not None
     assert [interval(one) for one in selection.comparisons] == [
-        "−0.200 to −0.050",
-        "−1.0 pp to +4.0 pp: undecided",
+        "−0.200 to −0.050, 3 seeds",
+        "−1.0 pp to +4.0 pp, 3 seeds: undecided",
         "1 seed: no interval",
     ]
     assert "held-out KL" in text(compared)
@@ -70,4 +70,4 @@ def test_the_page_tells_by_what_was_chosen(results: dict[str, Any]) -> None:
     assert "The settings chosen" not in render(parse(results))
     page = render(parse({**results, "selection": SELECTION}))
     assert "most learned with source accuracy at 0.4 or better" in page
-    assert "−1.0 pp to +4.0 pp: undecided" in page
+    assert "−1.0 pp to +4.0 pp, 3 seeds: undecided" in page

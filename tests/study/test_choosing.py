@@ -65,10 +65,21 @@ def test_the_choice_by_hand() -> None:
     assert found["baseline"] == "LoRA"
     loss, kl = [one for one in found["comparisons"] if one["label"] == "L2 λ=1"]
     assert (loss["metric"], kl["metric"]) == ("target_loss", "source_kl")
-    assert (loss["mean"], loss["low"], loss["high"]) == pytest.approx((0.05, 0.0, 0.1))
+    # Differences 0 and 0.1; 12.706 is Student's quantile of one degree of freedom.
+    assert (loss["mean"], loss["low"]) == pytest.approx((0.05, 0.05 - 12.706 * 0.05), abs=1e-4)
     assert not loss["sure"]
-    assert (kl["mean"], kl["low"], kl["high"]) == pytest.approx((-0.2, -0.3, -0.1))
-    assert kl["sure"]
+    assert (kl["mean"], kl["high"]) == pytest.approx((-0.2, -0.2 + 12.706 * 0.1), abs=1e-3)
+    assert not kl["sure"]
+    assert found["left_out"] == ["L2 λ=99"]
+
+
+def test_a_setting_that_ended_without_a_number_is_left_out() -> None:
+    ruined = [run("L2 λ=1", "l2", seed, (float("nan"), 0.3), (1.0, 0.3)) for seed in (0, 1)]
+    base = {"target_loss": 2.0, "source_kl": 0.0}
+    found = choose(SelectSettings(), base, [*RUNS[:2], *ruined])
+    assert [one["method"] for one in found["methods"]] == ["lora"]
+    assert found["left_out"] == ["L2 λ=1"]
+    assert choose(SelectSettings(), base, ruined)["methods"] == []
 
 
 def test_a_study_chooses_and_tells(recipe_file: RecipeFile, tmp_path: Path) -> None:

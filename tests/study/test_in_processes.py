@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -68,6 +72,46 @@ def test_a_worker_that_is_killed_loses_nothing(recipe: Any, one_thread: None, tm
     assert any("a worker died" in line for line in said)
     run_study(recipe, tmp_path / "alone", "lalora run tiny", said.append)
     assert outcome(folder) == outcome(tmp_path / "alone")
+
+
+def test_workers_end_when_the_process_that_was_started_is_killed(
+    recipe_file: Callable[..., str], tmp_path: Path
+) -> None:
+    recipe_file(grid=GRID, steps=400)
+    folder = tmp_path / "study"
+    command = [
+        sys.executable,
+        "-m",
+        "lalora",
+        "run",
+        str(tmp_path / "tiny.yaml"),
+        "--out",
+        str(folder),
+        "--workers",
+        "2",
+    ]
+    with (tmp_path / "said").open("wb") as said:
+        started = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+    while not list(folder.glob("*/timing.jsonl")):
+        assert started.poll() is None, (tmp_path / "said").read_text()
+        time.sleep(0.05)
+    started.kill()
+    started.wait()
+    for _ in range(200):
+        if not _alive(started.pid):
+            break
+        time.sleep(0.05)
+    assert not _alive(started.pid)
+    assert "step/s" not in (tmp_path / "said").read_text()
+
+
+def _alive(session: int) -> bool:
+    # Where nobody buries them, orphans that ended stay as zombies.
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            found.append(os.getsid(process.pid) == session and process.info["status"] != psutil.STATUS_ZOMBIE)
+    return any(found)
 
 
 def test_workers_that_die_again_and_again_are_given_up(

@@ -188,6 +188,30 @@ def test_a_recipe_takes_what_it_does_not_say_from_the_one_it_extends(
     assert wrong == parent
 
 
+def test_what_is_extended_is_looked_for_beside_the_recipe_and_brings_its_notes(
+    recipe_file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe_file()
+    parent = (tmp_path / "tiny.yaml").read_text()
+    (tmp_path / "tiny.yaml").write_text(f"notes: [one]\n{parent}")
+    child = write(tmp_path, "child.yaml", "extends: tiny.yaml\nnotes: [two]\ngrid: [{method: lora}]\n")
+    monkeypatch.chdir("/")
+    assert load_recipe(child).document["notes"] == ["one", "two"]
+    with pytest.raises(LaloraError, match="--set extends=x: a recipe extends what it says itself"):
+        load_recipe(child, ["extends=x"])
+
+
+def test_an_override_changes_every_run_also_where_an_entry_has_the_key(recipe_file: Callable[..., str]) -> None:
+    recipe = recipe_file(grid=[{"method": "lora"}, {"method": "lalora", "steps": 7}])
+    assert [plan.settings.steps for plan in load_recipe(recipe).runs] == [4, 7]
+    assert [plan.settings.steps for plan in load_recipe(recipe, ["steps=9"]).runs] == [9, 9]
+
+
+def test_a_recipe_with_published_numbers_can_be_narrowed() -> None:
+    recipe = load_recipe("paper/table-1", ["grid=[{method: lora}]", "seeds=[1]"])
+    assert [plan.name for plan in recipe.runs] == ["lora-seed-1"]
+
+
 def test_what_cannot_be_extended(tmp_path: Path) -> None:
     loop = write(tmp_path, "loop.yaml", f"extends: {tmp_path / 'loop.yaml'}\ngrid: [{{method: lora}}]\n")
     with pytest.raises(LaloraError, match=r"loop.yaml, line 1: .* extends itself"):

@@ -92,22 +92,23 @@ def test_front_and_hypervolume_by_hand() -> None:
 def test_a_difference_is_paired_by_seed() -> None:
     found = paired({0: 1.0, 1: 5.0, 2: 3.0}, {1: 4.0, 0: 0.5, 2: 2.7})
     assert found.mean == pytest.approx(0.6)
-    # All resamples of (0.5, 1, 0.3) lie above zero; 1 of 27 is three times the smallest.
-    assert found.low == pytest.approx(0.3)
-    assert found.high == pytest.approx(1.0)
-    assert found.excludes_zero
-    assert not paired({0: 1.0, 1: 0.0}, {0: 0.0, 1: 1.0}).excludes_zero
+    # Differences 0.5, 1 and 0.3: standard deviation 0.3606, and 4.303 is Student's quantile of two degrees of freedom.
+    assert (found.low, found.high) == pytest.approx((0.6 - 4.3027 * 0.20817, 0.6 + 4.3027 * 0.20817), abs=1e-4)
+    assert not found.excludes_zero
+    assert paired({0: 1.0, 1: 1.1, 2: 0.9}, {0: 0.0, 1: 0.0, 2: 0.0}).excludes_zero
+    assert paired({0: 0.0, 1: 0.0}, {0: 1.0, 1: 1.0}).excludes_zero
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_the_interval_covers_as_often_as_it_says_with_few_seeds_too(seeds: int) -> None:
     import numpy as np
 
     draw = np.random.default_rng(3)
-    missed = 0
-    for _ in range(200):
-        values = dict(enumerate(draw.normal(0.0, 1.0, 30)))
-        missed += paired(values, dict.fromkeys(values, 0.0)).excludes_zero
-    assert 2 <= missed <= 22
+    missed = sum(
+        paired(dict(enumerate(draw.normal(0.0, 1.0, seeds))), dict.fromkeys(range(seeds), 0.0)).excludes_zero
+        for _ in range(1000)
+    )
+    assert missed == pytest.approx(50, abs=21)  # three standard deviations
 
 
 def test_one_seed_has_no_interval() -> None:

@@ -50,6 +50,8 @@ def fit(
 
     if base:
         _refuse_adapter_settings(rank, alpha)
+    if self_source and source != SOURCES:
+        _refuse_two_sources()
     settings = {
         "rank": rank or 16,
         "alpha": alpha or 32,
@@ -76,6 +78,10 @@ def _refuse_adapter_settings(rank: int | None, alpha: int | None) -> None:
             "--base fits the model without an adapter, which has no --rank and no --alpha: leave them out, or say "
             "--factor-rank for the size of the curvature"
         )
+
+
+def _refuse_two_sources() -> None:
+    raise LaloraError("--self-source takes the place of every --source: leave one of them out")
 
 
 def _number(text: str) -> float:

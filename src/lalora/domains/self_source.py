@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lalora.domains.tokens import Item
 from lalora.errors import LaloraError
@@ -49,6 +49,16 @@ def sample_text(
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     training = model.training
     devices = [model.device.index or 0] if model.device.type == "cuda" else []
+    # The model's own would penalise repetitions, or leave out what is unlikely.
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=True,
+        temperature=temperature,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=length - 1,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     items: list[Item] = []
     with (
         torch.random.fork_rng(devices=devices),
@@ -63,13 +73,7 @@ def sample_text(
                 written = base.generate(  # type: ignore[operator]
                     torch.full((count, 1), first, device=model.device),
                     attention_mask=torch.ones(count, 1, dtype=torch.long, device=model.device),
-                    do_sample=True,
-                    temperature=temperature,
-                    top_k=0,
-                    top_p=1.0,
-                    max_new_tokens=length - 1,
-                    eos_token_id=tokenizer.eos_token_id,
-                    pad_token_id=tokenizer.pad_token_id,
+                    generation_config=settings,
                 )
                 items += [_item(ids, tokenizer.eos_token_id) for ids in written.tolist()]
         finally:
@@ -103,7 +107,7 @@ def read_text(path: Path) -> list[Item]:
         LaloraError: If the file is no such file.
     """
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[1:-1]]
         return [_labelled([int(token) for token in line["input_ids"]]) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
         raise LaloraError(f"{path} holds no sampled text: delete it to have it sampled again") from error

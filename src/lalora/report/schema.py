@@ -129,6 +129,7 @@ class Selection(BaseModel):
     alpha: float
     floor: Number = None
     baseline: str | None = None
+    left_out: list[str] = []
     methods: list[Chosen]
     comparisons: list[Comparison] = []
 

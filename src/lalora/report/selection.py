@@ -53,7 +53,7 @@ def interval(one: Comparison) -> str:
     if one.low is None or one.high is None:
         return f"{one.seeds} seed: no interval"
     verdict = "" if one.sure else ": undecided"
-    return f"{change(one.metric, one.low)} to {change(one.metric, one.high)}{verdict}"
+    return f"{change(one.metric, one.low)} to {change(one.metric, one.high)}, {one.seeds} seeds{verdict}"
 
 
 def words(metric: str) -> str:
@@ -77,9 +77,10 @@ def criteria(selection: Selection) -> str:
     """Returns by what was chosen, in a sentence."""
     floor = f"; floor: most learned with {words(selection.keeping)} at {selection.floor:g} or better"
     score_of_both = f"S_B = {selection.alpha:g}·L' + {1 - selection.alpha:g}·F'"
+    missing = f" Left out for want of a seed or a finite number: {', '.join(selection.left_out)}."
     return (
         f"Learning by {words(selection.learning)}, keeping by {words(selection.keeping)}, both on validation rows that "
         f"no method saw and no table above scores. Stability: keeps most; plasticity: highest {score_of_both}, "
         "L' and F' brought to 0 … 1 within each method's own settings"
-        f"{floor if selection.floor is not None else ''}."
+        f"{floor if selection.floor is not None else ''}.{missing if selection.left_out else ''}"
     )

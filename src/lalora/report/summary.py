@@ -46,8 +46,15 @@ def label(results: Results, run: Run) -> str:
 def plain_partner(results: Results, run: Run) -> Run | None:
     """Returns the finished plain LoRA run of the same seed, which alone a run is compared with."""
     # The first of several is the study's own; others, such as plain LoRA at a lower learning rate, are rivals.
-    partners = (other for other in results.runs if other.method == PLAIN and other.seed == run.seed)
+    own = _study(run)
+    partners = [other for other in results.runs if other.method == PLAIN and other.seed == run.seed]
+    # Where several studies are compared, each has its own first.
+    partners.sort(key=lambda other: _study(other) != own)
     return next((other for other in partners if other.final is not None), None)
+
+
+def _study(run: Run) -> str:
+    return run.name.rpartition("/")[0]
 
 
 def base_row(results: Results) -> Row:

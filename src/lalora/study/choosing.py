@@ -1,5 +1,6 @@
 """What a study chooses: a setting of each method by its validation rows, told by what it did on the scored ones."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -20,7 +21,7 @@ def choose(select: SelectSettings, base: Row, runs: Sequence[Mapping[str, Any]])
     """Choose a setting of each method, and compare what was chosen with plain LoRA.
 
     The runs of a method that differ in its knob and seed alone are one grid: the mean over seeds counts, and only
-    settings that were run with every seed of the study.
+    settings that were run with every seed of the study and ended with finite numbers.
 
     Args:
         select: By what to choose.
@@ -29,17 +30,25 @@ def choose(select: SelectSettings, base: Row, runs: Sequence[Mapping[str, Any]])
 
     Returns:
         `methods`: for each grid its settings with their scores, the chosen ones by label, and the hypervolume of its
-        front on the scored rows. `comparisons`: chosen minus plain LoRA on the scored rows, paired by seed.
+        front on the scored rows. `left_out`: labels of the settings that do not count. `comparisons`: chosen minus
+        plain LoRA on the scored rows, paired by seed.
     """
     by_label: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for run in runs:
         by_label[run["label"]].append(run)
     seeds = {run["seed"] for run in runs}
-    whole = {label: of for label, of in by_label.items() if {run["seed"] for run in of} == seeds}
+    whole = {
+        label: of
+        for label, of in by_label.items()
+        if {run["seed"] for run in of} == seeds and all(_finite(select, run) for run in of)
+    }
     grids: dict[str, list[str]] = defaultdict(list)
     for label, of in whole.items():
         grids[_grid(of[0])].append(label)
-    ends = [_scores(select, run["final"]) for run in runs]
+    left_out = [label for label in by_label if label not in whole]
+    if not whole:
+        return {**select.model_dump(), "methods": [], "baseline": None, "left_out": left_out, "comparisons": []}
+    ends = [_scores(select, run["final"]) for of in whole.values() for run in of]
     corner = (_scores(select, base)[0], min(kept for _, kept in ends))
     methods = [_chosen(select, labels, whole, corner) for labels in grids.values()]
     chosen = dict.fromkeys(
@@ -51,10 +60,16 @@ def choose(select: SelectSettings, base: Row, runs: Sequence[Mapping[str, Any]])
         **select.model_dump(),
         "methods": methods,
         "baseline": baseline,
+        "left_out": left_out,
         "comparisons": [
             comparison for label in against for comparison in _compared(label, whole[label], whole[str(baseline)])
         ],
     }
+
+
+def _finite(select: SelectSettings, run: Mapping[str, Any]) -> bool:
+    scores = [score for row in (run["validation"], run["final"]) for score in _scores(select, row)]
+    return all(math.isfinite(score) for score in scores)
 
 
 def _grid(run: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """A study from its recipe to its results."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,12 +24,14 @@ Outcome = tuple[RunPlan, LaloraError | None]
 class Runner(Protocol):
     """Does the runs of a study somewhere."""
 
-    def __call__(self, recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Iterator[Outcome]:
+    def __call__(
+        self, recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path
+    ) -> Generator[Outcome, None, None]:
         """Do the runs that are not done; tell of each as it ends."""
         ...
 
 
-def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Iterator[Outcome]:
+def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Generator[Outcome, None, None]:
     """Do the runs one by one in this process.
 
     Args:
@@ -63,8 +66,7 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
         The content of `results.json`.
 
     Raises:
-        LaloraError: If data, model, settings or folder are unfit, the folder holds runs with other settings, or a run
-            failed for another reason; the others are finished first.
+        LaloraError: If data, model, settings or folder are unfit, or the folder holds runs with other settings.
         TrainingDivergedError: If a run diverged; the others are finished first.
     """
     with held(folder):
@@ -78,13 +80,14 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
                 finished.add(plan.name)
         results = _collected(recipe, finished, bench, folder, command)
         left = [plan for plan in recipe.runs if plan.name not in finished]
-        for plan, error in runner(recipe, left, bench, folder):
-            if error is not None:
-                say(f"{plan.label}: {error}")
-                failed.append(error)
-                continue
-            finished.add(plan.name)
-            results = _collected(recipe, finished, bench, folder, command)
+        with closing(runner(recipe, left, bench, folder)) as outcomes:
+            for plan, error in outcomes:
+                if error is not None:
+                    say(f"{plan.label}: {error}")
+                    failed.append(error)
+                    continue
+                finished.add(plan.name)
+                results = _collected(recipe, finished, bench, folder, command)
         if failed:
             kept = f"; {len(finished)} of {len(recipe.runs)} runs are finished and kept in {folder}"
             raise type(failed[0])(f"{failed[0]}{kept}") from failed[0]

@@ -2,19 +2,23 @@
 
 import multiprocessing
 import os
+import signal
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import torch
+from transformers.utils import logging
 
 from lalora.errors import LaloraError
 from lalora.study.bench import Bench, Say
 from lalora.study.conduct import Outcome
-from lalora.study.identity import key
+from lalora.study.identity import Identity, first_difference, key
 from lalora.study.opening import open_bench
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
@@ -38,7 +42,9 @@ class InProcesses:
     workers: int
     say: Say
 
-    def __call__(self, recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Iterator[Outcome]:
+    def __call__(
+        self, recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path
+    ) -> Generator[Outcome, None, None]:
         """Do the runs.
 
         Args:
@@ -59,7 +65,7 @@ class InProcesses:
         while left:
             before = len(left)
             try:
-                for plan, error in self._pooled(recipe, left, folder, threads):
+                for plan, error in self._pooled(recipe, left, folder, threads, bench.common):
                     left.remove(plan)
                     self.say(f"{plan.label}: {'failed' if error else 'finished'}, {len(left)} to go")
                     yield plan, error
@@ -76,43 +82,66 @@ class InProcesses:
                     left.remove(plan)
                     yield plan, None
 
-    def _pooled(self, recipe: Recipe, plans: list[RunPlan], folder: Path, threads: int) -> Iterator[Outcome]:
-        pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), settle, (threads,))
+    def _pooled(
+        self, recipe: Recipe, plans: list[RunPlan], folder: Path, threads: int, common: Identity
+    ) -> Generator[Outcome, None, None]:
+        # Bars of several processes would overwrite each other; tqdm looks at this when it is imported.
+        os.environ["TQDM_DISABLE"] = "1"
+        pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _begin, (threads,))
         waiting: dict[Future[LaloraError | None], RunPlan] = {}
         try:
-            waiting = {pool.submit(do, recipe, folder, plan.name): plan for plan in plans}
+            waiting = {pool.submit(do, recipe, folder, plan.name, common): plan for plan in plans}
             while waiting:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     error = future.result()
                     yield waiting.pop(future), error
         finally:
+            del os.environ["TQDM_DISABLE"]
             pool.shutdown(wait=not waiting, cancel_futures=True)
             if waiting:
                 for child in multiprocessing.active_children():
                     child.terminate()
 
 
+def _begin(threads: int) -> None:
+    # Ctrl-C is for the process that the user started, which ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    settle(threads)
+
+
+def _end_with_parent() -> None:
+    # An orphan would go on with a run that a study started anew does too.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def settle(threads: int) -> None:
-    """Make this process one of several: without progress bars, which would overwrite each other, and with its threads.
+    """Make this process one of several, which has its threads and does not speak.
 
     Args:
         threads: That it computes with.
     """
-    os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(threads)
+    datasets.disable_progress_bars()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 _opened: dict[tuple[str, str], Bench] = {}
 _scratch: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def do(recipe: Recipe, folder: Path, name: str) -> LaloraError | None:
+def do(recipe: Recipe, folder: Path, name: str, common: Identity) -> LaloraError | None:
     """Do one run of a study in this process, which keeps the model and data for the next one.
 
     Args:
         recipe: The study.
         folder: Where it is kept.
         name: Of the run.
+        common: What all results of the study depend on where it was started, which must be the same here.
 
     Returns:
         What it failed with, if it did.
@@ -124,6 +153,11 @@ def do(recipe: Recipe, folder: Path, name: str) -> LaloraError | None:
             _scratch.append(tempfile.TemporaryDirectory(prefix="lalora-"))
             _opened.clear()
             _opened[place] = open_bench(recipe, folder, _unheard, Path(_scratch[-1].name))
+        here = _opened[place].common
+        if key(here) != key(common):
+            return LaloraError(
+                f"a worker computes otherwise than where the study was started: {first_difference(common, here)}"
+            )
         train_run(plan, _opened[place], folder / name, plan.label)
     except LaloraError as error:
         return error

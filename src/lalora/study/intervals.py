@@ -1,16 +1,14 @@
-"""Differences between runs of the same seeds, with bootstrap confidence intervals."""
+"""Differences between runs of the same seeds, with confidence intervals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
 from scipy import stats
 
 from lalora.errors import LaloraError
 
 LEVEL = 0.95
-_RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class Difference:
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float = LEVEL) -> Difference:
     """Compare two settings over the seeds that both were run with.
 
-    With few seeds the interval is narrow for want of data: three seeds have ten different resamples.
+    The interval is Student's for the mean difference. A percentile bootstrap of three seeds is their range, which holds
+    the true mean three times out of four and not nineteen out of twenty.
 
     Args:
         ours: A number by seed.
@@ -46,7 +45,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float 
         level: Of confidence.
 
     Returns:
-        Ours minus theirs: mean and percentile bootstrap interval.
+        Ours minus theirs: mean and interval.
 
     Raises:
         LaloraError: If the seeds differ, or there are none.
@@ -56,14 +55,8 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float 
     if not ours:
         raise LaloraError("there is no seed to compare")
     differences = [ours[seed] - theirs[seed] for seed in sorted(ours)]
+    mean = fmean(differences)
     if len(differences) < 2:
-        return Difference(differences[0], None, None, 1)
-    interval = stats.bootstrap(
-        (differences,),
-        np.mean,
-        confidence_level=level,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Difference(fmean(differences), float(interval.low), float(interval.high), len(differences))
+        return Difference(mean, None, None, 1)
+    reach = stats.sem(differences) * stats.t.ppf((1 + level) / 2, len(differences) - 1)
+    return Difference(mean, float(mean - reach), float(mean + reach), len(differences))

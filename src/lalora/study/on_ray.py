@@ -1,13 +1,14 @@
 """Several runs at once on a Ray cluster, which does the scheduling."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lalora.errors import LaloraError
 from lalora.study.bench import Bench, Say
 from lalora.study.conduct import Outcome
+from lalora.study.identity import Identity
 from lalora.study.in_processes import do, settle
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
@@ -33,7 +34,9 @@ class OnRay:
     gpus: float
     say: Say
 
-    def __call__(self, recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Iterator[Outcome]:
+    def __call__(
+        self, recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path
+    ) -> Generator[Outcome, None, None]:
         """Do the runs.
 
         Args:
@@ -46,8 +49,10 @@ class OnRay:
             Each run as it ends, with the error if it failed.
 
         Raises:
-            LaloraError: If Ray is not installed or the cluster cannot be reached.
+            LaloraError: If Ray is not installed, or the cluster cannot be reached or has no node for a run.
         """
+        if not plans:
+            return
         try:
             import ray
             from ray.exceptions import RayError
@@ -61,10 +66,19 @@ class OnRay:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise LaloraError(f"--ray {self.address}: no cluster can be reached there ({reason})") from error
+        if not any(self._fits(node["Resources"]) for node in ray.nodes() if node["Alive"]):  # type: ignore[no-untyped-call]
+            ray.shutdown()
+            raise LaloraError(
+                f"--ray {self.address}: no node has {self.cpus} cores and {self.gpus:g} GPUs; lower --cpus-per-run or "
+                "--gpus-per-run"
+            )
         task = ray.remote(_do).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=_MOST_DEATHS)
         waiting = {}
         try:
-            waiting = {task.remote(recipe, str(folder.absolute()), plan.name, self.cpus): plan for plan in plans}
+            waiting = {
+                task.remote(recipe, str(folder.absolute()), plan.name, self.cpus, dict(bench.common)): plan
+                for plan in plans
+            }
             while waiting:
                 (ended, *_), _ = ray.wait(list(waiting), num_returns=1)
                 plan = waiting.pop(ended)
@@ -72,7 +86,7 @@ class OnRay:
                     failure: LaloraError | None = ray.get(ended)
                 except RayError as lost:
                     failure = LaloraError(
-                        f"lost on the cluster: {str(lost).strip().splitlines()[0]}; run again to go on"
+                        f"failed on the cluster: {str(lost).strip().splitlines()[-1]}; run again to go on"
                     )
                 self.say(f"{plan.label}: {'failed' if failure else 'finished'}, {len(waiting)} to go")
                 yield plan, failure
@@ -81,9 +95,12 @@ class OnRay:
                 ray.cancel(unfinished, force=True)
             ray.shutdown()
 
+    def _fits(self, resources: Mapping[str, float]) -> bool:
+        return resources.get("CPU", 0) >= self.cpus and resources.get("GPU", 0) >= self.gpus
 
-def _do(recipe: Recipe, folder: str, name: str, threads: int) -> LaloraError | None:
+
+def _do(recipe: Recipe, folder: str, name: str, threads: int, common: Identity) -> LaloraError | None:
     settle(threads)
     if not (Path(folder) / ".lock").exists():
         return LaloraError(f"{folder} is not there on node {platform.node()}: it must be shared by all nodes")
-    return do(recipe, Path(folder), name)
+    return do(recipe, Path(folder), name, common)

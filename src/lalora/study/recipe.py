@@ -103,20 +103,22 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         raise LaloraError(f"{marks.place(('base', 'sources'))}: 'sources' is empty: name at least one domain to keep")
     runs = expand(base, document.grid, document.seeds, marks)
     checked = validated(StudySettings, study, ("base",), marks)
-    _refuse_unknown_names(document, runs, checked, marks)
+    _refuse_unknown_names(document, runs, checked, bool(overrides), marks)
     if document.select is not None:
         _refuse_choice_without_rows(document.select, checked, marks)
     return Recipe(name, document.description, checked, tuple(runs), document.select, marks.value)
 
 
-def _refuse_unknown_names(document: Document, runs: Sequence[RunPlan], study: StudySettings, marks: Marked) -> None:
+def _refuse_unknown_names(
+    document: Document, runs: Sequence[RunPlan], study: StudySettings, narrowed: bool, marks: Marked
+) -> None:
     for named in (plan.settings.proxy_sources or () for plan in runs):
         if unknown := sorted(set(named) - set(study.sources)):
             place = marks.place(("base", "proxy_sources") if "proxy_sources" in document.base else ("grid",))
             raise LaloraError(f"{place}: proxy_sources names '{unknown[0]}', which is no source of this study")
     labels = {plan.label for plan in runs}
     for index, published in enumerate(document.published):
-        if published.run not in labels:
+        if published.run not in labels and not narrowed:
             place = marks.place(("published", index, "run"))
             raise LaloraError(f"{place}: no run is called '{published.run}'; there are {', '.join(sorted(labels))}")
 
@@ -139,12 +141,15 @@ def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
     marks = parse(text, path.name if source in _names() else source)
     if not isinstance(marks.value, dict):
         raise LaloraError(f"{marks.place(())}: a recipe is a mapping with the keys base and grid")
-    parent = marks.value.get("extends")
-    if parent is None:
+    if marks.value.get("extends") is None:
         return marks
+    parent = _beside(str(marks.value["extends"]), path)
     if parent in (*above, source):
         raise LaloraError(f"{marks.place(('extends',))}: '{parent}' extends itself")
-    inherited, base = _read(str(parent), (*above, source)), marks.value.setdefault("base", {})
+    inherited, base = _read(parent, (*above, source)), marks.value.setdefault("base", {})
+    notes = [note.get("notes", []) for note in (inherited.value, marks.value)]
+    if all(isinstance(part, list) for part in notes):
+        marks.value["notes"] = [*notes[0], *notes[1]]
     given = inherited.value.get("base")
     if isinstance(base, dict) and isinstance(given, dict):
         missing = {key for key in given if key not in base}
@@ -155,6 +160,12 @@ def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
             if path[:1] == ("base",) and path[1:2] and path[1] in missing
         }
     return marks
+
+
+def _beside(parent: str, path: Path) -> str:
+    # As an include is read everywhere: from where it is written.
+    near = path.parent / parent
+    return str(near) if parent not in _names() and near.is_file() else parent
 
 
 def _names() -> list[str]:
@@ -183,6 +194,8 @@ def _override(marks: Marked, override: str) -> None:
         raise LaloraError(f"{place}: not a YAML value") from error
     document = marks.value
     base, grid = document.get("base"), document.get("grid")
+    if key == "extends":
+        raise LaloraError(f"{place}: a recipe extends what it says itself; write another one")
     if key in Document.model_fields:
         document[key] = value
         marks.places[key,] = place
@@ -191,7 +204,7 @@ def _override(marks: Marked, override: str) -> None:
     for index in entries:
         grid[index][key] = value
         marks.places["grid", index, key] = place
-    if not entries and isinstance(base, dict):
+    if isinstance(base, dict) and (key in base or not entries):
         base[key] = value
         marks.places["base", key] = place
 

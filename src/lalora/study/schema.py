@@ -18,6 +18,7 @@ def recipe_schema() -> dict[str, Any]:
     schema = Document.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "A lalora study"
+    schema["required"] = ["grid"]  # what a recipe extends may have the base
     fields = schema["properties"]
     fields["base"] |= {"properties": {**of_study, **of_run}, "additionalProperties": False}
     fields["grid"]["items"] = {"type": "object", "properties": choices, "additionalProperties": False}

@@ -102,8 +102,6 @@ def fit_laplace(
                 "seed": checked.seed,
             }
             items = sample_text(base.to(device()), tokenizer, **made)  # type: ignore[arg-type]
-            out.mkdir(parents=True, exist_ok=True)
-            write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
             proxies = {"self": batches(items, checked.proxy_batch_size, int(tokenizer.pad_token_id))}
         options: dict[str, Any] = {
             "rank": checked.factor_rank,
@@ -122,6 +120,8 @@ def fit_laplace(
         else:
             laplace = fit(with_adapter(base, checked), proxies, **options)
             laplace.save(out)
+        if self_source is not None:
+            write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
         if laplace.discarded:
             say(f"up to {laplace.discarded:.2%} of a Kronecker factor's trace was left out")
 
