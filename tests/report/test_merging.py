@@ -25,7 +25,7 @@ def test_runs_of_both_stand_side_by_side(results: dict[str, Any], tmp_path: Any)
         "LoRA (runs/b)",
         "KL λ=1",
     ]
-    assert len({run["name"] for run in parse(found).runs[:4]}) == 4
+    assert len({run.name for run in parse(found).runs[:4]}) == 4
     assert found["name"] == "runs/a and runs/b"
     assert len(found["notes"]) == 1
     draw(found, tmp_path)

@@ -46,10 +46,10 @@ def sample_text(
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if first is None:
         raise LaloraError("the tokenizer has neither a bos nor an eos token to begin a text with: set bos_token")
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     training = model.training
     devices = [model.device.index or 0] if model.device.type == "cuda" else []
-    # The model's own would penalise repetitions, or leave out what is unlikely.
+    # The model's own may penalise repetitions or leave out what is unlikely; generate() would fill gaps from it.
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True,
         temperature=temperature,
@@ -67,16 +67,17 @@ def sample_text(
     ):
         torch.manual_seed(seed)
         model.eval()
+        own, base.generation_config = base.generation_config, settings
         try:
             while len(items) < rows:
                 count = min(_ROWS_AT_ONCE, rows - len(items))
-                written = base.generate(  # type: ignore[operator]
+                written = base.generate(
                     torch.full((count, 1), first, device=model.device),
                     attention_mask=torch.ones(count, 1, dtype=torch.long, device=model.device),
-                    generation_config=settings,
                 )
                 items += [_item(ids, tokenizer.eos_token_id) for ids in written.tolist()]
         finally:
+            base.generation_config = own
             model.train(training)
     return items
 
