@@ -66,7 +66,7 @@ class OnRay:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise LaloraError(f"--ray {self.address}: no cluster can be reached there ({reason})") from error
-        if not any(self._fits(node["Resources"]) for node in ray.nodes() if node["Alive"]):  # type: ignore[no-untyped-call]
+        if not any(self._fits(node["Resources"]) for node in ray.nodes() if node["Alive"]):
             ray.shutdown()
             raise LaloraError(
                 f"--ray {self.address}: no node has {self.cpus} cores and {self.gpus:g} GPUs; lower --cpus-per-run or "
