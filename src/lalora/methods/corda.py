@@ -22,7 +22,8 @@ class Corda(ReplacedStart):
     """Starts from the part of W that matters least on source text.
 
     With C = Σ x xᵀ of the inputs on the proxy rows (each row scaled by its largest entry) and WC = UΣVᵀ, s·B₀A₀ is
-    U_rΣ_rV_rᵀC⁻¹ in the r smallest triples. PEFT computes it; each row goes through the model by itself, without
+    U_rΣ_rV_rᵀC⁻¹ in the r smallest triples. C⁻¹ makes A₀ large where text hardly goes, so that learning rates that suit LoRA
+    diverge. PEFT computes it; each row goes through the model by itself, without
     padding, as PEFT expects.
     """
 
@@ -30,6 +31,7 @@ class Corda(ReplacedStart):
     label = "CorDA"
     citation = "Yang et al., 2024"
     needs_source = True
+    grid = (2e-5, 5e-5, 1e-4)
     needs = "source text; d_in² and an SVD for every adapted weight; these weights twice in memory; plain linear LoRA"
 
     def choose(self, model: PeftModel, pairs: list[LinearPair], proxies: Mapping[str, Iterable[Batch]]) -> None:
