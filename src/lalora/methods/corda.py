@@ -22,9 +22,8 @@ class Corda(ReplacedStart):
     """Starts from the part of W that matters least on source text.
 
     With C = Σ x xᵀ of the inputs on the proxy rows (each row scaled by its largest entry) and WC = UΣVᵀ, s·B₀A₀ is
-    U_rΣ_rV_rᵀC⁻¹ in the r smallest triples. C⁻¹ makes A₀ large where text hardly goes, so that learning rates that suit LoRA
-    diverge. PEFT computes it; each row goes through the model by itself, without
-    padding, as PEFT expects.
+    U_rΣ_rV_rᵀC⁻¹ in the r smallest triples. PEFT computes it; each row goes through the model by itself, without
+    padding, as PEFT expects. C⁻¹ makes A₀ large where text hardly goes, so that learning rates that suit LoRA diverge.
     """
 
     name = "corda"
