@@ -30,7 +30,7 @@ SETTINGS: Mapping[str, list[dict[str, Any]]] = {
 def main() -> None:
     """Measure every method."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--pairs", type=int, default=8, help="steps timed, each beside one of plain LoRA")
+    arguments.add_argument("--pairs", type=int, default=6, help="steps timed, each beside one of plain LoRA")
     pairs = arguments.parse_args().pairs
     warnings.simplefilter("ignore")
     device = chosen_device()
@@ -43,22 +43,29 @@ def main() -> None:
         "child with one thread). After: what comes after the last step, in steps of plain LoRA. `replay` trains on "
         "other rows; here it gets the same."
     )
-    found: list[dict[str, Any]] = []
-    for name in METHODS:
-        for knobs in SETTINGS.get(name, [{}]):
-            if name != "lora":
-                found.append({"method": name, **knobs, **measured(name, knobs, batch, pairs, device)})
-                publish("methods", f"{head}\n\n{markdown(found)}", {"machine": machine(device), "methods": found})
-
-
-def measured(name: str, knobs: Mapping[str, Any], batch: Batch, pairs: int, device: torch.device) -> dict[str, Any]:
-    """Measure one method beside plain LoRA."""
     load = partial(real, device, "all-linear", ROWS, BATCH_SIZE)
-    plain, own = Run(load(), build("lora"), batch), Run(load(), build(name, **knobs), batch)
+    ways = [(name, knobs) for name in METHODS for knobs in SETTINGS.get(name, [{}])]
+    # All before the first backward pass of this process, after which autograd refuses a child.
+    peaks = [peak(Run(load(), build(name, **knobs), batch), batch, device) for name, knobs in ways]
+    plain = Run(load(), build("lora"), batch)
+    found: list[dict[str, Any]] = []
+    for (name, knobs), peak in zip(ways, peaks, strict=True):
+        if name == "lora":
+            continue
+        timed = measured(plain, Run(load(), build(name, **knobs), batch), pairs, device)
+        found.append({"method": name, **knobs, **timed, "memory": peak / peaks[0]})
+        publish("methods", f"{head}\n\n{markdown(found)}", {"machine": machine(device), "methods": found})
+
+
+def peak(run: Run, batch: Batch, device: torch.device) -> int:
+    """Measure the memory that getting ready and two steps take."""
     with torch.no_grad():  # so that no child is the first to touch the weights
-        for run in (plain, own):
-            run.model(**batch)
-    peaks = [peak_bytes(run.whole, device) for run in (plain, own)]
+        run.model(**batch)
+    return peak_bytes(run.whole, device)
+
+
+def measured(plain: Run, own: Run, pairs: int, device: torch.device) -> dict[str, Any]:
+    """Time one method beside plain LoRA."""
     ready = seconds(own.prepare, device)
     steps = compare(plain.step, own.step, pairs, device)
     after = seconds(lambda: own.method.after_training(own.model), device)
@@ -69,7 +76,6 @@ def measured(name: str, knobs: Mapping[str, Any], batch: Batch, pairs: int, devi
         "step": middle,
         "low": low,
         "high": high,
-        "memory": peaks[1] / peaks[0],
         "after": after / one,
         "plain_seconds": one,
         "ratios": steps.ratios,
