@@ -46,7 +46,7 @@ def main() -> None:
     load = partial(real, device, "all-linear", ROWS, BATCH_SIZE)
     ways = [(name, knobs) for name in METHODS for knobs in SETTINGS.get(name, [{}])]
     # All before the first backward pass of this process, after which autograd refuses a child.
-    peaks = [peak(Run(load(), build(name, **knobs), batch), batch, device) for name, knobs in ways]
+    peaks = [peak_of(Run(load(), build(name, **knobs), batch), batch, device) for name, knobs in ways]
     plain = Run(load(), build("lora"), batch)
     found: list[dict[str, Any]] = []
     for (name, knobs), peak in zip(ways, peaks, strict=True):
@@ -57,7 +57,7 @@ def main() -> None:
         publish("methods", f"{head}\n\n{markdown(found)}", {"machine": machine(device), "methods": found})
 
 
-def peak(run: Run, batch: Batch, device: torch.device) -> int:
+def peak_of(run: Run, batch: Batch, device: torch.device) -> int:
     """Measure the memory that getting ready and two steps take."""
     with torch.no_grad():  # so that no child is the first to touch the weights
         run.model(**batch)
