@@ -8,6 +8,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from lalora.methods.costs import Cost
 
+_TABLE_WIDTH = 150
+
 
 def methods() -> None:
     """List the methods, what they need and cost, and the setting that trades learning against forgetting."""
@@ -31,7 +33,10 @@ def methods() -> None:
             *(_told(measured, field) for field in ("ready", "step", "memory")),
             method.citation,
         )
-    Console().print(table)
+    console = Console()
+    # A narrower console would cut words in two; lines that wrap can still be read.
+    console.width = max(console.width, _TABLE_WIDTH)
+    console.print(table)
     print(
         "ready: time before the first step and after the last, in steps of plain LoRA; step, memory: over plain LoRA. "
         "Measured on SmolLM2-135M, all linear layers, rank 16, on two CPU cores."
