@@ -102,8 +102,32 @@ def test_list_names_the_built_in_recipes(run: Run) -> None:
     assert [line.split()[0] for line in out.splitlines()] == [
         "calibration",
         "curvatures",
+        "paper/batches",
+        "paper/flat-lora",
+        "paper/kfac",
+        "paper/llama-3.1-8b",
+        "paper/math",
+        "paper/per-dataset",
+        "paper/rank",
+        "paper/source-data",
+        "paper/table-1",
+        "paper/table-2",
+        "paper/table-4",
+        "paper/training-length",
+        "paper/update-pattern",
         "quickstart",
         "rivals",
+        "small/batches",
+        "small/flat-lora",
+        "small/kfac",
+        "small/per-dataset",
+        "small/rank",
+        "small/source-data",
+        "small/table-1",
+        "small/table-2",
+        "small/table-4",
+        "small/training-length",
+        "small/update-pattern",
         "smoke",
     ]
 
@@ -114,7 +138,7 @@ def test_version_and_help(run: Run) -> None:
 
 
 def test_mistakes_in_a_study_are_one_line(refused: Callable[..., str], recipe_file: Callable[..., str]) -> None:
-    assert "no recipe 'quickstrat': built in are calibration, curvatures, quickstart" in refused("run", "quickstrat")
+    assert "no recipe 'quickstrat': built in are calibration, curvatures, paper/batches" in refused("run", "quickstrat")
     assert "which recipe? `lalora run quickstart`" in refused("run")
     assert "line 20: unknown key 'modle': did you mean 'model'?" in refused("run", recipe_file(modle=3))
     assert "--set strength=-1: 'strength' is -1" in refused("run", recipe_file(), "--set", "strength=-1")
