@@ -39,7 +39,7 @@ def test_everything_that_is_written_in_one_piece_can_be_shared(umask: int, tmp_p
     draw({"format": 1, "name": "little", "base": {}, "runs": []}, tmp_path)
     write_task(DOMAINS["gsm8k"], [{"question": "1 + 1?", "answer": "#### 2"}], tmp_path)
     files = list(tmp_path.iterdir())
-    assert len(files) == 6
+    assert len(files) == 11
     assert {mode(path) for path in files} == {0o666 & ~umask}
 
 
