@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hypothesis import settings
 from tokenizers import Tokenizer
@@ -140,3 +141,12 @@ def finished_study(
     path = write_recipe(folder / "tiny.yaml", document, accuracy_rows=2, target_accuracy_rows=2, max_new_tokens=3)
     recipe = load_recipe(path)
     return folder, run_study(recipe, folder, "lalora run tiny", print), recipe
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Computes with one thread, as each of several workers does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 
 from lalora import LaloraError
 from lalora.study import load_recipe, run_study
@@ -33,14 +32,6 @@ def die(*_: object) -> None:
 @pytest.fixture
 def recipe(recipe_file: Callable[..., str]) -> Any:
     return load_recipe(recipe_file(grid=GRID, dropout=0.1, steps=6))
-
-
-@pytest.fixture
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_two_workers_find_what_one_process_finds(recipe: Any, one_thread: None, tmp_path: Path) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from lalora import LaloraError
 from lalora.study import load_recipe, run_study
@@ -19,7 +17,11 @@ from tiny_study import GRID, outcome
 
 ray = pytest.importorskip("ray", reason="Ray has no release for this Python or system")
 
-pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # Ray's own
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore"),
+]  # Ray's own
 
 
 @pytest.fixture
@@ -37,15 +39,6 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def recipe(recipe_file: Callable[..., str]) -> Any:
     return load_recipe(recipe_file(grid=GRID[:2], dropout=0.1, steps=6))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with warnings.catch_warnings():
-        yield
-    torch.set_num_threads(threads)
 
 
 def on(cluster: Any, said: list[str]) -> OnRay:

@@ -48,10 +48,7 @@ def fit(
     """Measure how much each adapter weight matters for what a model knows; write a Laplace."""
     from lalora.study.single import fit_laplace
 
-    if base:
-        _refuse_adapter_settings(rank, alpha)
-    if self_source and source != SOURCES:
-        _refuse_two_sources()
+    _refuse_what_excludes(base, rank, alpha, self_source, source)
     settings = {
         "rank": rank or 16,
         "alpha": alpha or 32,
@@ -72,16 +69,16 @@ def fit(
     say(f"wrote {out}; next: lalora train {model} --laplace {out}")
 
 
-def _refuse_adapter_settings(rank: int | None, alpha: int | None) -> None:
-    if rank or alpha:
+def _refuse_what_excludes(
+    base: bool, rank: int | None, alpha: int | None, self_source: int | None, source: list[str]
+) -> None:
+    if base and (rank or alpha):
         raise LaloraError(
             "--base fits the model without an adapter, which has no --rank and no --alpha: leave them out, or say "
             "--factor-rank for the size of the curvature"
         )
-
-
-def _refuse_two_sources() -> None:
-    raise LaloraError("--self-source takes the place of every --source: leave one of them out")
+    if self_source and source != SOURCES:
+        raise LaloraError("--self-source takes the place of every --source: leave one of them out")
 
 
 def _number(text: str) -> float:

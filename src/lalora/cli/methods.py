@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from lalora.cli.voice import wide_console
 
 if TYPE_CHECKING:
     from lalora.methods.costs import Cost
@@ -33,10 +34,7 @@ def methods() -> None:
             *(_told(measured, field) for field in ("ready", "step", "memory")),
             method.citation,
         )
-    console = Console()
-    # A narrower console would cut words in two; lines that wrap can still be read.
-    console.width = max(console.width, _TABLE_WIDTH)
-    console.print(table)
+    wide_console(_TABLE_WIDTH).print(table)
     print(
         "ready: time before the first step and after the last, in steps of plain LoRA; step, memory: over plain LoRA. "
         "Measured on SmolLM2-135M, all linear layers, rank 16, on two CPU cores."

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from lalora.cli.voice import wide_console
 from lalora.report import calibration_tables, headline, published_tables, selection_tables, terminal_table
 
 _TABLE_WIDTH = 100
@@ -17,9 +16,7 @@ def show(results: dict[str, Any], folder: Path) -> None:
         results: The content of `results.json`.
         folder: Of the study.
     """
-    console = Console()
-    # A narrower console would drop whole columns; lines that wrap can still be read.
-    console.width = max(console.width, _TABLE_WIDTH)
+    console = wide_console(_TABLE_WIDTH)
     console.print(terminal_table(results))
     for table in [*published_tables(results), *selection_tables(results), *calibration_tables(results)]:
         console.print(table)

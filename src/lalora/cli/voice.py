@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import typer
+from rich.console import Console
 
 
 def say(message: str) -> None:
@@ -16,6 +17,20 @@ def say(message: str) -> None:
         message: A line.
     """
     print(message, file=sys.stderr, flush=True)
+
+
+def wide_console(columns: int) -> Console:
+    """Make a console for a table: lines that wrap can still be read, columns that are cut or dropped cannot.
+
+    Args:
+        columns: Least width, however narrow the terminal is.
+
+    Returns:
+        The console.
+    """
+    console = Console()
+    console.width = max(console.width, columns)
+    return console
 
 
 def quiet_libraries() -> None:

@@ -44,9 +44,8 @@ def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) ->
         Each run as it ends, with the error if it diverged.
     """
     for plan in plans:
-        name = f"{plan.label} ({recipe.runs.index(plan) + 1}/{len(recipe.runs)})"
         try:
-            train_run(plan, bench, folder / plan.name, name)
+            train_run(plan, bench, folder / plan.name, _numbered(plan, recipe))
             yield plan, None
         except TrainingDivergedError as error:
             yield plan, error
@@ -75,7 +74,7 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
         failed: list[LaloraError] = []
         for plan in recipe.runs:
             if is_done(folder / plan.name, key(bench.identity(plan))):
-                say(f"{plan.label} ({recipe.runs.index(plan) + 1}/{len(recipe.runs)}): done already")
+                say(f"{_numbered(plan, recipe)}: done already")
                 train_run(plan, bench, folder / plan.name, plan.label)
                 finished.add(plan.name)
         results = _collected(recipe, finished, bench, folder, command)
@@ -92,6 +91,10 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
             kept = f"; {len(finished)} of {len(recipe.runs)} runs are finished and kept in {folder}"
             raise type(failed[0])(f"{failed[0]}{kept}") from failed[0]
         return results
+
+
+def _numbered(plan: RunPlan, recipe: Recipe) -> str:
+    return f"{plan.label} ({recipe.runs.index(plan) + 1}/{len(recipe.runs)})"
 
 
 def _collected(recipe: Recipe, finished: set[str], bench: Bench, folder: Path, command: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a study would take, told before it runs: its runs, what is done, memory and time."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.utils.benchmark import Timer
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from lalora.assets import load_config
@@ -131,12 +131,5 @@ def seconds(study: StudySettings, plans: Sequence[RunPlan], folder: Path) -> tup
 def _speed(dtype: torch.dtype) -> float:
     size = 1024
     left, right = (torch.randn(size, size, device=device()).to(dtype) for _ in range(2))
-    done, began = 0, 0.0
-    for round_ in range(10**6):
-        if round_ == 3:
-            began = time.perf_counter()
-        float((left @ right)[0, 0])  # waits for the device
-        done = round_ - 2
-        if round_ > 3 and time.perf_counter() - began > 0.3:
-            break
-    return 2 * size**3 * done / (time.perf_counter() - began)
+    product = Timer("left @ right", globals={"left": left, "right": right}, num_threads=torch.get_num_threads())
+    return 2 * size**3 / float(product.blocked_autorange(min_run_time=0.3).median)
