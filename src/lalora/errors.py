@@ -7,3 +7,7 @@ class LaloraError(Exception):
 
 class TrainingDivergedError(LaloraError):
     """A loss or a gradient became NaN or infinite while fine-tuning."""
+
+
+class RunsFailedError(LaloraError):
+    """Some runs of a study failed; the others were finished and kept."""

@@ -36,7 +36,7 @@ def test_files_that_cannot_be_written_to_their_end(limit: int, recipe_file: Call
     assert "Traceback" not in ended.stderr
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith(f"error: {tmp_path / 'study' / 'lora-seed-0' / 'checkpoints'}: cannot be saved (")
-    assert last.endswith("); make room and run again")
+    assert "); make room and run again; 0 of 1 runs are finished" in last
     assert run(resource.RLIM_INFINITY).returncode == 0
 
 

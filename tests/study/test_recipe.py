@@ -129,6 +129,14 @@ def test_every_built_in_recipe_is_valid() -> None:
         (BASE.replace("winogrande", "winogrand") + GRID, "wrong.yaml, line 3: 'sources' is {'winogrand': 'embedded'}"),
         (BASE.replace("gsm8k", "winogrande") + GRID, "'winogrande' is no target domain; there are gsm8k"),
         (BASE.replace("{winogrande: embedded}", "{}") + GRID, "wrong.yaml, line 3: 'sources' is empty"),
+        (
+            BASE + "  accuracy_at: [2]\n" + GRID,
+            "wrong.yaml, line 1: accuracy_at measures nothing without accuracy_rows",
+        ),
+        (
+            BASE + "grid:\n  - {method: lalora, fisher: batch, curvature: kfac}\n",
+            "line 7: fisher: batch does not factor",
+        ),
     ],
 )
 def test_a_mistake_is_named_by_key_and_line(complaint: Callable[..., str], text: str, said: str) -> None:

@@ -16,7 +16,7 @@ from filelock import FileLock
 from peft import PeftModel
 
 from lalora.assets import load_model, load_tokenizer
-from lalora.errors import LaloraError, TrainingDivergedError
+from lalora.errors import LaloraError, RunsFailedError
 from lalora.evaluation import evaluate
 from lalora.report import load_results
 from lalora.study import Recipe, load_recipe, run_study
@@ -58,6 +58,15 @@ def test_every_run_is_measured_before_at_the_chosen_steps_and_after(finished_stu
         assert [row["step"] for row in run["train"]] == [1, 2, 3, 4]
         assert run["seconds"] >= run["step_seconds"] > 0
     assert results["base"]["source_kl"] == 0.0
+
+
+def test_accuracy_is_measured_along_the_way_where_asked_for(recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    recipe = recipe_file(
+        grid=[{"method": "lora"}], accuracy_rows=4, target_accuracy_rows=4, accuracy_at=[3], max_new_tokens=4
+    )
+    (run,) = study(recipe, tmp_path / "study")["runs"]
+    measured = {row["step"]: {"source_accuracy", "target_accuracy"} <= row.keys() for row in run["curve"]}
+    assert measured == {0: True, 2: False, 3: True, 4: True}
 
 
 def test_penalty_and_forecast_are_logged_where_there_are_any(finished_study: Finished) -> None:
@@ -165,9 +174,7 @@ def test_only_short_target_rows_are_used(recipe_file: Callable[..., str], tmp_pa
 def test_a_diverged_run_is_named_and_the_others_are_kept(recipe_file: Callable[..., str], tmp_path: Path) -> None:
     folder = tmp_path / "study"
     grid = [{"method": "lora"}, {"method": "lalora", "strength": 1e38}, {"method": "lalora", "strength": 1}]
-    with pytest.raises(
-        TrainingDivergedError, match=r"at step \d of LaLoRA λ=1e\+38.*2 of 3 runs are finished"
-    ) as caught:
+    with pytest.raises(RunsFailedError, match=r"at step \d of LaLoRA λ=1e\+38.*2 of 3 runs are finished") as caught:
         study(recipe_file(grid=grid, learning_rate=1e3, max_grad_norm=1e30), folder)
     assert "\n" not in str(caught.value)
     assert [run["label"] for run in load_results(folder)["runs"]] == ["LoRA", "LaLoRA λ=1"]

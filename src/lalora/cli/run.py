@@ -12,7 +12,7 @@ import typer
 
 from lalora.cli.show import show
 from lalora.cli.voice import resumable, say
-from lalora.errors import LaloraError, TrainingDivergedError
+from lalora.errors import LaloraError, RunsFailedError
 from lalora.report import draw, load_results
 
 
@@ -70,7 +70,7 @@ def run(
 def _drawn_if_cut_short(folder: Path) -> Generator[None, None, None]:
     try:
         yield
-    except (TrainingDivergedError, typer.Exit):
+    except (RunsFailedError, typer.Exit):
         # What was found so far can be looked at; why it ended early is the line that counts.
         with suppress(LaloraError):
             draw(load_results(folder), folder)

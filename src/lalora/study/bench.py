@@ -105,7 +105,8 @@ class Bench:
         with self._alone(path):
             row: Row | None = read_json(path)
             if row is None:
-                self.say("measuring the base model")
+                damaged = f": {path} is damaged" if path.exists() else ""
+                self.say(f"measuring the base model{damaged}")
                 settings = RunSettings(method="lora", steps=1, rank=1)
                 row = self.measure(self.start(settings), 0, accuracy=True)
                 write_json(path, row)
@@ -229,7 +230,7 @@ def common_identity(study: StudySettings, material: Material, **facts: Any) -> I
     """
     places = {"model", "dtype", "sources", "target", "held_out"}
     # As if there were no such key: a study without them is the study it always was.
-    places |= {name for name in ("forecasts", "scales", "validation_rows") if not getattr(study, name)}
+    places |= {name for name in ("forecasts", "scales", "validation_rows", "accuracy_at") if not getattr(study, name)}
     data = {data.domain.name: dict(data.sha) for data in material.domains}
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
 

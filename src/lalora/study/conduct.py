@@ -5,16 +5,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from lalora.errors import LaloraError, TrainingDivergedError
+from lalora.errors import LaloraError, RunsFailedError
 from lalora.study.bench import Bench, Say
+from lalora.study.done import damaged, is_done
 from lalora.study.folder import held
 from lalora.study.identity import key
 from lalora.study.opening import open_bench
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
-from lalora.study.records import write_json
+from lalora.study.records import read_json, write_json
 from lalora.study.results import collect
-from lalora.study.train_run import is_done, train_run
+from lalora.study.train_run import train_run
 
 RESULTS = "results.json"
 Outcome = tuple[RunPlan, LaloraError | None]
@@ -41,13 +42,13 @@ def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) ->
         folder: Of the study.
 
     Yields:
-        Each run as it ends, with the error if it diverged.
+        Each run as it ends, with the error if it failed.
     """
     for plan in plans:
         try:
             train_run(plan, bench, folder / plan.name, _numbered(plan, recipe))
             yield plan, None
-        except TrainingDivergedError as error:
+        except LaloraError as error:
             yield plan, error
 
 
@@ -65,10 +66,12 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
         The content of `results.json`.
 
     Raises:
-        LaloraError: If data, model, settings or folder are unfit, or the folder holds runs with other settings.
-        TrainingDivergedError: If a run diverged; the others are finished first.
+        LaloraError: If data, model, settings or folder are unfit, or the folder holds another study or runs with other
+            settings.
+        RunsFailedError: If a run failed; the others are finished first.
     """
     with held(folder):
+        _require_same_study(recipe, folder)
         bench = open_bench(recipe, folder, say)
         finished: set[str] = set()
         failed: list[LaloraError] = []
@@ -77,6 +80,8 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
                 say(f"{_numbered(plan, recipe)}: done already")
                 train_run(plan, bench, folder / plan.name, plan.label)
                 finished.add(plan.name)
+            elif broken := damaged(folder / plan.name):
+                say(f"{_numbered(plan, recipe)}: {broken} is damaged; the run is done again")
         results = _collected(recipe, finished, bench, folder, command)
         left = [plan for plan in recipe.runs if plan.name not in finished]
         with closing(runner(recipe, left, bench, folder)) as outcomes:
@@ -89,8 +94,15 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
                 results = _collected(recipe, finished, bench, folder, command)
         if failed:
             kept = f"; {len(finished)} of {len(recipe.runs)} runs are finished and kept in {folder}"
-            raise type(failed[0])(f"{failed[0]}{kept}") from failed[0]
+            raise RunsFailedError(f"{failed[0]}{kept}") from failed[0]
         return results
+
+
+def _require_same_study(recipe: Recipe, folder: Path) -> None:
+    results = read_json(folder / RESULTS)
+    name = results.get("name", recipe.name) if isinstance(results, dict) else recipe.name
+    if name != recipe.name:
+        raise LaloraError(f"{folder} holds the study '{name}', this one is '{recipe.name}'; choose another --out")
 
 
 def _numbered(plan: RunPlan, recipe: Recipe) -> str:

@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from lalora.assets import load_config
 from lalora.errors import LaloraError
 from lalora.study.device import device, resolve_dtype
+from lalora.study.done import DONE, TIMING
 from lalora.study.identity import CONFIG
 from lalora.study.plan import RunPlan
 from lalora.study.records import read_json, read_rows
 from lalora.study.settings import RunSettings, StudySettings
-from lalora.study.train_run import DONE, TIMING
 
 # An adapter in float32 with its gradient and the two moments of AdamW.
 _BYTES_A_WEIGHT = 16

@@ -18,11 +18,12 @@ from transformers.utils import logging
 from lalora.errors import LaloraError
 from lalora.study.bench import Bench, Say
 from lalora.study.conduct import Outcome
+from lalora.study.done import is_done
 from lalora.study.identity import Identity, first_difference, key
 from lalora.study.opening import open_bench
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
-from lalora.study.train_run import is_done, train_run
+from lalora.study.train_run import train_run
 
 _MOST_DEATHS = 3
 

@@ -103,6 +103,8 @@ def complaint(error: Mapping[str, Any]) -> str:
     Returns:
         What is wrong with which key.
     """
+    if not error["loc"]:  # of settings that do not go together
+        return str(error["ctx"]["error"])
     # A union's members are told by names of pydantic's own, such as `constrained-float`.
     key = ".".join(str(part) for part in error["loc"] if not re.search(r"[^\w]", str(part)))
     if error["type"] == "extra_forbidden":
@@ -133,6 +135,8 @@ def _settings(base: Mapping[str, Any], chosen: Mapping[str, Any], seed: int, ind
         settings = RunSettings.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise LaloraError(f"{marks.place(place)}: {complaint(first)}") from error
         key = first["loc"][0]
         root: Path = ("seeds",) if key == "seed" else (*place, key) if key in chosen else ("base", key)
         raise LaloraError(f"{marks.place(root)}: {complaint(first)}") from error

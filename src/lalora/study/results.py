@@ -15,11 +15,11 @@ from lalora.laplace import Laplace
 from lalora.methods import METHODS, precision_groups
 from lalora.study.bench import Bench
 from lalora.study.choosing import choose
+from lalora.study.done import ADAPTER, METRICS, TIMING, threads
 from lalora.study.identity import versions
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
-from lalora.study.records import Row, read_json, read_rows
-from lalora.study.train_run import DONE, METRICS, TIMING
+from lalora.study.records import Row, read_rows
 from lalora.version import __version__
 
 FORMAT = 1
@@ -86,15 +86,15 @@ def _run(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dict[str,
         "validation": next((row for row in rows if row["kind"] == "validation"), None),
         "scaled": [row for row in rows if row["kind"] == "scale"],
         "train": [row for row in rows if row["kind"] == "train"],
-        "threads": (read_json(folder / DONE) or {}).get("threads"),
+        "threads": threads(folder),
         "seconds": sum(seconds),
-        "step_seconds": statistics.median(seconds),
+        "step_seconds": statistics.median(seconds) if seconds else None,
         "precision_groups": _groups(laplace, folder) if laplace else [],
     }
 
 
 def _groups(laplace: Laplace, folder: Path) -> list[Row]:
-    after = safetensors.torch.load_file(folder / "adapter_model.safetensors")
+    after = safetensors.torch.load_file(folder / ADAPTER)
     # A block that is zero at the start is not stored.
     before = {name: laplace.mean.get(name, torch.zeros(shape)) for name, shape in laplace.shapes.items()}
     return precision_groups(laplace, before, after)

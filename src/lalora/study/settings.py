@@ -63,6 +63,9 @@ class StudySettings(_Settings):
         default_factory=list,
         description="Optimizer steps after which loss and KL are measured, besides first and last.",
     )
+    accuracy_at: list[Count] = Field(
+        default_factory=list, description="Optimizer steps after which accuracy is measured too."
+    )
     validation_rows: int = Field(
         0,
         ge=0,
@@ -76,6 +79,12 @@ class StudySettings(_Settings):
         default_factory=list,
         description="Factors α at which each trained adapter is measured too, ΔW → αΔW; 0 is the base, 1 the adapter.",
     )
+
+    @model_validator(mode="after")
+    def _rows_for_accuracy(self) -> "StudySettings":
+        if self.accuracy_at and not (self.accuracy_rows or self.target_accuracy_rows):
+            raise ValueError("accuracy_at measures nothing without accuracy_rows or target_accuracy_rows")
+        return self
 
 
 class SelectSettings(_Settings):

@@ -19,6 +19,7 @@ from lalora.evaluation import evaluate as measure
 from lalora.laplace import Laplace, fit
 from lalora.study.bench import Bench, Say, common_identity, run_identity
 from lalora.study.device import device, resolve_dtype
+from lalora.study.done import METRICS
 from lalora.study.folder import held, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.marked_yaml import Marked
@@ -27,7 +28,7 @@ from lalora.study.plan import RunPlan, validated
 from lalora.study.records import Row, read_rows
 from lalora.study.settings import RunSettings, StudySettings
 from lalora.study.start import adapted, with_adapter
-from lalora.study.train_run import METRICS, train_run
+from lalora.study.train_run import train_run
 
 SELF_SOURCE_FILE = "self-source.jsonl"
 

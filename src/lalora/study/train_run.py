@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import torch
 from peft import PeftModel
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainingArguments
@@ -14,6 +13,7 @@ from lalora.laplace import Laplace
 from lalora.methods import Method, build
 from lalora.study import checkpoints
 from lalora.study.bench import Bench
+from lalora.study.done import ADAPTER, METRICS, TIMING, is_done, mark_done
 from lalora.study.folder import saving
 from lalora.study.forecasting import forecasters, forecasts
 from lalora.study.identity import CONFIG, key
@@ -25,23 +25,8 @@ from lalora.study.settings import RunSettings
 from lalora.study.start import changes_nothing
 from lalora.study.trainer import AfterStep, Recorder, StudyTrainer
 
-METRICS, TIMING, DONE = "metrics.jsonl", "timing.jsonl", "done.json"
 _CHECKPOINTS = "checkpoints"
 _CHECKPOINTS_A_RUN = 10
-
-
-def is_done(folder: Path, identity_key: str) -> bool:
-    """Tell whether a run is finished.
-
-    Args:
-        folder: Of the run.
-        identity_key: Of all that its result depends on.
-
-    Returns:
-        Whether its last file says so.
-    """
-    done = read_json(folder / DONE)
-    return isinstance(done, dict) and done.get("key") == identity_key
 
 
 def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
@@ -87,8 +72,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
     _scale(model, bench, folder / METRICS, settings.steps, progress)
     with saving(folder):
         _keep_adapter(method, model, folder)
-    # The number of threads changes the last digits of a result, and nothing else.
-    write_json(folder / DONE, {"key": key(identity), "threads": torch.get_num_threads()})
+    mark_done(folder, key(identity))
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
 
@@ -120,13 +104,14 @@ def _train(
 
     def measure(step: int) -> None:
         bar.set_postfix_str("measuring")
-        append_row(metrics, bench.measure(model, step, accuracy=False) | forecasts(laplaces, model))
+        accuracy = step in bench.study.accuracy_at
+        append_row(metrics, bench.measure(model, step, accuracy) | forecasts(laplaces, model))
 
     def advance(step: int, loss: float) -> None:
         bar.update(step - bar.n)
         bar.set_postfix(loss=f"{loss:.3f}")
 
-    inner = frozenset(bench.study.evaluate_at) - {settings.steps}
+    inner = frozenset([*bench.study.evaluate_at, *bench.study.accuracy_at]) - {settings.steps}
     recorder = Recorder(metrics, folder / TIMING, inner, measure, advance)
     pad = bench.material.pad
     trainer = StudyTrainer(
@@ -189,8 +174,7 @@ def _keep_adapter(method: Method, model: PeftModel, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     method.save_adapter(model, partial)
     # Not moved: safetensors makes files that their owner alone may read.
-    weights = "adapter_model.safetensors"
-    write_atomically(folder / weights, (partial / weights).read_bytes())
+    write_atomically(folder / ADAPTER, (partial / ADAPTER).read_bytes())
     config = read_json(partial / "adapter_config.json")
     if isinstance(config["target_modules"], list):
         # PEFT keeps them as a set, whose order changes from process to process.

@@ -1,0 +1,75 @@
+"""The last file of a run, which says that it is finished and what its files hold."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lalora.study.records import read_json, write_json
+
+METRICS, TIMING, ADAPTER = "metrics.jsonl", "timing.jsonl", "adapter_model.safetensors"
+DONE = "done.json"
+
+
+def is_done(folder: Path, identity_key: str) -> bool:
+    """Tell whether a run is finished and whole.
+
+    Args:
+        folder: Of the run.
+        identity_key: Of all that its result depends on.
+
+    Returns:
+        Whether its last file says so, and its results are what was written.
+    """
+    return _written(folder).get("key") == identity_key and damaged(folder) is None
+
+
+def damaged(folder: Path) -> Path | None:
+    """Find what is broken in a run that was finished.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        A file that does not hold what was written; None where all do, or the run was never finished.
+    """
+    marker = folder / DONE
+    if not marker.exists():
+        return None
+    hashes: dict[str, str] = _written(folder).get("sha256", {})
+    broken = [folder / name for name, hash_ in hashes.items() if _sha256(folder / name) != hash_]
+    return next(iter(broken), None) if hashes else marker
+
+
+def threads(folder: Path) -> int | None:
+    """Tell with how many threads a finished run was computed.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        Their number, which changes the last digits of a result and nothing else.
+    """
+    found: int | None = _written(folder).get("threads")
+    return found
+
+
+def mark_done(folder: Path, identity_key: str) -> None:
+    """Write the last file of a run.
+
+    Args:
+        folder: Of the run; all its other files are there.
+        identity_key: Of all that its result depends on.
+    """
+    hashes = {name: _sha256(folder / name) for name in (METRICS, ADAPTER)}
+    write_json(folder / DONE, {"key": identity_key, "threads": torch.get_num_threads(), "sha256": hashes})
+
+
+def _written(folder: Path) -> dict[str, Any]:
+    found = read_json(folder / DONE)
+    return found if isinstance(found, dict) else {}
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
