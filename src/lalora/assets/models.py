@@ -55,6 +55,22 @@ def load_config(name_or_path: str) -> PretrainedConfig:
     return config
 
 
+def random_model(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """Make a causal language model with random weights, always the same ones.
+
+    Args:
+        config: its shape.
+        dtype: the dtype of the weights.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
+    """
+    torch.manual_seed(0)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+    model.train(False)
+    return model
+
+
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model; where it has no pad token, the end-of-text token serves as one.
 

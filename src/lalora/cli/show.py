@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lalora.cli.voice import wide_console
-from lalora.report import calibration_tables, headline, published_tables, selection_tables, terminal_table
+from lalora.report import calibration_tables, cost_tables, headline, published_tables, selection_tables, terminal_table
 
 _TABLE_WIDTH = 100
 
@@ -18,7 +18,8 @@ def show(results: dict[str, Any], folder: Path) -> None:
     """
     console = wide_console(_TABLE_WIDTH)
     console.print(terminal_table(results))
-    for table in [*published_tables(results), *selection_tables(results), *calibration_tables(results)]:
+    more = [published_tables, selection_tables, calibration_tables, cost_tables]
+    for table in (table for of in more for table in of(results)):
         console.print(table)
     console.print(headline(results), highlight=False, soft_wrap=True)
     print(f"\nreport: {folder / 'report.html'}")

@@ -1,6 +1,7 @@
 """What a study found, shown three ways: a table in the terminal, two pictures, one HTML page."""
 
 from lalora.report.calibration_table import calibration_tables
+from lalora.report.costs import cost_tables
 from lalora.report.drawing import draw
 from lalora.report.headline import headline
 from lalora.report.loading import load_results
@@ -11,6 +12,7 @@ from lalora.report.terminal import terminal_table
 
 __all__ = [
     "calibration_tables",
+    "cost_tables",
     "draw",
     "headline",
     "load_results",

@@ -18,6 +18,11 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else _tidy(f"{100 * value:.0f}") + "%"
 
 
+def permille(value: float | None) -> str:
+    """Returns a share to a tenth of a percent: 0.6%."""
+    return MISSING if value is None else f"{100 * value:.1f}%"
+
+
 def accuracy(value: float | None) -> str:
     """Returns an accuracy in percent: 51.6%."""
     return MISSING if value is None else f"{100 * value:.1f}%"
@@ -33,6 +38,11 @@ def seconds(value: float | None) -> str:
     if value is None:
         return MISSING
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def gigabytes(value: float | None) -> str:
+    """Returns a number of bytes in GB: 28.44."""
+    return MISSING if value is None else f"{value / 1e9:.2f}"
 
 
 def factor(value: float | None) -> str:

@@ -14,6 +14,7 @@ from lalora.report import numbers, selection
 from lalora.report.calibration import calibration, curvatures, datasets
 from lalora.report.calibration_picture import calibration_picture
 from lalora.report.changes import change_tables
+from lalora.report.costs import HEADERS, by_setting
 from lalora.report.datasets import by_dataset
 from lalora.report.headline import best, compose
 from lalora.report.look import Look, looks
@@ -51,6 +52,8 @@ def render(results: Results) -> str:
         selected=selection,
         published=beside(results),
         published_columns=COLUMNS,
+        costs=by_setting(results),
+        cost_headers=HEADERS,
         changes=change_tables(results),
         finished=moment(results.created),
         settings=[list(flat(run.settings)) for run in results.runs],

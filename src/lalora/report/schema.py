@@ -61,6 +61,15 @@ class PrecisionGroup(BaseModel):
     change: Number = None
 
 
+class Cost(BaseModel):
+    """What a part of a fit or of a step took: seconds, and the most bytes held meanwhile."""
+
+    part: str
+    seconds: Number = None
+    allocated: Number = None
+    reserved: Number = None
+
+
 class Run(BaseModel):
     """One fine-tuning."""
 
@@ -77,6 +86,7 @@ class Run(BaseModel):
     train: list[Step] = []
     seconds: Number = None
     step_seconds: Number = None
+    costs: list[Cost] = []
     precision_groups: list[PrecisionGroup] | None = None
 
     @property
@@ -144,6 +154,17 @@ class Published(BaseModel):
     target_spread: Number = None
 
 
+class PublishedCost(BaseModel):
+    """What a publication reports of the cost of a part of a setting: seconds, GB, and how both grow."""
+
+    run: str
+    part: str
+    seconds: Number = None
+    allocated: Number = None
+    reserved: Number = None
+    order: str | None = None
+
+
 class Results(BaseModel):
     """A whole study."""
 
@@ -160,6 +181,7 @@ class Results(BaseModel):
     runs: list[Run]
     selection: Selection | None = None
     published: list[Published] = []
+    published_costs: list[PublishedCost] = []
 
     @property
     def seeds(self) -> int:

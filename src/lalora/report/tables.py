@@ -5,6 +5,7 @@ from dataclasses import fields
 import pandas
 
 from lalora.report import numbers
+from lalora.report.costs import HEADERS, by_setting
 from lalora.report.schema import Results
 from lalora.report.summary import Row, rows
 
@@ -22,19 +23,37 @@ COLUMNS = {
 
 
 def tables(results: Results) -> dict[str, bytes]:
-    """Returns the table of runs by file name: numbers in full as CSV, rounded ones as Markdown and LaTeX."""
+    """Returns the table of runs, and of costs where steps were timed, by file name.
+
+    Numbers are in full as CSV, rounded as Markdown and LaTeX.
+    """
     every = rows(results)
     names = [field.name for field in fields(Row)]
     full = pandas.DataFrame([[getattr(row, name) for name in names] for row in every], columns=names)
     measured = {key: column for key, column in COLUMNS.items() if any(getattr(row, key) is not None for row in every)}
     head = ["run", *(title for title, _ in measured.values())]
     cells = [[row.label, *(write(getattr(row, key)) for key, (_, write) in measured.items())] for row in every]
-    rounded = pandas.DataFrame(cells, columns=head)
-    columns = "l" + "r" * len(measured)
+    return _three("results", full, head, cells) | _costs(results)
+
+
+def _costs(results: Results) -> dict[str, bytes]:
+    parts = [part for of in by_setting(results).values() for part in of]
+    if not parts:
+        return {}
+    full = pandas.DataFrame([{"run": part.label, **part.here.model_dump()} for part in parts])
+    cells = [[part.label, part.here.part, *part.cells()] for part in parts]
+    return _three("costs", full, ["run", "part", *HEADERS], cells, words=2)
+
+
+def _three(
+    name: str, full: pandas.DataFrame, head: list[str], cells: list[list[str]], words: int = 1
+) -> dict[str, bytes]:
+    columns = "l" * words + "r" * (len(head) - words)
+    rule = ["---"] * words + ["---:"] * (len(head) - words)
     return {
-        "results.csv": full.to_csv(index=False).encode(),
-        "results.md": _markdown([head, ["---"] + ["---:"] * len(measured), *cells]).encode(),
-        "results.tex": _latex(rounded, columns).encode(),
+        f"{name}.csv": full.to_csv(index=False).encode(),
+        f"{name}.md": _markdown([head, rule, *cells]).encode(),
+        f"{name}.tex": _latex(pandas.DataFrame(cells, columns=head), columns).encode(),
     }
 
 

@@ -11,12 +11,11 @@ from filelock import FileLock
 from peft import PeftModel
 from torch import Tensor
 
-from lalora.assets import load_model
 from lalora.curvature import Diagonal
 from lalora.domains import batches, read_text, sample_text, write_text
 from lalora.evaluation import EvalSet, evaluate
 from lalora.laplace import Laplace, fit
-from lalora.study.device import resolve_dtype
+from lalora.study.base_model import load_base
 from lalora.study.identity import Identity, key
 from lalora.study.knobs import SELF_SOURCE, takes_laplace
 from lalora.study.material import Material
@@ -26,6 +25,7 @@ from lalora.study.settings import RunSettings, StudySettings
 from lalora.study.start import with_adapter
 
 Say = Callable[[str], None]
+_LATER_KEYS = ("forecasts", "scales", "validation_rows", "accuracy_at", "timed_steps")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Bench:
         Returns:
             A PEFT model on the device.
         """
-        return with_adapter(load_model(self.study.model, resolve_dtype(self.study.dtype)), settings)
+        return with_adapter(load_base(self.study), settings)
 
     def measure(self, model: PeftModel, step: int, accuracy: bool) -> Row:
         """Measure a model, which leaves as it came.
@@ -181,17 +181,7 @@ class Bench:
         with self._alone(folder):
             if not (folder / "laplace.json").exists():
                 self.say("fitting the curvature on source text")
-                fit(
-                    model,
-                    self.proxies(model, settings),
-                    curvature=settings.curvature,
-                    fisher=settings.fisher,
-                    labels=settings.labels,
-                    combine=settings.combine,
-                    rank=settings.factor_rank,
-                    keep=settings.factor_keep,
-                    seed=settings.seed,
-                ).save(folder)
+                fit(model, self.proxies(model, settings), **fit_options(settings)).save(folder)
         # What is charged besides the curvature is no part of the fit, which runs with other priors share.
         return Laplace.load(folder, settings.prior)
 
@@ -217,6 +207,19 @@ class Bench:
         return next((Laplace.load(folder) for folder in folders if (folder / "laplace.json").exists()), None)
 
 
+def fit_options(settings: RunSettings) -> dict[str, Any]:
+    """Name what `lalora.fit` is told besides model and batches.
+
+    Args:
+        settings: Of a run whose method takes a Laplace.
+
+    Returns:
+        Keyword arguments.
+    """
+    same = {name: getattr(settings, name) for name in ("curvature", "fisher", "labels", "combine", "seed")}
+    return {**same, "rank": settings.factor_rank, "keep": settings.factor_keep}
+
+
 def common_identity(study: StudySettings, material: Material, **facts: Any) -> Identity:
     """Write down what all results of a study depend on.
 
@@ -228,9 +231,9 @@ def common_identity(study: StudySettings, material: Material, **facts: Any) -> I
     Returns:
         JSON types.
     """
-    places = {"model", "dtype", "sources", "target", "held_out"}
+    places = {"model", "random_weights", "layers", "dtype", "sources", "target", "held_out"}
     # As if there were no such key: a study without them is the study it always was.
-    places |= {name for name in ("forecasts", "scales", "validation_rows", "accuracy_at") if not getattr(study, name)}
+    places |= {name for name in _LATER_KEYS if not getattr(study, name)}
     data = {data.domain.name: dict(data.sha) for data in material.domains}
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.benchmark import Timer
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM
 
-from lalora.assets import load_config
 from lalora.errors import LaloraError
+from lalora.study.base_model import base_config
 from lalora.study.device import device, resolve_dtype
 from lalora.study.done import DONE, TIMING
 from lalora.study.identity import CONFIG
@@ -78,13 +78,13 @@ def sizes(study: StudySettings, settings: RunSettings) -> Sizes:
         LaloraError: If the model's configuration cannot be had, or no module matches `target_modules`.
     """
     targets = settings.target_modules
-    return _sizes(study.model, study.dtype, settings.rank, targets if isinstance(targets, str) else tuple(targets))
+    return _sizes(study.model_dump_json(), settings.rank, targets if isinstance(targets, str) else tuple(targets))
 
 
 @lru_cache
-def _sizes(model: str, dtype: str, rank: int, targets: str | tuple[str, ...]) -> Sizes:
-    config: PretrainedConfig = load_config(model)
-    kind = resolve_dtype(dtype)
+def _sizes(written: str, rank: int, targets: str | tuple[str, ...]) -> Sizes:
+    study = StudySettings.model_validate_json(written)
+    config, kind = base_config(study), resolve_dtype(study.dtype)
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=kind)  # type: ignore[no-untyped-call]
         weights = sum(parameter.numel() for parameter in base.parameters())

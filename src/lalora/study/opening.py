@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from lalora.assets import load_model, load_tokenizer
+from lalora.study.base_model import load_base, load_words
 from lalora.study.bench import Bench, Say, common_identity, run_identity
-from lalora.study.device import resolve_dtype
 from lalora.study.folder import require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.material import evaluation_set, prepare
@@ -27,9 +26,9 @@ def open_bench(recipe: Recipe, folder: Path, say: Say, tasks: Path | None = None
     # Nothing is written before everything that can be refused was looked at.
     study = recipe.study
     say(f"loading {study.model} and the data")
-    base = load_model(study.model, resolve_dtype(study.dtype))
+    base = load_base(study)
     known = facts(base, study.dtype)
-    material = prepare(study, load_tokenizer(study.model), base.config)
+    material = prepare(study, load_words(study), base.config)
     common = common_identity(study, material, **known)
     for plan in recipe.runs:
         require_same_run(folder / plan.name, run_identity(common, plan))

@@ -28,6 +28,19 @@ class Published(BaseModel):
     target_spread: float | None = Field(None, ge=0, description="Standard deviation over seeds.")
 
 
+class PublishedCost(BaseModel):
+    """What a publication reports of the cost of a part of a setting."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    run: str = Field(description="The label that the setting has in tables here.")
+    part: str = Field(description="`fit <source>`, `ready`, `forward`, `backward`, `method` or `optimizer`.")
+    seconds: float | None = Field(None, gt=0, description="Of one micro-batch, or of a fit.")
+    allocated: float | None = Field(None, gt=0, description="GPU memory held by tensors, in GB.")
+    reserved: float | None = Field(None, gt=0, description="GPU memory held by the allocator, in GB.")
+    order: str | None = Field(None, description="How time and memory grow, for one adapted layer.")
+
+
 class Document(BaseModel):
     """A recipe as it is written."""
 
@@ -39,6 +52,7 @@ class Document(BaseModel):
     published: list[Published] = Field(
         default_factory=list, description="Numbers of a publication, shown beside what was measured."
     )
+    published_costs: list[PublishedCost] = Field(default_factory=list, description="The same of times and memory.")
     base: dict[str, Any] = Field(description="Settings that hold for all runs.")
     grid: list[dict[str, Any]] = Field(
         description="What differs: each entry is a run, or several where it holds lists."
@@ -117,10 +131,16 @@ def _refuse_unknown_names(
             place = marks.place(("base", "proxy_sources") if "proxy_sources" in document.base else ("grid",))
             raise LaloraError(f"{place}: proxy_sources names '{unknown[0]}', which is no source of this study")
     labels = {plan.label for plan in runs}
-    for index, published in enumerate(document.published):
-        if published.run not in labels and not narrowed:
-            place = marks.place(("published", index, "run"))
-            raise LaloraError(f"{place}: no run is called '{published.run}'; there are {', '.join(sorted(labels))}")
+    told: dict[str, Sequence[Published | PublishedCost]] = {
+        "published": document.published,
+        "published_costs": document.published_costs,
+    }
+    for key, index, run in (
+        (key, index, one.run) for key, several in told.items() for index, one in enumerate(several)
+    ):
+        if run not in labels and not narrowed:
+            place = marks.place((key, index, "run"))
+            raise LaloraError(f"{place}: no run is called '{run}'; there are {', '.join(sorted(labels))}")
 
 
 def _refuse_choice_without_rows(select: SelectSettings, study: StudySettings, marks: Marked) -> None:

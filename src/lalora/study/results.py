@@ -13,13 +13,15 @@ import torch
 
 from lalora.laplace import Laplace
 from lalora.methods import METHODS, precision_groups
+from lalora.study.base_model import scale_note
 from lalora.study.bench import Bench
 from lalora.study.choosing import choose
+from lalora.study.costing import COSTS
 from lalora.study.done import ADAPTER, METRICS, TIMING, threads
 from lalora.study.identity import versions
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
-from lalora.study.records import Row, read_rows
+from lalora.study.records import Row, read_json, read_rows
 from lalora.version import __version__
 
 FORMAT = 1
@@ -53,6 +55,7 @@ def collect(recipe: Recipe, finished: Sequence[RunPlan], bench: Bench, folder: P
         "base": bench.base,
         "runs": runs,
         "published": recipe.document.get("published", []),
+        "published_costs": recipe.document.get("published_costs", []),
         **chosen,
     }
 
@@ -89,6 +92,7 @@ def _run(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dict[str,
         "threads": threads(folder),
         "seconds": sum(seconds),
         "step_seconds": statistics.median(seconds) if seconds else None,
+        "costs": read_json(folder / COSTS) or [],
         "precision_groups": _groups(laplace, folder) if laplace else [],
     }
 
@@ -101,7 +105,9 @@ def _groups(laplace: Laplace, folder: Path) -> list[Row]:
 
 
 def _notes(bench: Bench) -> list[str]:
-    notes = [data.note for data in bench.material.domains if data.note]
+    scale = scale_note(bench.study)
+    notes = [scale] if scale else []
+    notes += [data.note for data in bench.material.domains if data.note]
     if bench.common["dtype"] != "float32":
         notes.append(f"Frozen weights in {bench.common['dtype']}, adapters in float32.")
     return notes

@@ -35,6 +35,12 @@ class StudySettings(_Settings):
     """What all runs of a study have in common, and what their base model is measured on."""
 
     model: Place = Field(description="`smollm2-135m`, a local folder, or the id of a model on the Hugging Face hub.")
+    random_weights: bool = Field(
+        False, description="Only the shape of `model` counts, as for its costs; words are those of smollm2-135m then."
+    )
+    layers: Count | Literal["auto"] = Field(
+        "auto", description="Of a model with random weights. auto: all on an accelerator, 2 on a CPU."
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Of the frozen weights; adapters are always float32. `auto`: bfloat16 where the device has it.",
@@ -74,6 +80,9 @@ class StudySettings(_Settings):
     forecasts: list[CurvatureKind] = Field(
         default_factory=list,
         description="Curvatures fitted at the start of every run whose forecast stands beside each measured KL.",
+    )
+    timed_steps: int = Field(
+        0, ge=0, description="Steps of each run whose parts are timed, and their memory measured, before it begins."
     )
     scales: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=list,

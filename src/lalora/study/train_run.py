@@ -10,15 +10,16 @@ from transformers import PrinterCallback, TrainingArguments
 from lalora.domains import collate
 from lalora.files import write_atomically
 from lalora.laplace import Laplace
-from lalora.methods import Method, build
+from lalora.methods import Method
 from lalora.study import checkpoints
 from lalora.study.bench import Bench
+from lalora.study.costing import COSTS, costs
 from lalora.study.done import ADAPTER, METRICS, TIMING, is_done, mark_done
 from lalora.study.folder import saving
 from lalora.study.forecasting import forecasters, forecasts
 from lalora.study.identity import CONFIG, key
-from lalora.study.knobs import draws, knobs, takes_laplace
 from lalora.study.plan import RunPlan
+from lalora.study.prepared import prepared
 from lalora.study.records import append_row, cut_back, read_json, read_rows, write_json
 from lalora.study.scaling import scaled
 from lalora.study.settings import RunSettings
@@ -49,6 +50,9 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
     if read_json(folder / CONFIG) is None:
         write_json(folder / CONFIG, {"key": key(identity), "identity": identity, "settings": plan.effective})
     settings = plan.settings
+    if bench.study.timed_steps and read_json(folder / COSTS) is None:
+        bench.say(f"{progress}: timing the parts of its steps")
+        write_json(folder / COSTS, costs(settings, bench))
     found = checkpoints.newest_complete(folder / _CHECKPOINTS)
     checkpoints.drop_others(folder / _CHECKPOINTS, found[1] if found else None)
     step = found[0] if found else -1
@@ -56,7 +60,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         cut_back(folder / file, step)
 
     model = bench.start(settings)
-    method = _prepared(model, plan, bench)
+    method = prepared(model, settings, bench)
     laplaces = {} if method.own_start else forecasters(bench, model, settings)
     if step < 0:
         row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
@@ -74,19 +78,6 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         _keep_adapter(method, model, folder)
     mark_done(folder, key(identity))
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
-
-
-def _prepared(model: PeftModel, plan: RunPlan, bench: Bench) -> Method:
-    settings = plan.settings
-    own = {name: getattr(settings, name) for name in knobs(settings.method) if not name.startswith("proxy_")}
-    if takes_laplace(settings.method):
-        method = build(settings.method, laplace=bench.laplace(model, settings), **own)
-        method.prepare(model, bench.proxies(model, settings) if settings.refit_every else {})
-    else:
-        seed = {"seed": settings.seed} if draws(settings.method) else {}
-        method = build(settings.method, **own, **seed)
-        method.prepare(model, bench.proxies(model, settings) if method.needs_source else {})
-    return method
 
 
 def _train(

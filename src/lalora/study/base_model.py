@@ -1,0 +1,68 @@
+"""The base model of a study: loaded, or of the same shape with random weights where only costs are asked for."""
+
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from lalora.assets import load_config, load_model, load_tokenizer, random_model
+from lalora.study.device import device, resolve_dtype
+from lalora.study.settings import StudySettings
+
+_LAYERS_ON_A_CPU = 2
+_TOKENIZER = "smollm2-135m"
+
+
+def load_base(study: StudySettings) -> PreTrainedModel:
+    """Load or make the model.
+
+    Args:
+        study: Names it.
+
+    Returns:
+        The model on the CPU, without an adapter.
+    """
+    dtype = resolve_dtype(study.dtype)
+    return random_model(base_config(study), dtype) if study.random_weights else load_model(study.model, dtype)
+
+
+def base_config(study: StudySettings) -> PretrainedConfig:
+    """Load the configuration of the model.
+
+    Args:
+        study: Names it.
+
+    Returns:
+        The configuration, with fewer layers where the study says so.
+    """
+    config = load_config(study.model)
+    if study.random_weights and study.layers != "auto":
+        config.num_hidden_layers = study.layers
+    elif study.random_weights and device().type == "cpu":
+        config.num_hidden_layers = min(config.num_hidden_layers, _LAYERS_ON_A_CPU)
+    return config
+
+
+def load_words(study: StudySettings) -> PreTrainedTokenizerBase:
+    """Load the tokenizer.
+
+    Args:
+        study: Names the model; to one with random weights all words are the same, so that it needs none of its own.
+
+    Returns:
+        The tokenizer.
+    """
+    return load_tokenizer(_TOKENIZER if study.random_weights else study.model)
+
+
+def scale_note(study: StudySettings) -> str | None:
+    """Say what is not as in the model that the study names.
+
+    Args:
+        study: Names it.
+
+    Returns:
+        A sentence; None where the model is as it is.
+    """
+    if not study.random_weights:
+        return None
+    whole, here = load_config(study.model).num_hidden_layers, base_config(study).num_hidden_layers
+    layers = f"{here} of its {whole} layers" if here < whole else f"all {whole} layers"
+    return f"{study.model} with {layers} and random weights: times and memory mean something, losses do not."

@@ -1,0 +1,131 @@
+"""What a run costs: seconds and memory of each part of its fit and of its steps."""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor
+
+from lalora.completion import completion
+from lalora.domains import collate
+from lalora.laplace import fit
+from lalora.methods import Method
+from lalora.study.bench import Bench, fit_options
+from lalora.study.knobs import takes_laplace
+from lalora.study.prepared import prepared
+from lalora.study.records import Row
+from lalora.study.settings import RunSettings
+
+COSTS = "costs.json"
+_PARTS = ("forward", "backward", "method", "optimizer")
+# Linux forgets a process's peak of memory when told so by the first, and tells it in the second.
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+def costs(settings: RunSettings, bench: Bench) -> list[Row]:
+    """Time the parts of a run on a model at its start.
+
+    Args:
+        settings: Of the run.
+        bench: What it shares with others; its study says how many steps are timed.
+
+    Returns:
+        A row for each part in the order of a run: `fit <source>` for each source, or `ready` where no curvature is
+        fitted; then `forward`, `backward`, `method` (what it does to the gradients) and `optimizer` of a step of one
+        micro-batch. `seconds` are the median over steps; `allocated` and `reserved` the most bytes held meanwhile,
+        weights included: by tensors and by the allocator on a GPU, the resident set on a CPU where the system tells.
+    """
+    model = bench.start(settings)
+    model.train()
+    rows: list[Row] = []
+    if takes_laplace(settings.method):
+        for source, batches in bench.proxies(model, settings).items():
+            work = partial(fit, model, {source: batches}, progress=False, **fit_options(settings))
+            rows.append({"part": f"fit {source}", **_timed(work)[1]})
+        method = prepared(model, settings, bench)
+    else:
+        method, spent = _timed(partial(prepared, model, settings, bench))
+        rows.append({"part": "ready", **spent})
+    items = bench.material.training_items(settings)[: settings.batch_size]
+    batch = {name: tensor.to(model.device) for name, tensor in collate(items, bench.material.pad).items()}
+    step = _Step(model, method, batch, settings)
+    step.parts()  # the first one allocates what the others find there
+    timed = [step.parts() for _ in range(bench.study.timed_steps)]
+    return rows + [{"part": part, **_over([parts[part] for parts in timed])} for part in _PARTS]
+
+
+class _Step:
+    """A step in the middle of a run, which leaves the weights where they are."""
+
+    def __init__(self, model: PeftModel, method: Method, batch: dict[str, Tensor], settings: RunSettings) -> None:
+        self._model, self._method, self._batch, self._settings = model, method, batch, settings
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._trained, lr=0.0)
+
+    def parts(self) -> dict[str, Row]:
+        """Do the step.
+
+        Returns:
+            What each of its parts took.
+        """
+        found = {}
+        loss, found["forward"] = _timed(self._forward)
+        _, found["backward"] = _timed(loss.backward)
+        _, found["method"] = _timed(self._change)
+        _, found["optimizer"] = _timed(self._optimize)
+        return found
+
+    def _forward(self) -> Tensor:
+        self._optimizer.zero_grad()
+        self._method.before_forward(self._model, self._settings.steps // 2, self._settings.steps)
+        seen = completion(self._model, self._batch)
+        return F.cross_entropy(seen.logits, seen.targets)
+
+    def _change(self) -> None:
+        self._method.begin_step(self._model, self._settings.steps // 2)
+        self._method.after_backward(self._model, 1.0)
+
+    def _optimize(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self._trained, self._settings.max_grad_norm)
+        self._optimizer.step()
+        self._method.after_step(self._model)
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, Row]:
+    _forget_peak()
+    began = time.perf_counter()
+    result = work()
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return result, {"seconds": time.perf_counter() - began, **_peak()}
+
+
+def _over(rows: list[Row]) -> Row:
+    most = {
+        key: max((row[key] for row in rows if row[key] is not None), default=None) for key in ("allocated", "reserved")
+    }
+    return {"seconds": statistics.median(row["seconds"] for row in rows), **most}
+
+
+def _forget_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    elif _CLEAR.exists():
+        _CLEAR.write_text("5")
+
+
+def _peak() -> Row:
+    if torch.cuda.is_available():
+        return {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+    resident = None
+    if _STATUS.exists():
+        (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM")]
+        resident = int(line.split()[1]) * 1024
+    return {"allocated": resident, "reserved": None}
