@@ -1,5 +1,8 @@
 """Errors that a user can act on: one clear line, no traceback on the command line."""
 
+_KNOWN_TO_ALL = "known_to_all"
+"""Marks the error that each of several processes ends with because one of them failed."""
+
 
 class LaloraError(Exception):
     """Bad input or an unusable environment, told in one line that says what to do."""
@@ -11,3 +14,24 @@ class TrainingDivergedError(LaloraError):
 
 class RunsFailedError(LaloraError):
     """Some runs of a study failed; the others were finished and kept."""
+
+
+def make_known_to_all(error: BaseException) -> None:
+    """Mark an error as one that the other processes end with as well.
+
+    Args:
+        error: What this process ends with.
+    """
+    vars(error)[_KNOWN_TO_ALL] = True
+
+
+def is_known_to_all(error: BaseException | None) -> bool:
+    """Tell whether the other processes end as well.
+
+    Args:
+        error: What this process ends with.
+
+    Returns:
+        Whether it, or what it was raised from, is marked so.
+    """
+    return error is not None and (_KNOWN_TO_ALL in vars(error) or is_known_to_all(error.__cause__))

@@ -11,6 +11,7 @@ from lalora.cli.fit import fit
 from lalora.cli.methods import methods
 from lalora.cli.report import report
 from lalora.cli.run import run
+from lalora.cli.several import require_command_for_several
 from lalora.cli.train import train
 from lalora.cli.voice import quiet_libraries, resumable
 from lalora.version import __version__
@@ -48,8 +49,10 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
+    require_command_for_several(context.invoked_subcommand)
     quiet_libraries()

@@ -4,7 +4,8 @@ import errno
 import os
 import sys
 
-from lalora.errors import LaloraError
+from lalora.cli.several import is_main, one_voice
+from lalora.errors import LaloraError, is_known_to_all
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 _INTERRUPTED = 130
@@ -22,16 +23,17 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
-        # Here and not above: without the extra, the user gets a line that names it.
-        from lalora.cli.app import app
+        with one_voice():
+            # Here and not above: without the extra, the user gets a line that names it.
+            from lalora.cli.app import app
 
-        app(prog_name="lalora")
+            app(prog_name="lalora")
     except LaloraError as error:
-        _fail(str(error))
+        _fail(str(error), error)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("lalora"):
             raise
-        _fail(f"'{error.name}' is not installed: pip install 'lalora[lab]'")
+        _fail(f"'{error.name}' is not installed: pip install 'lalora[lab]'", error)
     except KeyboardInterrupt:
         # While modules are imported; commands look after themselves.
         print("\ninterrupted: run the same command again", file=sys.stderr)
@@ -40,9 +42,11 @@ def main() -> None:
         if error.errno not in _DISK:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror}; what was finished is kept: make room or take another folder, and run again")
+        kept = "what was finished is kept: make room or take another folder, and run again"
+        _fail(f"{where}{error.strerror}; {kept}", error)
 
 
-def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+def _fail(message: str, error: Exception) -> None:
+    if is_main() or not is_known_to_all(error):
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Sources, TargetModules, places
+from lalora.cli.several import count
 from lalora.cli.voice import resumable, say
 from lalora.errors import LaloraError
 
@@ -45,7 +46,11 @@ def fit(
     dtype: Dtype = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Measure how much each adapter weight matters for what a model knows; write a Laplace."""
+    """Measure how much each adapter weight matters for what a model knows; write a Laplace.
+
+    Over several GPUs: accelerate launch --num_processes N -m lalora fit …
+    """
+    from lalora.study.launched import join, leave
     from lalora.study.single import fit_laplace
 
     _refuse_what_excludes(base, rank, alpha, self_source, source)
@@ -65,7 +70,9 @@ def fit(
         "seed": seed,
     }
     with resumable("nothing was written"):
+        join(count())
         fit_laplace(model, dtype, places(source), settings, self_source, base, out, say)
+        leave()
     say(f"wrote {out}; next: lalora train {model} --laplace {out}")
 
 

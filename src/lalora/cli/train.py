@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lalora.cli.options import Dtype, Model, Out, Seed, Target, TargetModules, places
+from lalora.cli.several import count, start_of_command
 from lalora.cli.voice import resumable, say
 from lalora.errors import LaloraError
 
@@ -21,7 +22,7 @@ def train(
     ] = None,
     out: Out = Path("adapter"),
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows a forward pass.")] = 4,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows a forward pass of each process.")] = 4,
     accumulation: Annotated[int, typer.Option(min=1, help="Forward passes a step.")] = 1,
     learning_rate: Annotated[float, typer.Option(help="Peak of AdamW.")] = 5e-4,
     schedule: Annotated[str, typer.Option(help="constant, linear or cosine.")] = "linear",
@@ -33,7 +34,11 @@ def train(
     dtype: Dtype = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Fine-tune a model, with a Laplace's penalty or without; goes on where it was stopped."""
+    """Fine-tune a model, with a Laplace's penalty or without; goes on where it was stopped.
+
+    Over several GPUs: accelerate launch --num_processes N -m lalora train …
+    """
+    from lalora.study.launched import join, leave
     from lalora.study.single import train_adapter
 
     settings = {
@@ -57,9 +62,11 @@ def train(
         "max_length": max_length,
         "scored_rows": scored_rows,
     }
-    command = shlex.join(["lalora", *sys.argv[1:]])
+    command = shlex.join([*start_of_command(), *sys.argv[1:]])
     with resumable(f"checkpoints are kept in {out}; to go on: {command}"):
+        join(count())
         before, after = train_adapter(study, settings, laplace, out, say)
+        leave()
     print(f"target loss {before['target_loss']:.3f} -> {after['target_loss']:.3f} nats per token; adapter in {out}")
 
 

@@ -5,6 +5,7 @@ from lalora.fisher._diagonal import DiagonalCollector
 from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._kronecker import KroneckerCollector
 from lalora.fisher._moments import Moments
+from lalora.fisher._part import Part, own_part
 from lalora.fisher._pass import Counts, Pass
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "DiagonalCollector",
     "KroneckerCollector",
     "Moments",
+    "Part",
     "Pass",
     "Sources",
     "named_sources",
+    "own_part",
 ]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from lalora import processes
 from lalora.adapter import linear_pairs, trainable_tensors
-from lalora.fisher import _processes
 from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._pass import Counts, all_finite
 from lalora.fisher._taps import Taps
@@ -116,7 +116,7 @@ class DiagonalCollector:
         Args:
             device: Where tensors go that only others saw.
         """
-        self._sums.total = _processes.totals(self._sums.total, device)
+        self._sums.total = processes.totals(self._sums.total, device)
 
     def precision(self, counts: Counts) -> dict[str, Tensor]:
         """Scale the sums to the mean per-token likelihood (`batch`: to the mean over mini-batches).

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lalora import processes
 from lalora.curvature import Factor
-from lalora.fisher import _processes
 
 
 class Gram:
@@ -78,12 +78,12 @@ class Gram:
         rows = torch.cat(self._rows) if self._rows else empty
         self._rows.clear()
         if self.count >= size:
-            self._sum = _processes.total(rows.T @ rows if self._sum is None else self._sum)
+            self._sum = processes.total(rows.T @ rows if self._sum is None else self._sum)
             return
         for rank, count in enumerate(counts):
             if count:
-                own = rank == _processes.own_rank()
-                self._rows.append(_processes.sent(rows if own else rows.new_empty(count, size), rank))
+                own = rank == processes.own_rank()
+                self._rows.append(processes.sent(rows if own else rows.new_empty(count, size), rank))
 
     def factor(self, rank: int | None, keep: float | None) -> Factor:
         """Decompose the sum.
@@ -110,7 +110,7 @@ def added_up(grams: Mapping[str, Gram], device: torch.device) -> defaultdict[str
     Returns:
         The sums by name, of every name that any process has.
     """
-    shares = _processes.gathered(
+    shares = processes.gathered(
         {name: (gram.count, gram.tensors()[0].shape[1], gram.tensors()[0].dtype) for name, gram in grams.items()}
     )
     sums: defaultdict[str, Gram] = defaultdict(Gram)

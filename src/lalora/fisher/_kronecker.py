@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from lalora import processes
 from lalora.errors import LaloraError
-from lalora.fisher import _processes
 from lalora.fisher._gram import Gram, added_up
 from lalora.fisher._moments import Moments
 from lalora.fisher._pass import Counts, all_finite
@@ -92,7 +92,7 @@ class KroneckerCollector:
         Args:
             device: Where sums go that only others have.
         """
-        by_process = _processes.gathered(self._keys)
+        by_process = processes.gathered(self._keys)
         sharing: dict[tuple[str | None, ...], str] = {}
         shared: dict[str, str] = {}
         own: dict[str, Gram] = {}
@@ -102,7 +102,7 @@ class KroneckerCollector:
             if not any(keys):
                 continue
             shared[layer] = sharing.setdefault(keys, layer)
-            key = keys[_processes.own_rank()]
+            key = keys[processes.own_rank()]
             if shared[layer] == layer and key is not None:
                 own[layer] = copy.deepcopy(self._x[key]) if key in taken else self._x[key]
                 taken.add(key)

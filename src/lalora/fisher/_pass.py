@@ -14,10 +14,12 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lalora import processes
 from lalora.completion import completion
 from lalora.errors import LaloraError
-from lalora.fisher import _batches, _processes
+from lalora.fisher import _batches
 from lalora.fisher._labels import draw
+from lalora.fisher._part import Part
 from lalora.fisher._untouched import untouched
 
 
@@ -126,16 +128,16 @@ class Pass:
             LaloraError: If a batch is unusable, a loss or gradient is not finite, or no completion token was seen,
                 here or in another process; or if the processes are at different datasets or different adapters.
         """
-        several = _processes.count() > 1
+        several = processes.count() > 1
         if several:
-            _processes.require_alike(
+            processes.require_alike(
                 dataset, f"source '{dataset}' meets another source in another process: give all the same names in order"
             )
-            _processes.require_alike(
+            processes.require_alike(
                 _start(self._model),
                 "the trainable tensors differ between processes: set the same seed in all before making the adapter",
             )
-        shares = _processes.agreed(lambda: self._own_part(dataset, batches, collector))
+        shares = processes.agreed(lambda: self._own_part(dataset, batches, collector))
         counts = Counts.added_up(shares)
         if counts.tokens == 0:
             raise LaloraError(f"source '{dataset}' has no completion token: every label is -100 or there is no batch")
@@ -146,8 +148,10 @@ class Pass:
         return counts
 
     def _own_part(self, dataset: str, batches: Iterable[_batches.Batch], collector: Collector) -> Counts:
-        # Rows are numbered in each process from zero, and two of them must not get the same random numbers.
-        stream = f"{dataset} in process {_processes.own_rank()}" if _processes.count() > 1 else dataset
+        # Rows that this process alone knows are numbered from zero, and two must not get the same random numbers.
+        first, stream = 0, f"{dataset} in process {processes.own_rank()}" if processes.count() > 1 else dataset
+        if isinstance(batches, Part):
+            first, stream = batches.first_row, dataset
         content = _batches.ContentHash()
         rows = tokens = count = seen = 0
         # Autocast would take inputs, gradients and their sums to half precision.
@@ -164,13 +168,13 @@ class Pass:
                     content.add(checked)
                     before = tokens
                     for part in _batches.rows(checked) if collector.by_row else [checked]:
-                        tokens += self._both_ways(collector, part, stream, rows, where)
+                        tokens += self._both_ways(collector, part, stream, first + rows, where)
                         rows += part["input_ids"].shape[0]
                     count += tokens > before
                     if not collector.finite():
                         raise LaloraError(f"{where}: a gradient is not finite; check the rows or use a wider dtype")
             except Exception:
-                _processes.drain(left)
+                processes.drain(left)
                 raise
         return Counts(rows, tokens, count, content.hexdigest())
 

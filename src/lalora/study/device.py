@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
+
+from lalora import processes
 
 _CPU_FLAGS = Path("/proc/cpuinfo")
 
@@ -11,8 +14,11 @@ def device() -> torch.device:
     """Choose the device.
 
     Returns:
-        The machine's accelerator, or the CPU.
+        The machine's accelerator, or the CPU; with several processes each has its own.
     """
+    if processes.count() > 1:
+        own: torch.device = PartialState().device
+        return own
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
 

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from torch import nn
 
+from lalora import processes
 from lalora.adapter import trainable_tensors
 from lalora.errors import LaloraError
 from lalora.files import UNFINISHED
@@ -53,6 +54,23 @@ def held(folder: Path) -> Generator[Path, None, None]:
         with contextlib.suppress(OSError):  # a folder stays where anything was written
             for place in made:
                 place.rmdir()
+
+
+@contextlib.contextmanager
+def held_for_all(folder: Path) -> Generator[None, None, None]:
+    """Hold a folder that the main process alone writes, or fail in all processes.
+
+    Args:
+        folder: Made where missing.
+
+    Yields:
+        Nothing.
+    """
+    with contextlib.ExitStack() as stack:
+        with processes.together():
+            if processes.is_main():
+                stack.enter_context(held(folder))
+        yield
 
 
 @contextlib.contextmanager

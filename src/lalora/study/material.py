@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from lalora import processes
 from lalora.domains import DomainData, batches, examples, load_domain, tokenize, tokenize_short
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
@@ -53,9 +54,10 @@ class Material:
             settings: Seed, steps and batch sizes.
 
         Returns:
-            A row for each place in each batch: every pass over the data is shuffled anew by the seed.
+            A row for each place in each batch of each process, the processes of a step side by side: every pass over
+            the data is shuffled anew by the seed.
         """
-        wanted = settings.steps * settings.accumulation * settings.batch_size
+        wanted = settings.steps * settings.accumulation * settings.batch_size * processes.count()
         shuffle = random.Random(settings.seed)
         laid: list[Item] = []
         while len(laid) < wanted:

@@ -124,7 +124,7 @@ class RunSettings(_Settings):
         description="`all-linear`, a regular expression, or a list of module names such as [q_proj, k_proj].",
     )
     steps: Count = Field(description="Optimizer steps.")
-    batch_size: Count = Field(4, description="Rows a forward pass.")
+    batch_size: Count = Field(4, description="Rows a forward pass of each process.")
     accumulation: Count = Field(1, description="Forward passes an optimizer step.")
     learning_rate: Positive = Field(5e-4, description="Peak learning rate of AdamW.")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="Of the learning rate.")

@@ -11,19 +11,21 @@ import torch
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 
+from lalora import processes
 from lalora.assets import load_model, load_tokenizer
 from lalora.domains import batches, sample_text, write_text
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.evaluation import evaluate as measure
+from lalora.fisher import own_part
 from lalora.laplace import Laplace, fit
 from lalora.study.bench import Bench, Say, common_identity, run_identity
 from lalora.study.device import device, resolve_dtype
 from lalora.study.done import METRICS
-from lalora.study.folder import held, require_room_for_runs
+from lalora.study.folder import held_for_all, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.marked_yaml import Marked
-from lalora.study.material import evaluation_set, limit_to_context, load_all, prepare, proxy_batches
+from lalora.study.material import Item, evaluation_set, limit_to_context, load_all, prepare, proxy_batches
 from lalora.study.plan import RunPlan, validated
 from lalora.study.records import Row, read_rows
 from lalora.study.settings import RunSettings, StudySettings
@@ -85,46 +87,57 @@ def fit_laplace(
         out: Folder to write.
         say: Tells the user what goes on.
     """
-    checked: RunSettings = validated(RunSettings, {"method": "lalora", "steps": 1, **settings}, (), _COMMAND_LINE)
-    with held(out):
-        say(f"loading {model} and the data")
-        base = load_model(model, resolve_dtype(dtype))
-        tokenizer = load_tokenizer(model)
-        limit_to_context(tokenizer, base.config)
-        if self_source is None:
-            data = load_all(sources)
-            proxies = proxy_batches(data, tokenizer, checked.proxy_rows, checked.proxy_batch_size, checked.seed)
-        else:
-            say("letting the base model write proxy text")
-            made: dict[str, Any] = {
-                "rows": self_source,
-                "length": min(checked.proxy_length, tokenizer.model_max_length),
-                "temperature": checked.proxy_temperature,
-                "seed": checked.seed,
-            }
-            items = sample_text(base.to(device()), tokenizer, **made)  # type: ignore[arg-type]
-            proxies = {"self": batches(items, checked.proxy_batch_size, int(tokenizer.pad_token_id))}
-        options: dict[str, Any] = {
-            "rank": checked.factor_rank,
-            "keep": checked.factor_keep,
-            "prior": checked.prior,
+    with processes.together():
+        checked: RunSettings = validated(RunSettings, {"method": "lalora", "steps": 1, **settings}, (), _COMMAND_LINE)
+    with held_for_all(out):
+        with processes.together():
+            say(f"loading {model} and the data")
+            base = load_model(model, resolve_dtype(dtype))
+            tokenizer = load_tokenizer(model)
+            limit_to_context(tokenizer, base.config)
+            size = _rows_a_batch(checked, checked.proxy_rows if self_source is None else self_source)
+            if self_source is None:
+                proxies = proxy_batches(load_all(sources), tokenizer, checked.proxy_rows, size, checked.seed)
+            else:
+                say("letting the base model write proxy text")
+                made: dict[str, Any] = {
+                    "rows": self_source,
+                    "length": min(checked.proxy_length, tokenizer.model_max_length),
+                    "temperature": checked.proxy_temperature,
+                    "seed": checked.seed,
+                }
+                items = _written(base, tokenizer, made)
+                proxies = {"self": batches(items, size, int(tokenizer.pad_token_id))}
+            start = base.to(device()) if bare else with_adapter(base, checked)  # type: ignore[arg-type]
+        laplace = fit(
+            start,
+            {name: own_part(rows) for name, rows in proxies.items()},
+            target_modules=checked.target_modules if bare else None,
+            rank=checked.factor_rank,
+            keep=checked.factor_keep,
+            prior=checked.prior,
             **{name: getattr(checked, name) for name in ("curvature", "fisher", "labels", "combine", "seed")},
-        }
-        if bare:
-            laplace = fit(
-                base.to(device()),  # type: ignore[arg-type]
-                proxies,
-                target_modules=checked.target_modules,
-                **options,
-            )
-            laplace.save(out, torch.bfloat16)
-        else:
-            laplace = fit(with_adapter(base, checked), proxies, **options)
-            laplace.save(out)
-        if self_source is not None:
-            write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
+        )
+        with processes.together():
+            if processes.is_main():
+                laplace.save(out, torch.bfloat16 if bare else None)
+                if self_source is not None:
+                    write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
         if laplace.discarded:
             say(f"up to {laplace.discarded:.2%} of a Kronecker factor's trace was left out")
+
+
+def _rows_a_batch(settings: RunSettings, rows: int) -> int:
+    # Where batches do not count, none of the processes should go without.
+    share = settings.proxy_batch_size if settings.fisher == "batch" else -(-rows // processes.count())
+    return min(settings.proxy_batch_size, share)
+
+
+def _written(base: Any, tokenizer: Any, made: Mapping[str, Any]) -> list[Item]:
+    # Other devices might write other text.
+    model = base.to(device())
+    texts = processes.agreed(lambda: sample_text(model, tokenizer, **made) if processes.is_main() else [])
+    return texts[0]
 
 
 def train_adapter(
@@ -142,13 +155,15 @@ def train_adapter(
     Returns:
         The metrics before and after.
     """
-    common: StudySettings = validated(StudySettings, study, (), _COMMAND_LINE)
-    checked: RunSettings = validated(RunSettings, settings, (), _COMMAND_LINE)
-    given = Laplace.load(laplace) if laplace else None
-    name = f"LaLoRA λ={checked.strength:g}" if given else "LoRA"
-    plan = RunPlan(out.name, name, checked)
-    with held(out):
-        bench = _bench(common, plan, given, _content(laplace), out, say)
+    with processes.together():
+        common: StudySettings = validated(StudySettings, study, (), _COMMAND_LINE)
+        checked: RunSettings = validated(RunSettings, settings, (), _COMMAND_LINE)
+        given = Laplace.load(laplace) if laplace else None
+        name = f"LaLoRA λ={checked.strength:g}" if given else "LoRA"
+        plan = RunPlan(out.name, name, checked)
+    with held_for_all(out):
+        with processes.together():
+            bench = _bench(common, plan, given, _content(laplace), out, say)
         train_run(plan, bench, out, name)
     rows = [row for row in read_rows(out / METRICS) if row["kind"] == "eval"]
     return rows[0], rows[-1]
@@ -199,6 +214,8 @@ def _bench(
     say(f"loading {study.model} and the data")
     base = load_model(study.model, resolve_dtype(study.dtype))
     known = facts(base, study.dtype) | {"laplace": content}
+    if processes.count() > 1:
+        known["processes"] = processes.count()
     material = prepare(study, load_tokenizer(study.model), base.config)
     common = common_identity(study, material, **known)
     require_same_run(out, run_identity(common, plan))
@@ -207,7 +224,10 @@ def _bench(
         given.check(model)
     require_room_for_runs(out, model, 1)
     shared = out / "shared"
-    evalset = evaluation_set(study, material.domains, material.tokenizer, shared / "tasks", study.scored_rows)
+    if processes.is_main():
+        evalset = evaluation_set(study, material.domains, material.tokenizer, shared / "tasks", study.scored_rows)
+    else:
+        evalset = EvalSet({}, {}, shared / "tasks", 1, 1)  # the main process alone measures
     return _GivenBench(study, material, evalset, None, common, shared, say, given)
 
 

@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainingArguments
 
+from lalora import processes
 from lalora.domains import collate
 from lalora.files import write_atomically
 from lalora.laplace import Laplace
@@ -46,27 +48,49 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         # A kill between the last two lines below leaves them.
         shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
         return
-    folder.mkdir(exist_ok=True)
-    if read_json(folder / CONFIG) is None:
-        write_json(folder / CONFIG, {"key": key(identity), "identity": identity, "settings": plan.effective})
     settings = plan.settings
+    found = checkpoints.newest_complete(folder / _CHECKPOINTS)
+    step = found[0] if found else -1
+    with processes.together():
+        if processes.is_main():
+            _clear(folder, found, {"key": key(identity), "identity": identity, "settings": plan.effective})
     if bench.study.timed_steps and read_json(folder / COSTS) is None:
         bench.say(f"{progress}: timing the parts of its steps")
         write_json(folder / COSTS, costs(settings, bench))
-    found = checkpoints.newest_complete(folder / _CHECKPOINTS)
-    checkpoints.drop_others(folder / _CHECKPOINTS, found[1] if found else None)
-    step = found[0] if found else -1
-    for file in (METRICS, TIMING):
-        cut_back(folder / file, step)
 
     model = bench.start(settings)
     method = prepared(model, settings, bench)
     laplaces = {} if method.own_start else forecasters(bench, model, settings)
-    if step < 0:
-        row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
-        append_row(folder / METRICS, row | forecasts(laplaces, model))
+    with processes.together():
+        if step < 0 and processes.is_main():
+            row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
+            append_row(folder / METRICS, row | forecasts(laplaces, model))
     _train(model, method, laplaces, plan, bench, folder, found[1] if found else None, progress)
     method.after_training(model)
+    with processes.together():
+        if processes.is_main():
+            _finish(model, method, laplaces, plan, bench, folder, progress)
+
+
+def _clear(folder: Path, checkpoint: tuple[int, Path] | None, config: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    if read_json(folder / CONFIG) is None:
+        write_json(folder / CONFIG, config)
+    checkpoints.drop_others(folder / _CHECKPOINTS, checkpoint[1] if checkpoint else None)
+    for file in (METRICS, TIMING):
+        cut_back(folder / file, checkpoint[0] if checkpoint else -1)
+
+
+def _finish(
+    model: PeftModel,
+    method: Method,
+    laplaces: dict[str, Laplace],
+    plan: RunPlan,
+    bench: Bench,
+    folder: Path,
+    progress: str,
+) -> None:
+    settings = plan.settings
     if not any(row["kind"] == "eval" and row["step"] == settings.steps for row in read_rows(folder / METRICS)):
         bench.say(f"{progress}: measuring the result")
         row = bench.measure(model, settings.steps, accuracy=True)
@@ -76,7 +100,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
     _scale(model, bench, folder / METRICS, settings.steps, progress)
     with saving(folder):
         _keep_adapter(method, model, folder)
-    mark_done(folder, key(identity))
+    mark_done(folder, key(bench.identity(plan)))
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
 
@@ -112,7 +136,7 @@ def _train(
         args=_arguments(settings, folder, model),
         train_dataset=method.training_rows(bench.material.training_items(settings), settings.seed),
         data_collator=lambda items: collate(items, pad),
-        callbacks=[AfterStep(method), recorder],
+        callbacks=[AfterStep(method), *([recorder] if processes.is_main() else [])],
     )
     trainer.remove_callback(PrinterCallback)
     done = len([row for row in read_rows(metrics) if row["kind"] == "train"])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from lalora import processes
 from lalora.completion import completion
 from lalora.methods import Method
 from lalora.study.folder import saving
@@ -30,6 +31,8 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
             **kwargs: The Trainer's own.
         """
         super().__init__(**kwargs)
+        # So that it counts the tokens of all processes and micro-batches, whatever the model's own forward takes.
+        self.model_accepts_loss_kwargs = True
         self._method = method
         self._run = run
         self._first = True
@@ -47,13 +50,15 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
             model: The model.
             inputs: A micro-batch.
             return_outputs: Left out of account, since nothing of a run asks for it.
-            num_items_in_batch: Completion tokens in all micro-batches of the step.
+            num_items_in_batch: Completion tokens in all micro-batches of the step, of all processes.
 
         Returns:
-            The micro-batch's share of the mean loss of the step, in nats per completion token.
+            The micro-batch's share of the mean loss of the step, in nats per completion token, times the number of
+            processes: gradients and logged losses are averaged over these, and the shares add up.
         """
         seen = completion(model, inputs)
-        return F.cross_entropy(seen.logits, seen.targets, reduction="sum") / (num_items_in_batch or len(seen.targets))
+        share = F.cross_entropy(seen.logits, seen.targets, reduction="sum") / (num_items_in_batch or len(seen.targets))
+        return share * processes.count()
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -102,11 +107,19 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        with saving(Path(str(self.args.output_dir))):
-            # Before the Trainer's own files, the last of which says that a checkpoint is complete.
-            step = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            self._method.save(Path(self._get_output_dir(trial=trial)) / step)
+        folder = Path(str(self.args.output_dir))
+        # Before the Trainer's own files, the last of which says that a checkpoint is complete.
+        with processes.together(), saving(folder):
+            if processes.is_main():
+                step = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+                self._method.save(Path(self._get_output_dir(trial=trial)) / step)
+        with processes.together(), saving(folder):
             super()._save_checkpoint(model, trial)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        # Each process has its own file; all of them are there before the last one is written.
+        with processes.together():
+            super()._save_rng_state(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -1,19 +1,20 @@
-"""Stage I over several processes: what each of them found, put together so that all end with the very same.
+"""Several processes at one work: what each of them found, put together so that all end with the very same.
 
-Every function but `count` and `own_rank` is collective: all processes call it, in the same order. With one process,
-or where torch.distributed is not initialised, nothing is sent.
+What gathers, sums, sends or agrees is collective: all processes call it, in the same order. With one process, or where
+torch.distributed is not initialised, nothing is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, is_known_to_all, make_known_to_all
 
 T = TypeVar("T")
 
@@ -36,6 +37,15 @@ def own_rank() -> int:
     return dist.get_rank() if count() > 1 else 0
 
 
+def is_main() -> bool:
+    """Tell whether this process writes files and speaks.
+
+    Returns:
+        Whether it is the first, or the only one.
+    """
+    return own_rank() == 0
+
+
 def gathered(value: T) -> list[T]:
     """Collect a small value from every process.
 
@@ -56,14 +66,14 @@ def agreed(work: Callable[[], T]) -> list[T]:
     """Work in every process, and fail in all of them where it fails in one: none waits for a process that is gone.
 
     Args:
-        work: Done in each process; it communicates with no other.
+        work: Done in each process; it communicates with no other but in this way.
 
     Returns:
         What each process got, in their order.
 
     Raises:
         Exception: What `work` raised here.
-        LaloraError: If it raised in another process only.
+        LaloraError: If it raised in another process only, or that is gone.
     """
     if count() == 1:
         return [work()]
@@ -71,15 +81,42 @@ def agreed(work: Callable[[], T]) -> list[T]:
     error: Exception | None = None
     try:
         result = work()
-    except Exception as caught:  # whatever it is, the others have to hear of it
+    except Exception as caught:  # whatever it is, the others have to hear of it, once
+        if is_known_to_all(caught):
+            raise
         error = caught
-    outcomes = gathered((result, _line(error)))
+    try:
+        outcomes = gathered((result, _line(error)))
+    except RuntimeError as broken:  # every backend has its own words for it
+        if error is not None:
+            raise error from None
+        gone = LaloraError("another process is gone; what it said, if anything, stands above")
+        make_known_to_all(gone)
+        raise gone from broken
     if error is not None:
+        make_known_to_all(error)
         raise error
     for rank, (_, line) in enumerate(outcomes):
         if line is not None:
-            raise LaloraError(f"process {rank} failed: {line}")
+            elsewhere = LaloraError(f"process {rank} failed: {line}")
+            make_known_to_all(elsewhere)
+            raise elsewhere
     return [value for value, _ in outcomes]  # type: ignore[misc]  # without an error there is a result
+
+
+@contextmanager
+def together() -> Generator[None, None, None]:
+    """Leave a block in all processes at once, or by an error in all: `agreed` for work without a result.
+
+    Yields:
+        Nothing.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:
+        error = caught
+    agreed(lambda: _raised(error))
 
 
 def drain(batches: Iterator[object]) -> None:
@@ -155,6 +192,11 @@ def sent(tensor: Tensor, source: int) -> Tensor:
     carried = _carried(tensor)
     dist.broadcast(carried, source)
     return carried.to(tensor.device)
+
+
+def _raised(error: Exception | None) -> None:
+    if error is not None:
+        raise error
 
 
 def _line(error: Exception | None) -> str | None:

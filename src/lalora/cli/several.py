@@ -1,0 +1,86 @@
+"""A command that a launcher started several times: the main process speaks for all."""
+
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+from lalora.errors import LaloraError, make_known_to_all
+
+# A launcher ends all processes when the first one ends. The main one comes first: it has a line to say and a folder
+# to leave in order.
+_HEAD_START_S = 5.0
+
+
+def is_main() -> bool:
+    """Tell whether this process is the one that speaks, before the processes have found each other.
+
+    Returns:
+        Whether it is the first of those that a launcher started, or the only one.
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def one_voice() -> Generator[None, None, None]:
+    """Say nothing but in the main process, and fail after it.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SystemExit: As it came.
+    """
+    if count() > 1:
+        # DDP looks for parameters that a step left out, and warns where there are none; a mixture of experts has some.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if is_main():
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            yield
+    except SystemExit as end:
+        if end.code:
+            time.sleep(_HEAD_START_S)
+        raise
+    except Exception:
+        time.sleep(_HEAD_START_S)
+        raise
+
+
+def count() -> int:
+    """Count the processes that a launcher started.
+
+    Returns:
+        Their number, 1 without a launcher.
+    """
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def start_of_command() -> list[str]:
+    """Say how this command was started.
+
+    Returns:
+        Words before the name of the command.
+    """
+    launcher = ["accelerate", "launch", "--num_processes", str(count()), "-m"] if count() > 1 else []
+    return [*launcher, "lalora"]
+
+
+def require_command_for_several(command: str | None) -> None:
+    """Refuse to do several times at once what one process does.
+
+    Args:
+        command: Its name.
+
+    Raises:
+        LaloraError: If a launcher started several processes for a command that does not share its work.
+    """
+    if count() > 1 and command not in ("fit", "train"):
+        refusal = LaloraError(
+            f"`lalora {command}` is one process, not {count()}: start it without a launcher. The runs "
+            "of a study are spread with --workers or --ray; `lalora train` does one run over several GPUs"
+        )
+        make_known_to_all(refusal)
+        raise refusal
