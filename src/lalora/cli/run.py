@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from lalora.cli.show import show
 from lalora.cli.voice import resumable, say
 from lalora.errors import LaloraError, RunsFailedError
 from lalora.report import draw, load_results
+
+if TYPE_CHECKING:
+    from lalora.study.conduct import Runner
 
 
 def run(
@@ -23,11 +26,12 @@ def run(
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the recipe; again for more.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs that go on at once; they share the cores.")] = 1,
-    ray: Annotated[
-        str | None, typer.Option(help="Run on a Ray cluster: auto, HOST:PORT, or local; all nodes must see the folder.")
-    ] = None,
+    ray: Annotated[str | None, typer.Option(help="Run on a Ray cluster: auto, HOST:PORT, or local.")] = None,
     cpus_per_run: Annotated[int, typer.Option(min=1, help="With --ray: cores of a run.")] = 1,
     gpus_per_run: Annotated[float, typer.Option(min=0, help="With --ray: GPUs of a run; 0.25 packs four on one.")] = 0,
+    share: Annotated[
+        str | None, typer.Option(help="With --ray: a URL that all nodes reach, such as s3://…, if not all see --out.")
+    ] = None,
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run, and what it takes; run nothing.")
     ] = False,
@@ -37,9 +41,6 @@ def run(
     """Compare methods as a recipe says; what is finished is not done again."""
     from lalora.cli.dry_run import dry_run
     from lalora.study import built_in_recipes, load_recipe, recipe_schema, run_study
-    from lalora.study.conduct import Runner, in_turn
-    from lalora.study.in_processes import InProcesses
-    from lalora.study.on_ray import OnRay
 
     if names:
         for name, description in built_in_recipes().items():
@@ -53,17 +54,26 @@ def run(
     if dry:
         dry_run(checked, folder)
         return
-    runner: Runner = in_turn
-    if ray is not None:
-        runner = OnRay(ray, cpus_per_run, gpus_per_run, say)
-    elif workers > 1:
-        runner = InProcesses(workers, say)
+    runner = _runner(workers, ray, share, cpus_per_run, gpus_per_run)
     command = shlex.join(["lalora", *sys.argv[1:]])
     advice = f"finished runs and checkpoints are kept in {folder}; to go on: {command}"
     with _drawn_if_cut_short(folder), resumable(advice):
         results = run_study(checked, folder, command, say, runner)
     draw(results, folder)
     show(results, folder)
+
+
+def _runner(workers: int, ray: str | None, share: str | None, cpus: int, gpus: float) -> "Runner":
+    from lalora.study.conduct import in_turn
+    from lalora.study.in_processes import InProcesses
+    from lalora.study.on_ray import OnRay
+    from lalora.study.passing import Place
+
+    if ray is not None:
+        return OnRay(ray, cpus, gpus, Place(share) if share else None, say)
+    if share is not None:
+        raise LaloraError("--share is where the nodes of a cluster hand on what they reach: it goes with --ray")
+    return InProcesses(workers, say) if workers > 1 else in_turn
 
 
 @contextmanager

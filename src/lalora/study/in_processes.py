@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -135,7 +135,9 @@ _opened: dict[tuple[str, str], Bench] = {}
 _scratch: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def do(recipe: Recipe, folder: Path, name: str, common: Identity) -> LaloraError | None:
+def do(
+    recipe: Recipe, folder: Path, name: str, common: Identity, kept: Callable[[], None] = lambda: None
+) -> LaloraError | None:
     """Do one run of a study in this process, which keeps the model and data for the next one.
 
     Args:
@@ -143,6 +145,7 @@ def do(recipe: Recipe, folder: Path, name: str, common: Identity) -> LaloraError
         folder: Where it is kept.
         name: Of the run.
         common: What all results of the study depend on where it was started, which must be the same here.
+        kept: Called when a checkpoint is complete.
 
     Returns:
         What it failed with, if it did.
@@ -159,7 +162,7 @@ def do(recipe: Recipe, folder: Path, name: str, common: Identity) -> LaloraError
             return LaloraError(
                 f"a worker computes otherwise than where the study was started: {first_difference(common, here)}"
             )
-        train_run(plan, _opened[place], folder / name, plan.label)
+        train_run(plan, _opened[place], folder / name, plan.label, kept)
     except LaloraError as error:
         return error
     return None

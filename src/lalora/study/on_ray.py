@@ -1,6 +1,8 @@
 """Several runs at once on a Ray cluster, which does the scheduling."""
 
 import platform
+import shutil
+import tempfile
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +12,18 @@ from lalora.study.bench import Bench, Say
 from lalora.study.conduct import Outcome
 from lalora.study.identity import Identity
 from lalora.study.in_processes import do, settle
+from lalora.study.opening import SHARED
+from lalora.study.passing import Place
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
+from lalora.study.train_run import CHECKPOINTS
 
 _MOST_DEATHS = 3
 
 
 @dataclass(frozen=True)
 class OnRay:
-    """Does runs as tasks of a Ray cluster, all of whose nodes see the folder of the study.
+    """Does runs as tasks of a Ray cluster, all of whose nodes see the folder of the study or share a URL.
 
     A task whose worker or node dies is done again elsewhere, from its last checkpoint.
 
@@ -26,12 +31,14 @@ class OnRay:
         address: Of the cluster: `auto`, `host:port`, or `local` for one on this machine alone.
         cpus: Cores a run asks for, which are the threads it computes with.
         gpus: Share of a GPU that a run asks for; 0.25 packs four on one.
+        share: Where nodes that do not see the folder hand on what they reach.
         say: Tells the user what goes on.
     """
 
     address: str
     cpus: int
     gpus: float
+    share: Place | None
     say: Say
 
     def __call__(
@@ -43,7 +50,7 @@ class OnRay:
             recipe: The study.
             plans: Its runs that are not done.
             bench: What they share; the base model is measured here before they begin.
-            folder: Of the study, on a file system that all nodes share.
+            folder: Of the study.
 
         Yields:
             Each run as it ends, with the error if it failed.
@@ -59,6 +66,9 @@ class OnRay:
         except ImportError as error:
             raise LaloraError("--ray needs Ray: pip install 'lalora[ray]'") from error
         _ = bench.base
+        if self.share:
+            self.share.check()
+            self.share.send(bench.shared, SHARED)
         try:
             ray.init(
                 address=self.address, log_to_driver=False, include_dashboard=False if self.address == "local" else None
@@ -76,7 +86,7 @@ class OnRay:
         waiting = {}
         try:
             waiting = {
-                task.remote(recipe, str(folder.absolute()), plan.name, self.cpus, dict(bench.common)): plan
+                task.remote(recipe, str(folder.absolute()), plan.name, self.cpus, dict(bench.common), self.share): plan
                 for plan in plans
             }
             while waiting:
@@ -84,6 +94,7 @@ class OnRay:
                 plan = waiting.pop(ended)
                 try:
                     failure: LaloraError | None = ray.get(ended)
+                    self._bring(plan.name, folder)
                 except RayError as lost:
                     failure = LaloraError(
                         f"failed on the cluster: {str(lost).strip().splitlines()[-1]}; run again to go on"
@@ -95,12 +106,39 @@ class OnRay:
                 ray.cancel(unfinished, force=True)
             ray.shutdown()
 
+    def _bring(self, name: str, folder: Path) -> None:
+        if self.share:
+            self.share.fetch(SHARED, folder / SHARED)
+            self.share.fetch(name, folder / name)
+
     def _fits(self, resources: Mapping[str, float]) -> bool:
         return resources.get("CPU", 0) >= self.cpus and resources.get("GPU", 0) >= self.gpus
 
 
-def _do(recipe: Recipe, folder: str, name: str, threads: int, common: Identity) -> LaloraError | None:
+def _do(
+    recipe: Recipe, folder: str, name: str, threads: int, common: Identity, share: Place | None
+) -> LaloraError | None:
     settle(threads)
+    if share:
+        return _do_apart(recipe, name, common, share)
     if not (Path(folder) / ".lock").exists():
-        return LaloraError(f"{folder} is not there on node {platform.node()}: it must be shared by all nodes")
+        return LaloraError(f"{folder} is not there on node {platform.node()}: all nodes must see it; or --share a URL")
     return do(recipe, Path(folder), name, common)
+
+
+def _do_apart(recipe: Recipe, name: str, common: Identity, share: Place) -> LaloraError | None:
+    # On a disk of its own, from what the nodes before it reached.
+    folder = _folders.setdefault(share.url, Path(tempfile.mkdtemp(prefix="lalora-")))
+    shutil.rmtree(folder / name, ignore_errors=True)
+    share.fetch(SHARED, folder / SHARED)
+    share.fetch(name, folder / name)
+    failure = do(recipe, folder, name, common, lambda: share.send(folder / name, name))
+    share.send(folder / SHARED, SHARED)
+    if failure is None:
+        share.send(folder / name, name)
+        share.drop(f"{name}/{CHECKPOINTS}")
+        shutil.rmtree(folder / name)
+    return failure
+
+
+_folders: dict[str, Path] = {}

@@ -10,6 +10,9 @@ from lalora.study.material import evaluation_set, prepare
 from lalora.study.recipe import Recipe
 from lalora.study.start import with_adapter
 
+SHARED = "shared"
+"""Folder of what several runs of a study use."""
+
 
 def open_bench(recipe: Recipe, folder: Path, say: Say, tasks: Path | None = None) -> Bench:
     """Load model and data of a study, and refuse what cannot be run before anything is written.
@@ -33,7 +36,7 @@ def open_bench(recipe: Recipe, folder: Path, say: Say, tasks: Path | None = None
     for plan in recipe.runs:
         require_same_run(folder / plan.name, run_identity(common, plan))
     require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs))
-    shared = folder / "shared"
+    shared = folder / SHARED
     tasks = tasks or shared
     evalset = evaluation_set(study, material.domains, material.tokenizer, tasks / "tasks", study.scored_rows)
     validation = None

@@ -1,6 +1,7 @@
 """One fine-tuning, from where a killed one left off if there was one."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from lalora.study.settings import RunSettings
 from lalora.study.start import changes_nothing
 from lalora.study.trainer import AfterStep, Recorder, StudyTrainer
 
-_CHECKPOINTS = "checkpoints"
+CHECKPOINTS = "checkpoints"
 _CHECKPOINTS_A_RUN = 10
 
 
-def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
+def train_run(
+    plan: RunPlan, bench: Bench, folder: Path, progress: str, kept: Callable[[], None] = lambda: None
+) -> None:
     """Do a run and keep it; a finished one is not done again.
 
     Killed at any moment and called again, it ends with the very same files as if it had not been killed.
@@ -42,14 +45,15 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         bench: What it shares with others.
         folder: Where it is kept.
         progress: What to call it beside the progress bar.
+        kept: Called when a checkpoint is complete.
     """
     identity = bench.identity(plan)
     if is_done(folder, key(identity)):
         # A kill between the last two lines below leaves them.
-        shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         return
     settings = plan.settings
-    found = checkpoints.newest_complete(folder / _CHECKPOINTS)
+    found = checkpoints.newest_complete(folder / CHECKPOINTS)
     step = found[0] if found else -1
     with processes.together():
         if processes.is_main():
@@ -65,7 +69,7 @@ def train_run(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
         if step < 0 and processes.is_main():
             row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
             append_row(folder / METRICS, row | forecasts(laplaces, model))
-    _train(model, method, laplaces, plan, bench, folder, found[1] if found else None, progress)
+    _train(model, method, laplaces, plan, bench, folder, found[1] if found else None, progress, kept)
     method.after_training(model)
     with processes.together():
         if processes.is_main():
@@ -76,7 +80,7 @@ def _clear(folder: Path, checkpoint: tuple[int, Path] | None, config: dict[str, 
     folder.mkdir(exist_ok=True)
     if read_json(folder / CONFIG) is None:
         write_json(folder / CONFIG, config)
-    checkpoints.drop_others(folder / _CHECKPOINTS, checkpoint[1] if checkpoint else None)
+    checkpoints.drop_others(folder / CHECKPOINTS, checkpoint[1] if checkpoint else None)
     for file in (METRICS, TIMING):
         cut_back(folder / file, checkpoint[0] if checkpoint else -1)
 
@@ -101,7 +105,7 @@ def _finish(
     with saving(folder):
         _keep_adapter(method, model, folder)
     mark_done(folder, key(bench.identity(plan)))
-    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _train(
@@ -113,6 +117,7 @@ def _train(
     folder: Path,
     checkpoint: Path | None,
     progress: str,
+    kept: Callable[[], None],
 ) -> None:
     settings = plan.settings
     metrics = folder / METRICS
@@ -127,7 +132,7 @@ def _train(
         bar.set_postfix(loss=f"{loss:.3f}")
 
     inner = frozenset([*bench.study.evaluate_at, *bench.study.accuracy_at]) - {settings.steps}
-    recorder = Recorder(metrics, folder / TIMING, inner, measure, advance)
+    recorder = Recorder(metrics, folder / TIMING, inner, measure, advance, kept)
     pad = bench.material.pad
     trainer = StudyTrainer(
         method=method,
@@ -156,7 +161,7 @@ def _scale(model: PeftModel, bench: Bench, metrics: Path, step: int, progress: s
 
 def _arguments(settings: RunSettings, folder: Path, model: PeftModel) -> TrainingArguments:
     arguments = TrainingArguments(
-        output_dir=str(folder / _CHECKPOINTS),
+        output_dir=str(folder / CHECKPOINTS),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulation,

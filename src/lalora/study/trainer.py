@@ -160,6 +160,7 @@ class Recorder(TrainerCallback):
         evaluate_at: frozenset[int],
         evaluate: Callable[[int], None],
         advance: Callable[[int, float], None],
+        kept: Callable[[], None],
     ) -> None:
         """Choose where everything goes.
 
@@ -169,12 +170,14 @@ class Recorder(TrainerCallback):
             evaluate_at: Steps to measure after.
             evaluate: Measures and writes the row; takes the step.
             advance: Told the step and its loss.
+            kept: Called when a checkpoint is complete.
         """
         self._metrics = metrics
         self._timing = timing
         self._evaluate_at = evaluate_at
         self._evaluate = evaluate
         self._advance = advance
+        self._kept = kept
         self._began = 0.0
 
     def on_step_begin(
@@ -188,6 +191,10 @@ class Recorder(TrainerCallback):
         append_row(self._timing, {"step": state.global_step, "seconds": time.perf_counter() - self._began})
         if state.global_step in self._evaluate_at:
             self._evaluate(state.global_step)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Tell that a checkpoint is complete."""
+        self._kept()
 
     def on_log(
         self,
