@@ -108,6 +108,7 @@ def test_a_few_runs_killed_three_times(recipe_file: Callable[..., str], tmp_path
 
 
 @pytest.mark.long
+@pytest.mark.timeout(0)
 def test_every_method_three_strengths_three_seeds_killed_ten_times_and_with_two_workers(
     recipe_file: Callable[..., str], tmp_path: Path
 ) -> None:
