@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+import socket
 import tempfile
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lalora.study.recipe import Recipe
 from lalora.study.train_run import CHECKPOINTS
 
 _MOST_DEATHS = 3
+_PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class OnRay:
             from ray.exceptions import RayError
         except ImportError as error:
             raise LaloraError("--ray needs Ray: pip install 'lalora[ray]'") from error
+        self._require_reachable()
         _ = bench.base
         if self.share:
             self.share.check()
@@ -105,6 +108,16 @@ class OnRay:
             for unfinished in waiting:
                 ray.cancel(unfinished, force=True)
             ray.shutdown()
+
+    def _require_reachable(self) -> None:
+        # Ray itself tries for minutes.
+        host, _, port = self.address.removeprefix("ray://").rpartition(":")
+        if not port.isdigit():
+            return  # `auto` or `local`
+        try:
+            socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+        except OSError as error:
+            raise LaloraError(f"--ray {self.address}: no cluster can be reached there ({error})") from error
 
     def _bring(self, name: str, folder: Path) -> None:
         if self.share:
