@@ -110,7 +110,9 @@ def _by_settings(results: Results, family: str, runs: list[Run]) -> list[HeatMap
     rows, columns = _choices(runs, down), _choices(runs, across)
     cells = {
         (row, column): [
-            run for run in runs if _written(run.settings.get(down)) == row and _written(run.settings.get(across)) == column
+            run
+            for run in runs
+            if _written(run.settings.get(down)) == row and _written(run.settings.get(across)) == column
         ]
         for row, column in itertools.product(rows, columns)
     }
@@ -144,9 +146,14 @@ def _by_source(results: Results, family: str, runs: list[Run]) -> list[HeatMap]:
     rows = _choices(runs, _KNOWN)
     if len(rows) < 2:
         return []
-    named = [*results.recipe.get("base", {}).get("sources", {}), *(n for r in runs for n in r.settings.get(_KNOWN) or [])]
+    named = [
+        *results.recipe.get("base", {}).get("sources", {}),
+        *(n for r in runs for n in r.settings.get(_KNOWN) or []),
+    ]
     share = _accuracies(runs)
     sources = [name for name in dict.fromkeys(named) if name in (results.base.accuracy if share else results.base.kl)]
+    if not sources:
+        return []
     members = {row: [run for run in runs if _written(run.settings.get(_KNOWN)) == row] for row in rows}
 
     def quantity(name: str) -> Quantity:
@@ -191,9 +198,9 @@ def _label(run: Run) -> str:
 
 def _choices(runs: list[Run], key: str) -> dict[str, str]:
     """Returns the values of a setting in JSON with how they read, numbers by size and the rest as they come."""
-    values = {_written(value): value for run in runs for value in [run.settings.get(key)]}
+    values: dict[str, Any] = {_written(value): value for run in runs for value in [run.settings.get(key)]}
     if all(isinstance(value, (int, float)) for value in values.values()):
-        values = dict(sorted(values.items(), key=lambda item: float(item[1])))
+        values = dict(sorted(values.items(), key=lambda item: item[1]))
     return {written: _read(value) for written, value in values.items()}
 
 

@@ -18,14 +18,13 @@ from lalora.report.datasets import by_dataset
 from lalora.report.headline import best, compose
 from lalora.report.heatmaps import heat_maps
 from lalora.report.look import looks
-from lalora.report.paths import with_accuracies
+from lalora.report.paths import VIEWS, fronts, with_accuracies
 from lalora.report.plot_data import plot_data
 from lalora.report.published import COLUMNS, beside
 from lalora.report.schema import Results
 from lalora.report.seeds import several
 from lalora.report.summary import label, rows
 from lalora.report.tiles import tiles
-
 
 SCRIPTS = ("charts", "scatter", "tradeoff", "steps", "changes", "report")
 """The parts of the page's script, each of which may use those before it."""
@@ -65,6 +64,7 @@ def render(results: Results) -> str:
         numbers=numbers,
         style=_part("style.css"),
         several=several(results),
+        fronts=any(fronts(results, view) for view in VIEWS.values()),
         accuracies=with_accuracies(results),
         heatmaps=heat_maps(results),
         script=Markup("").join(_part(f"{name}.js") for name in SCRIPTS),

@@ -1,7 +1,8 @@
 """Where a run went, evaluation by evaluation, and its place in each view of the trade-off; seeds are averaged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lalora.report.look import families
 from lalora.report.schema import Evaluation, Results
@@ -60,9 +61,21 @@ def measures(base: Evaluation, row: Evaluation) -> dict[str, float | None]:
 
 def path(results: Results, seeds: Seeds) -> list[Stop]:
     """Returns the evaluations at the steps that all seeds of a label share, averaged."""
-    rows = [{row.step: measures(results.base, row) for row in results.runs[run].points} for run in seeds.runs]
-    shared = [step for step in rows[0] if all(step in row for row in rows)]
-    return [Stop(step, {key: spread(row[step][key] for row in rows) for key in rows[0][step]}) for step in shared]
+    return _averaged(results, [{row.step: row for row in results.runs[run].points} for run in seeds.runs])
+
+
+def scaled(results: Results, seeds: Seeds) -> list[Stop]:
+    """Returns what the adapters gave when scaled after training, by the factors that all seeds of a label share."""
+    return _averaged(results, [{row.alpha: row for row in results.runs[run].scaled} for run in seeds.runs])
+
+
+def _averaged(results: Results, every: Sequence[Mapping[Any, Evaluation]]) -> list[Stop]:
+    found = []
+    for key, row in every[0].items():
+        if all(key in rows for rows in every):
+            told = [measures(results.base, rows[key]) for rows in every]
+            found.append(Stop(row.step, {name: spread(one[name] for one in told) for name in told[0]}))
+    return found
 
 
 def end(results: Results, seeds: Seeds, view: View) -> tuple[Spread, Spread] | None:
@@ -78,7 +91,7 @@ def with_accuracies(results: Results) -> bool:
 
 
 def fronts(results: Results, view: View) -> list[list[int]]:
-    """Returns, for each method with settings enough, those that no other one beats, as places among the labels."""
+    """Returns each method's front, if it has settings enough: those that no other beats, by place among the labels."""
     names = families(results)
     ends: dict[str, list[tuple[int, Pair]]] = {}
     for place, seeds in enumerate(by_label(results)):

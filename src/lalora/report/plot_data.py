@@ -5,9 +5,9 @@ from typing import Any
 from lalora.methods import METHODS
 from lalora.report.changes import change_tables
 from lalora.report.look import Look, looks
-from lalora.report.paths import VIEWS, fronts, measures, path
+from lalora.report.paths import VIEWS, Stop, fronts, measures, path, scaled
 from lalora.report.schema import Results, Run
-from lalora.report.seeds import Seeds, Spread, band, by_label
+from lalora.report.seeds import Seeds, band, by_label
 from lalora.report.series import Point, forecasts, panels, points, smooth
 from lalora.report.summary import label
 
@@ -66,7 +66,6 @@ def _run(results: Results, run: Run, look: Look) -> dict[str, Any]:
         "dash": " ".join(map(str, look.dash)),
         "size": look.size,
         "points": [{"step": row.step, **measures(results.base, row)} for row in run.points],
-        "scaled": [measures(results.base, row) for row in run.scaled],
         "forecasts": forecasts(run),
     }
 
@@ -80,10 +79,8 @@ def _label(results: Results, seeds: Seeds) -> dict[str, Any]:
         "label": seeds.label if len(runs) > 1 else label(results, runs[0]),
         "runs": seeds.runs,
         "settings": telling(results, runs[0]),
-        "path": [
-            {"step": stop.step, **{key: _spread(value) for key, value in stop.values.items()}}
-            for stop in path(results, seeds)
-        ],
+        "path": [_stop(stop) for stop in path(results, seeds)],
+        "scaled": [_stop(stop) for stop in scaled(results, seeds)],
         "curves": {panel.key: _band(curve) for panel, curve in curves.items()},
         "smooth": {panel.key: _band([smooth(one) for one in curve]) for panel, curve in curves.items() if panel.noisy},
         "foretold": _band([[(step, forecast) for step, forecast, _ in one] for one in found]),
@@ -95,5 +92,6 @@ def _band(curves: list[list[Point]]) -> list[list[float]]:
     return [[step, at.mean, at.low, at.high] for step, at in band(curves)]
 
 
-def _spread(value: Spread | None) -> list[float] | None:
-    return None if value is None else [value.mean, value.low, value.high]
+def _stop(stop: Stop) -> dict[str, Any]:
+    told = {key: at and [at.mean, at.low, at.high] for key, at in stop.values.items()}
+    return {"step": stop.step, **told}

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 
 from lalora.methods import METHODS
 from lalora.report.look import Look, looks
-from lalora.report.paths import VIEWS, Pair, View, end, fronts, measures, path, with_accuracies
+from lalora.report.paths import VIEWS, Pair, View, end, fronts, measures, path, scaled, with_accuracies
 from lalora.report.pictures import INK, MARKERS, QUIET, STYLE, Picture, framed, legend, remark, saved
-from lalora.report.schema import Evaluation, Results, Run
+from lalora.report.schema import Results, Run
 from lalora.report.seeds import Seeds, Spread, by_label, several
 
 _REMARK = "Large marks: mean over seeds, bars from the lowest to the highest; pale marks: single seeds."
@@ -69,6 +69,11 @@ def _panel(axes: Axes, results: Results, view: View) -> None:
             continue
         xs, ys = [scale * x.mean for x, _ in stops], [scale * y.mean for _, y in stops]
         _seeds(axes, results, seeds, view, look, scale)
+        shrunk = [at for stop in scaled(results, seeds) if (at := stop.at(view))]
+        if shrunk:
+            # Thin: what the same adapter gives when it is scaled after training; more of it is learned as it grows.
+            line = sorted((scale * x.mean, scale * y.mean) for x, y in [*shrunk, stops[-1]])
+            axes.plot(*zip(*line, strict=True), color=look.light, linewidth=0.6, alpha=0.7)
         if on_the_way:
             axes.plot(xs, ys, color=look.light, linewidth=1.2, dashes=look.dash or (None, None), alpha=0.8)
             axes.plot(xs[:-1], ys[:-1], MARKERS[look.shape], color=look.light, markersize=4)
@@ -87,9 +92,11 @@ def _panel(axes: Axes, results: Results, view: View) -> None:
         ends[_line(run)].append((float(run.settings.get(_knob(run), 0.0)), (xs[-1], ys[-1]), look.light))
     if not on_the_way:
         # Where runs were not measured on their way, a line joins the runs that differ in their knob alone.
-        for line in ends.values():
-            ordered = sorted(line)
-            axes.plot(*zip(*(pair for _, pair, _ in ordered), strict=True), color=ordered[-1][2], linewidth=1.0, alpha=0.6)
+        for joined in ends.values():
+            ordered = sorted(joined)
+            axes.plot(
+                *zip(*(pair for _, pair, _ in ordered), strict=True), color=ordered[-1][2], linewidth=1.0, alpha=0.6
+            )
     for front in fronts(results, view):
         found = [at for place in front if (at := end(results, labels[place], view))]
         colour = appearance[labels[front[-1]].first].light
@@ -108,21 +115,16 @@ def _panel(axes: Axes, results: Results, view: View) -> None:
 
 
 def _seeds(axes: Axes, results: Results, seeds: Seeds, view: View, look: Look, scale: float) -> None:
-    """Draws what is told of every seed by itself: where it ended, and where scaling its adapter leads."""
-    for index in seeds.runs:
-        run = results.runs[index]
-        last = _pairs(results, run.points[-1:], view)
-        if len(seeds.runs) > 1:
-            for x, y in last:
+    if len(seeds.runs) == 1:
+        return
+    for run in seeds.runs:
+        for row in results.runs[run].points[-1:]:
+            told = measures(results.base, row)
+            if (x := told[view.x]) is not None and (y := told[view.y]) is not None:
                 axes.plot(
                     [scale * x], [scale * y], MARKERS[look.shape], color=look.light, markersize=4, alpha=0.4,
                     markeredgewidth=0,
                 )  # fmt: skip
-        shrunk = _pairs(results, run.scaled, view)
-        if shrunk:
-            # Thin: what the same adapter gives when it is scaled after training; more of it is learned as it grows.
-            line = [(scale * x, scale * y) for x, y in sorted([*shrunk, *last])]
-            axes.plot(*zip(*line, strict=True), color=look.light, linewidth=0.6, alpha=0.7)
 
 
 def _published(axes: Axes, results: Results, appearance: list[Look]) -> None:
@@ -144,11 +146,6 @@ def _base(axes: Axes, at: Pair) -> None:
 
 def _bar(spread: Spread, scale: float) -> list[list[float]]:
     return [[scale * (spread.mean - spread.low)], [scale * (spread.high - spread.mean)]]
-
-
-def _pairs(results: Results, rows: list[Evaluation], view: View) -> list[Pair]:
-    found = [measures(results.base, row) for row in rows]
-    return [(x, y) for one in found if (x := one[view.x]) is not None and (y := one[view.y]) is not None]
 
 
 def _line(run: Run) -> str:

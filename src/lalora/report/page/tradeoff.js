@@ -49,9 +49,7 @@ function drawTradeoff() {
   if (!series.length) return nothing(host, "Nothing was measured for this plot.");
   const published = view.up ? publishedMarks(series) : [];
   // What each adapter gives when it is scaled down after training: a thin line through its end.
-  const scaled = series.flatMap((s) => DATA.labels[labelOf.get(s.index)].runs.map((run) => ({
-    index: s.index, points: DATA.runs[run].scaled.filter(measured).map(place), end: DATA.runs[run].points.filter(measured).map(place).at(-1),
-  }))).filter((s) => s.points.length && s.end);
+  const scaled = series.map((s) => ({ index: s.index, end: s.points.at(-1), points: DATA.labels[labelOf.get(s.index)].scaled.filter(measured).map(place) })).filter((s) => s.points.length);
   const flat = [...series.flatMap((s) => [...s.points, ...s.seeds]), ...scaled.flatMap((s) => s.points), ...published];
   const base = measured(DATA.base) ? [place(DATA.base)] : [];
   const origin = view.up ? base : [{ x: 0, y: 0 }];
