@@ -47,7 +47,11 @@ def several(results: Results) -> bool:
 def spread(values: Iterable[float | None]) -> Spread | None:
     """Returns what the measured values have in common; None where nothing was measured."""
     known = [value for value in values if value is not None]
-    return Spread(fmean(known), min(known), max(known), len(known)) if known else None
+    if not known:
+        return None
+    low, high = min(known), max(known)
+    # The mean of equal numbers may differ from them in the last digit.
+    return Spread(min(max(fmean(known), low), high), low, high, len(known))
 
 
 def band(curves: Sequence[list[Point]]) -> list[tuple[float, Spread]]:

@@ -53,7 +53,7 @@ function nearest(points, step) {
 
 // A mean with its range, where there is one.
 function ranged([, mean, low, high], digits, unit = "") {
-  return fixed(mean, digits) + unit + (low < high ? " (" + fixed(low, digits) + " … " + fixed(high, digits) + ")" : "");
+  return fixed(mean, digits) + unit + (low < high ? " (" + fixed(low, digits) + "–" + fixed(high, digits) + ")" : "");
 }
 
 function drawPanels() {

@@ -10,7 +10,7 @@ const TITLES = {
 const span = (value) => (Array.isArray(value) ? value : known(value) ? [value, value, value] : null);
 const whole = (value, write) => {
   const s = span(value);
-  return s === null ? "–" : write(s[0]) + (s[1] < s[2] ? " (" + write(s[1]) + " … " + write(s[2]) + ")" : "");
+  return s === null ? "–" : write(s[0]) + (s[1] < s[2] ? " (" + write(s[1]) + "–" + write(s[2]) + ")" : "");
 };
 const nats = (value) => fixed(value, 3);
 const percent = (value) => fixed(100 * value, 1) + "%";
@@ -35,7 +35,7 @@ function drawTradeoff() {
   const bars = (at) => ({ xs: span(at[view.x]).map((v) => scale * v), ys: span(at[view.y]).map((v) => scale * v) });
   const series = visible().map(({ label, index }) => {
     const several = label.runs.length > 1;
-    const sub = several ? "mean of " + label.runs.length + " seeds (lowest … highest)" : DATA.runs[index].name;
+    const sub = several ? "mean of " + label.runs.length + " seeds (lowest–highest)" : DATA.runs[index].name;
     return {
       index, name: label.label,
       points: label.path.filter(measured).map((at) => ({
@@ -60,7 +60,7 @@ function drawTradeoff() {
   const domain = (axis, room) => extent([...origin, ...flat].flatMap((p) => [p[axis], ...(p[axis + "s"] || [])]), room);
   const height = Math.round(Math.max(330, Math.min(520, host.clientWidth * 0.62)));
   const plot = scatter(host, height, { domain: domain("x", 0.06), title: acrossTitle, zero: !view.up }, { domain: domain("y", 0.08), title: "↑ " + upTitle, zero: !view.up }, series, ({ svg, sx, sy, box }) => [
-    ...origin.map(({ x, y }) => add(svg, "text", { class: "name", x: sx(x) + 10, y: sy(y) + 17 > box.bottom ? sy(y) - 12 : sy(y) + 17 }, "base model")),
+    ...origin.map(({ x, y }) => add(svg, "text", { class: "name", x: sx(x) + 10, y: view.up || sy(y) + 17 > box.bottom ? sy(y) - 12 : sy(y) + 17 }, "base model")),
     add(svg, "text", { x: box.right - 6, y: view.up ? box.top + 14 : box.bottom - 8, "text-anchor": "end", "font-style": "italic" }, view.up ? "better ↗" : "better ↘"),
   ], published);
   for (const { index, points, end } of scaled) {
