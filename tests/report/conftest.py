@@ -80,6 +80,53 @@ def run(label: str, strength: float | None, gain: float, kl: float, rise: float,
     }
 
 
+def seeded_run(method: str, label: str, settings: dict[str, Any], gain: float, kl: float, seed: int) -> dict[str, Any]:
+    """A run that tells its accuracies at every evaluation; the seeds 0, 1, 2 lie around the middle one."""
+    strength = settings.get("strength")
+    off = 0.05 * (seed - 1)
+    made = run(label, strength, gain + 0.4 * off, kl * (1 + off), 0.6 * kl * (1 + off), seed)
+    for row in made["curve"]:
+        learned = 1.564 - row["target_loss"]
+        row["source_accuracy"] = 0.60 - 0.4 * row["source_kl"]
+        row["target_accuracy"] = 0.05 + 0.25 * learned
+        row["accuracy"] = {
+            **{name: row["source_accuracy"] + 0.01 * k for k, name in enumerate(SOURCES)},
+            "gsm8k": row["target_accuracy"],
+        }
+    told = {**made["settings"], **settings, "seed": seed}
+    name = "-".join([label.replace(" ", "-"), f"seed-{seed}"])
+    return {**made, "name": name, "method": method, "settings": told, "final": made["curve"][-1]}
+
+
+@pytest.fixture
+def seeded(results: dict[str, Any]) -> dict[str, Any]:
+    """A study of three seeds with accuracies, published points, a full grid of two settings and known sources."""
+    kinds: list[tuple[str, str, dict[str, Any], float, float]] = [("lora", "LoRA", {}, 0.724, 0.182)]
+    for rows, kept in ((4, 1.0), (8, 0.8)):
+        for strength, gain, kl in ((1.0, 0.702, 0.12), (10.0, 0.66, 0.06), (100.0, 0.57, 0.02)):
+            settings = {"strength": strength, "curvature": "diagonal", "proxy_rows": rows, "proxy_batch_size": rows}
+            kinds.append(("lalora", f"LaLoRA λ={strength:g} proxy_rows={rows}", settings, gain, kl * kept))
+    for named, kl in ((["winogrande"], 0.14), (["arc_challenge"], 0.15), (None, 0.1)):
+        known = {} if named is None else {"proxy_sources": named}
+        kinds.append(("ewc-lora", f"EWC-LoRA {named[0] if named else 'all'}", {"strength": 5.0, **known}, 0.69, kl))
+    results["runs"] = [seeded_run(*kind, seed) for kind in kinds for seed in (0, 1, 2)]
+    accuracies = {**{name: 0.60 + 0.01 * k for k, name in enumerate(SOURCES)}, "gsm8k": 0.05}
+    results["base"] |= {"source_accuracy": 0.60, "target_accuracy": 0.05, "accuracy": accuracies}
+    results["recipe"]["base"] = {"sources": dict.fromkeys(SOURCES, "embedded")}
+    results["published"] = [
+        {
+            "run": "LoRA",
+            "source_accuracy": 0.515,
+            "source_spread": 0.009,
+            "target_accuracy": 0.24,
+            "target_spread": 0.007,
+        },
+        {"run": "LaLoRA λ=10 proxy_rows=4", "source_accuracy": 0.565, "target_accuracy": 0.21},
+        {"run": "Never run", "source_accuracy": 0.9, "target_accuracy": 0.9},
+    ]
+    return results
+
+
 @pytest.fixture
 def results() -> dict[str, Any]:
     return {

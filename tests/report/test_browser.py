@@ -107,9 +107,87 @@ def test_nothing_overflows_and_no_label_touches_another(visit: Any, width: int, 
     page = visit(width=width, scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for name in ("Source loss", "KL, held-out", "KL, source"):
+    for name in ("Source loss", "KL, held-out", "Accuracy", "KL, source"):
         page.get_by_text(name, exact=True).first.click()
         assert page.evaluate(OVERLAPS) == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "light"), (400, "dark"), (1600, "light"), (1600, "dark")])
+def test_seeds_accuracies_and_maps_fit(visit: Any, seeded: dict[str, Any], width: int, scheme: str) -> None:
+    page = visit(seeded, width=width, scheme=scheme)
+    assert page.locator("#panels figure").count() == 8
+    assert page.locator("table.heat").count() == 3
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("Source loss", "Accuracy", "KL, source"):
+        page.get_by_text(name, exact=True).first.click()
+        assert page.evaluate(OVERLAPS) == []
+
+
+def test_a_label_is_told_once_with_its_range(visit: Any, seeded: dict[str, Any]) -> None:
+    for seed, kl in enumerate((0.1, 0.2, 0.6)):
+        seeded["runs"][seed]["final"]["source_kl"] = kl
+    page = visit(seeded)
+    assert page.locator("#tradeoff .run-0 .point.end").count() == 1
+    assert page.locator("#tradeoff .run-0 .point.seed").count() == 3
+    page.locator("#tradeoff .run-0 .point.end").focus()
+    tip = page.locator("#tip").inner_text()
+    assert "mean of 3 seeds" in tip
+    assert "0.300 (0.100–0.600)" in tip
+    page.locator("#panels svg.walk").nth(3).focus()
+    page.keyboard.press("ArrowRight")
+    tip = page.locator("#tip").inner_text()
+    assert tip.count("LoRA\n") == 1
+    assert "0.300 (0.100–0.600)" in tip
+
+
+def test_a_legend_shows_a_label_once_and_hides_all_its_seeds(visit: Any, seeded: dict[str, Any]) -> None:
+    page = visit(seeded)
+    legend = page.locator("[data-legend=path] button")
+    assert legend.count() == 10
+    assert page.locator("#panels .run-3 .band").count() == 8
+    legend.nth(1).click()
+    assert page.locator("#tradeoff .run-3, #panels .run-3").count() == 0
+
+
+def test_fronts_and_published_points(visit: Any, seeded: dict[str, Any]) -> None:
+    page = visit(seeded)
+    assert page.locator("#tradeoff .front").count() == 1
+    assert page.locator("#tradeoff .published").count() == 0
+    page.get_by_text("Accuracy", exact=True).first.click()
+    assert page.locator("#tradeoff .run-0 .published .hollow").count() == 1
+    assert page.locator("#tradeoff .published").count() == 2
+    page.locator("#tradeoff .run-0 .published").focus()
+    tip = page.locator("#tip").inner_text()
+    for text in ("as published", "51.5% ± 0.9", "24.0% ± 0.7"):
+        assert text in tip
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_a_mark_leads_to_its_settings(visit: Any, seeded: dict[str, Any], width: int) -> None:
+    page = visit(seeded, width=width)
+    details = page.locator("#settings-0")
+    assert details.get_attribute("open") is None
+    page.locator("#tradeoff .run-0 .point.end").click()
+    assert details.get_attribute("open") == ""
+    page.wait_for_function("document.getElementById('settings-0').getBoundingClientRect().top < innerHeight")
+    page.locator("#tradeoff .run-3 .point.end").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#settings-3").get_attribute("open") == ""
+    assert page.evaluate("document.activeElement.parentElement.id") == "settings-3"
+
+
+def test_a_finger_reads_first_and_opens_then(visit: Any, seeded: dict[str, Any]) -> None:
+    page = visit(seeded, width=400)
+    tap = """() => {
+        const r = document.querySelector('#tradeoff .run-0 .point.end').getBoundingClientRect();
+        const at = { clientX: r.x + r.width / 2, clientY: r.y + r.height / 2, pointerType: 'touch', bubbles: true };
+        document.querySelector('#tradeoff svg').dispatchEvent(new PointerEvent('click', at));
+        return document.getElementById('settings-0').open;
+    }"""
+    assert page.evaluate(tap) is False
+    assert "mean of 3 seeds" in page.locator("#tip").inner_text()
+    assert page.evaluate(tap) is True
 
 
 OVERLAPS = """() => [...document.querySelectorAll('.plot svg')].flatMap((svg) => {
@@ -152,7 +230,7 @@ def test_plots_follow_the_width_of_the_window(visit: Any) -> None:
 def test_scaled_adapters_are_thin_lines_to_the_end_of_their_run(visit: Any) -> None:
     page = visit()
     assert page.locator("#tradeoff .run-1 .scaled").get_attribute("d").count("L") == 2
-    page.locator("input[name=y]").last.check()
+    page.locator("input[value=heldout_kl]").check()
     assert page.locator("#tradeoff .scaled").count() == 3
 
 

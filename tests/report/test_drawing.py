@@ -27,6 +27,12 @@ def test_writes_pictures_tables_and_a_page(tmp_path: Path, results: dict[str, An
         assert picture.std() > 0.05
 
 
+def test_heat_maps_are_drawn_where_there_are_some(tmp_path: Path, seeded: dict[str, Any]) -> None:
+    draw(seeded, tmp_path)
+    assert imread(tmp_path / "heatmaps.png").shape[1] > 1000
+    assert (tmp_path / "heatmaps.pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_what_was_there_is_replaced(tmp_path: Path, results: dict[str, Any]) -> None:
     (tmp_path / "report.html").write_text("old")
     draw(results, tmp_path)

@@ -17,12 +17,18 @@ from lalora.report.changes import change_tables
 from lalora.report.costs import HEADERS, by_setting
 from lalora.report.datasets import by_dataset
 from lalora.report.headline import best, compose
-from lalora.report.look import Look, looks
+from lalora.report.heatmaps import heat_maps
+from lalora.report.look import looks
+from lalora.report.paths import VIEWS, fronts, with_accuracies
+from lalora.report.plot_data import plot_data
 from lalora.report.published import COLUMNS, beside
-from lalora.report.schema import Evaluation, Results, Run
-from lalora.report.series import PANELS, forecasts, points, smooth
-from lalora.report.summary import difference, label, rows
+from lalora.report.schema import Results
+from lalora.report.seeds import several
+from lalora.report.summary import label, rows
 from lalora.report.tiles import tiles
+
+SCRIPTS = ("charts", "scatter", "tradeoff", "steps", "changes", "report")
+"""The parts of the page's script, each of which may use those before it."""
 
 
 def render(results: Results) -> str:
@@ -60,29 +66,13 @@ def render(results: Results) -> str:
         recipe=list(flat(results.recipe)),
         numbers=numbers,
         style=_part("style.css"),
-        script=_part("charts.js") + _part("report.js"),
+        several=several(results),
+        fronts=any(fronts(results, view) for view in VIEWS.values()),
+        accuracies=with_accuracies(results),
+        heatmaps=heat_maps(results),
+        script=Markup("").join(_part(f"{name}.js") for name in SCRIPTS),
         data=plot_data(results),
     )
-
-
-def plot_data(results: Results) -> dict[str, Any]:
-    """Returns what the plots of the page draw from, as plain JSON values; runs keep their order."""
-    return {
-        "runs": [_run_data(results, run, look) for run, look in zip(results.runs, looks(results), strict=True)],
-        "panels": [
-            {
-                "key": panel.key,
-                "title": panel.title,
-                "axis": panel.axis,
-                "noisy": panel.noisy,
-                "marked": not panel.trained,
-            }
-            for panel in PANELS
-        ],
-        "changes": [
-            {"groups": table.groups, "changes": table.changes, "runs": table.runs} for table in change_tables(results)
-        ],
-    }
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -103,34 +93,6 @@ def moment(iso: str) -> str:
         return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M %Z").strip()
     except ValueError:
         return iso
-
-
-def _run_data(results: Results, run: Run, look: Look) -> dict[str, Any]:
-    curves = {panel.key: points(run, panel) for panel in PANELS}
-    return {
-        "name": run.name,
-        "label": label(results, run),
-        "shape": look.shape,
-        "dash": " ".join(map(str, look.dash)),
-        "size": look.size,
-        "points": [_point(results.base, row) for row in run.points],
-        "scaled": [_point(results.base, row) for row in run.scaled],
-        "curves": curves,
-        "smooth": {panel.key: smooth(curves[panel.key]) for panel in PANELS if panel.noisy},
-        "forecasts": forecasts(run),
-    }
-
-
-def _point(base: Evaluation, row: Evaluation) -> dict[str, Any]:
-    return {
-        "step": row.step,
-        "target_loss": row.target_loss,
-        "source_loss": row.source_loss,
-        "gain": difference(base.target_loss, row.target_loss),
-        "source_kl": row.source_kl,
-        "source_rise": difference(row.source_loss, base.source_loss),
-        "heldout_kl": row.heldout_kl,
-    }
 
 
 def _part(name: str) -> Markup:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from statistics import mean
 
-from lalora.report.schema import Run
+from lalora.report.schema import Results, Run
 
 Point = tuple[float, float]
 
@@ -16,7 +16,7 @@ class Panel:
     """One plot over steps.
 
     It shows the field `key`, which the training logged (`trained`) or an evaluation measured, and which may jump
-    from batch to batch (`noisy`).
+    from batch to batch (`noisy`). A `share` is measured from 0 to 1 and shown in percent.
     """
 
     key: str
@@ -24,6 +24,7 @@ class Panel:
     axis: str
     trained: bool = False
     noisy: bool = False
+    share: bool = False
 
 
 PANELS = (
@@ -34,12 +35,26 @@ PANELS = (
     Panel("heldout_kl", "Drift on held-out text", "KL(base ‖ model), nats per token"),
     Panel("penalty", "Penalty", "what is charged for drift, nats", trained=True),
 )
+ACCURACIES = (
+    Panel("source_accuracy", "Source accuracy", "mean over sources, percent", share=True),
+    Panel("target_accuracy", "Target accuracy", "percent", share=True),
+)
+
+
+def panels(results: Results) -> list[Panel]:
+    """Returns the plots of a study; those of an accuracy where a run measured it on its way, not at its end alone."""
+
+    def on_the_way(panel: Panel) -> bool:
+        return any(sum(step > 0 for step, _ in points(run, panel)) > 1 for run in results.runs)
+
+    return [*PANELS, *filter(on_the_way, ACCURACIES)]
 
 
 def points(run: Run, panel: Panel) -> list[Point]:
     """Returns the (step, value) pairs of a run in a panel, thinned to what a screen can show."""
     rows = run.train if panel.trained else run.points
-    pairs = [(float(row.step), value) for row in rows if (value := getattr(row, panel.key)) is not None]
+    scale = 100.0 if panel.share else 1.0
+    pairs = [(float(row.step), scale * value) for row in rows if (value := getattr(row, panel.key)) is not None]
     width = -(-len(pairs) // MOST_POINTS)
     bins = [pairs[start : start + width] for start in range(0, len(pairs), width or 1)]
     return [(mean(x for x, _ in part), mean(y for _, y in part)) for part in bins]

@@ -1,5 +1,6 @@
 """One row a run: what it learned, what it forgot, and both as shares of what plain LoRA did."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lalora.report.schema import Evaluation, Results, Run
@@ -43,14 +44,21 @@ def label(results: Results, run: Run) -> str:
     return run.label if results.seeds <= 1 or run.seed is None else f"{run.label}, seed {run.seed}"
 
 
-def plain_partner(results: Results, run: Run) -> Run | None:
-    """Returns the finished plain LoRA run of the same seed, which alone a run is compared with."""
+def plain_partner(results: Results, run: Run, keys: Sequence[str] = ()) -> Run | None:
+    """Returns the finished plain LoRA run of the same seed, which alone a run is compared with.
+
+    Where there are several, one that agrees with the run in the settings named by `keys`, as far as it has them.
+    """
     # The first of several is the study's own; others, such as plain LoRA at a lower learning rate, are rivals.
     own = _study(run)
     partners = [other for other in results.runs if other.method == PLAIN and other.seed == run.seed]
     # Where several studies are compared, each has its own first.
-    partners.sort(key=lambda other: _study(other) != own)
+    partners.sort(key=lambda other: (_study(other) != own, any(_differs(other, run, key) for key in keys)))
     return next((other for other in partners if other.final is not None), None)
+
+
+def _differs(one: Run, other: Run, key: str) -> bool:
+    return key in one.settings and one.settings[key] != other.settings.get(key)
 
 
 def _study(run: Run) -> str:

@@ -1,0 +1,118 @@
+// Points joined by label, and what all plots of points share: names, reading under the pointer, the way to the settings.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const hidden = new Set(); // places of labels
+const labelOf = new Map(DATA.labels.flatMap((label, place) => label.runs.map((run) => [run, place])));
+
+const visible = () => DATA.labels.map((label, place) => ({ label, place, index: label.runs[0] })).filter(({ place }) => !hidden.has(place));
+const known = (value) => value !== null && value !== undefined;
+const nothing = (host, text) => { host.replaceChildren(); html(host, "p", { className: "none", textContent: text }); };
+const signed = (value) => (known(value) && value > 0 ? "+" : "") + fixed(value, 3);
+
+function openSettings(run) {
+  const details = document.getElementById("settings-" + run);
+  hideTip();
+  details.open = true;
+  details.scrollIntoView();
+  details.querySelector("summary").focus({ preventScroll: true });
+}
+
+// The last point of a series is large, with bars where it has a range (xs, ys); its seeds are small and pale.
+// series: [{ index, name, points: [{ x, y, title, sub, rows, run }], seeds }]; hollow: points of their own, as published.
+// notes draws what belongs to the plot itself, and returns the texts that names must keep clear of.
+function scatter(host, height, x, y, series, notes = () => [], hollow = []) {
+  const plot = frame(host, height, x, y);
+  const texts = notes(plot);
+  const all = [];
+  const put = (group, point, radius, kind) => {
+    const at = [plot.sx(point.x), plot.sy(point.y)];
+    const last = kind.includes("end");
+    if (point.xs && kind.trim()) bars(group, plot, point);
+    const node = add(group, "g", {
+      class: "point" + kind, tabindex: last || kind.includes("published") ? 0 : -1, role: "link",
+      "aria-label": [point.title, point.sub, ...point.rows.map((r) => r[0] + " " + r[1])].join(", "),
+    });
+    mark(node, DATA.runs[point.run].shape, at[0], at[1], radius, kind.includes("published") ? "hollow" : "");
+    node.addEventListener("focus", () => {
+      const r = node.getBoundingClientRect();
+      showTip(r.right, r.bottom, point.title, point.sub, point.rows);
+    });
+    node.addEventListener("blur", hideTip);
+    all.push({ at, node, point, last });
+    return node;
+  };
+  const keys = (nodes) => nodes.forEach((node, k) => node.addEventListener("keydown", (event) => {
+    const next = nodes[k + ({ ArrowRight: 1, ArrowLeft: -1 }[event.key] || 0)];
+    if (next && next !== node) { event.preventDefault(); next.focus(); }
+    if (event.key === "Escape") hideTip();
+    if (event.key === "Enter") { event.preventDefault(); openSettings(all.find((p) => p.node === node).point.run); }
+  }));
+  for (const { index, points, seeds = [] } of series) {
+    const group = add(plot.svg, "g", { class: "run-" + index, "data-run": index });
+    line(group, points.map((p) => [plot.sx(p.x), plot.sy(p.y)]), DATA.runs[index].dash);
+    keys(seeds.map((p) => put(group, p, 3.2, " seed")));
+    keys(points.map((p, k) => (k === points.length - 1 ? put(group, p, 7 * DATA.runs[index].size, " end") : put(group, p, 3.6, ""))));
+  }
+  for (const point of hollow) {
+    const group = add(plot.svg, "g", { class: "run-" + point.index, "data-run": point.index });
+    keys([put(group, point, 6 * DATA.runs[point.run].size, " published")]);
+  }
+  label(plot, series, all, texts);
+  const nearest = (event) => {
+    const r = plot.svg.getBoundingClientRect();
+    const scale = plot.width / r.width;
+    const [px, py] = [(event.clientX - r.left) * scale, (event.clientY - r.top) * scale];
+    const distance = (p) => Math.hypot(p.at[0] - px, p.at[1] - py) - (p.last ? 5 : 0);
+    const near = all.reduce((a, b) => (a === null || distance(b) < distance(a) ? b : a), null);
+    return near && distance(near) < 26 ? near : null;
+  };
+  const show = (event, near) => {
+    for (const p of all) p.node.classList.toggle("on", p === near);
+    plot.svg.classList.toggle("over", near !== null);
+    if (near) showTip(event.clientX, event.clientY, near.point.title, near.point.sub, near.point.rows);
+    else hideTip();
+  };
+  let tapped = null; // a finger cannot hover: its first tap reads a mark, its second opens the settings
+  plot.svg.addEventListener("pointermove", (event) => show(event, nearest(event)));
+  plot.svg.addEventListener("pointerleave", () => { hideTip(); for (const p of all) p.node.classList.remove("on"); });
+  plot.svg.addEventListener("click", (event) => {
+    const near = nearest(event);
+    if (near && (event.pointerType !== "touch" || near === tapped)) openSettings(near.point.run);
+    else show(event, near);
+    tapped = near;
+  });
+  return plot;
+}
+
+function bars(group, { sx, sy }, { x, y, xs, ys }) {
+  const d = "M" + sx(xs[1]) + " " + sy(y) + "H" + sx(xs[2]) + "M" + sx(x) + " " + sy(ys[1]) + "V" + sy(ys[2]);
+  add(group, "path", { class: "path bars", d });
+}
+
+// Names beside end points where there is room; a name that would touch another mark or name stays in the legend alone.
+function label(plot, series, all, texts) {
+  const ends = all.filter((p) => p.last);
+  const taken = all.map(({ at, last }) => [at[0] - (last ? 11 : 4), at[1] - (last ? 11 : 4), at[0] + (last ? 11 : 4), at[1] + (last ? 11 : 4)]);
+  for (const { x, y, width, height } of texts.map((t) => t.getBBox())) taken.push([x - 4, y, x + width + 4, y + height]);
+  const lines = series.flatMap(({ points }) => points.slice(1).flatMap((b, k) => {
+    const [ax, ay, bx, by] = [plot.sx(points[k].x), plot.sy(points[k].y), plot.sx(b.x), plot.sy(b.y)];
+    const parts = Math.ceil(Math.hypot(bx - ax, by - ay) / 6);
+    return Array.from({ length: parts }, (_, i) => [ax + ((bx - ax) * i) / parts, ay + ((by - ay) * i) / parts]).map(([x, y]) => [x - 1, y - 1, x + 1, y + 1]);
+  }));
+  const free = (box, things) => !things.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1]);
+  ends.forEach(({ at: [x, y] }, k) => {
+    const text = add(plot.svg, "text", { class: "name", "data-run": series[k].index }, series[k].name);
+    const wide = text.getComputedTextLength();
+    const places = [[x + 15, y + 4], [x - 15 - wide, y + 4], [x - wide / 2, y - 17], [x - wide / 2, y + 27], [x - wide - 8, y - 15], [x - wide - 8, y + 25]];
+    const around = ([left, base]) => [left - 2, base - 12, left + wide + 2, base + 4];
+    const fits = places.filter((p) => {
+      const box = around(p);
+      return box[0] > plot.box.left && box[2] < plot.width && box[1] > plot.box.top - 8 && box[3] < plot.box.bottom && free(box, taken);
+    });
+    const place = fits.find((p) => free(around(p), lines)) || fits[0];
+    if (!place) return text.remove();
+    text.setAttribute("x", place[0]);
+    text.setAttribute("y", place[1]);
+    taken.push(around(place));
+  });
+}

@@ -1,0 +1,94 @@
+// The trade-off: a line a label, from the base model to the mean over its seeds, in one of several views.
+
+const TITLES = {
+  source_kl: "KL(base ‖ model) on source, nats per token",
+  source_rise: "rise of source loss, nats per token",
+  heldout_kl: "KL(base ‖ model) on held-out, nats per token",
+};
+
+// A measure of a run or, as mean, lowest and highest, of the seeds of a label: [mean, low, high].
+const span = (value) => (Array.isArray(value) ? value : known(value) ? [value, value, value] : null);
+const whole = (value, write) => {
+  const s = span(value);
+  return s === null ? "–" : write(s[0]) + (s[1] < s[2] ? " (" + write(s[1]) + "–" + write(s[2]) + ")" : "");
+};
+const nats = (value) => fixed(value, 3);
+const percent = (value) => fixed(100 * value, 1) + "%";
+
+function told(at, settings) {
+  const accuracies = ["source_accuracy", "target_accuracy"].filter((name) => known(at[name]));
+  return [
+    ["target loss", whole(at.target_loss, nats)], ["fall against base", whole(at.gain, nats)], ["source loss", whole(at.source_loss, nats)],
+    ["rise against base", whole(at.source_rise, signed)], ["KL source", whole(at.source_kl, nats)], ["KL held-out", whole(at.heldout_kl, nats)],
+    ...accuracies.map((name) => [name.replace("_", " "), whole(at[name], percent)]),
+    ...Object.entries(settings),
+  ];
+}
+
+function drawTradeoff() {
+  const host = document.getElementById("tradeoff");
+  const name = document.querySelector("input[name=y]:checked").value;
+  const view = DATA.views[name];
+  const scale = view.up ? 100 : 1;
+  const place = (at) => ({ x: scale * span(at[view.x])[0], y: scale * span(at[view.y])[0] });
+  const measured = (at) => known(at[view.x]) && known(at[view.y]);
+  const bars = (at) => ({ xs: span(at[view.x]).map((v) => scale * v), ys: span(at[view.y]).map((v) => scale * v) });
+  const series = visible().map(({ label, index }) => {
+    const several = label.runs.length > 1;
+    const sub = several ? "mean of " + label.runs.length + " seeds (lowest–highest)" : DATA.runs[index].name;
+    return {
+      index, name: label.label,
+      points: label.path.filter(measured).map((at) => ({
+        ...place(at), ...(several ? bars(at) : {}), title: label.label, sub: sub + " · step " + at.step, rows: told(at, label.settings), run: index,
+      })),
+      seeds: !several ? [] : label.runs.map((run) => ({ run, at: DATA.runs[run].points.at(-1) })).filter(({ at }) => at && measured(at)).map(({ run, at }) => ({
+        ...place(at), title: DATA.runs[run].label, sub: DATA.runs[run].name + " · step " + at.step, rows: told(at, label.settings), run,
+      })),
+    };
+  }).filter((s) => s.points.length);
+  if (!series.length) return nothing(host, "Nothing was measured for this plot.");
+  const published = view.up ? publishedMarks(series) : [];
+  // What each adapter gives when it is scaled down after training: a thin line through its end.
+  const scaled = series.map((s) => ({ index: s.index, end: s.points.at(-1), points: DATA.labels[labelOf.get(s.index)].scaled.filter(measured).map(place) })).filter((s) => s.points.length);
+  const flat = [...series.flatMap((s) => [...s.points, ...s.seeds]), ...scaled.flatMap((s) => s.points), ...published];
+  const base = measured(DATA.base) ? [place(DATA.base)] : [];
+  const origin = view.up ? base : [{ x: 0, y: 0 }];
+  const roomy = host.clientWidth > 460;
+  const [acrossTitle, upTitle] = view.up
+    ? ["target accuracy, % →", "source accuracy, mean over sources, %"]
+    : [(roomy ? "learning: " : "") + "fall of the target loss, nats per token →", (roomy ? "forgetting: " : "") + TITLES[name]];
+  const domain = (axis, room) => extent([...origin, ...flat].flatMap((p) => [p[axis], ...(p[axis + "s"] || [])]), room);
+  const height = Math.round(Math.max(330, Math.min(520, host.clientWidth * 0.62)));
+  const plot = scatter(host, height, { domain: domain("x", 0.06), title: acrossTitle, zero: !view.up }, { domain: domain("y", 0.08), title: "↑ " + upTitle, zero: !view.up }, series, ({ svg, sx, sy, box }) => [
+    ...origin.map(({ x, y }) => add(svg, "text", { class: "name", x: sx(x) + 10, y: view.up || sy(y) + 17 > box.bottom ? sy(y) - 12 : sy(y) + 17 }, "base model")),
+    add(svg, "text", { x: box.right - 6, y: view.up ? box.top + 14 : box.bottom - 8, "text-anchor": "end", "font-style": "italic" }, view.up ? "better ↗" : "better ↘"),
+  ], published);
+  for (const { index, points, end } of scaled) {
+    line(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), [...points, end].sort((a, b) => a.x - b.x).map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "thin scaled");
+  }
+  for (const front of view.fronts) drawFront(plot, front, series);
+  for (const { x, y } of origin) add(plot.svg, "path", { class: "basemark", d: "M" + (plot.sx(x) - 8) + " " + plot.sy(y) + "h16m-8 -8v16" });
+}
+
+// A step line through the settings of a method that no other one of it beats.
+function drawFront(plot, places, series) {
+  const ends = places.map((place) => series.find((s) => labelOf.get(s.index) === place)).filter(Boolean).map((s) => s.points.at(-1));
+  if (ends.length < 2) return;
+  const index = DATA.labels[places.at(-1)].runs[0];
+  const corners = ends.flatMap((p, k) => (k ? [[ends[k - 1].x, p.y], [p.x, p.y]] : [[p.x, p.y]]));
+  line(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), corners.map(([x, y]) => [plot.sx(x), plot.sy(y)]), null, "thin front");
+}
+
+function publishedMarks(series) {
+  return DATA.published.flatMap((one) => {
+    const s = series.find(({ index }) => DATA.labels[labelOf.get(index)].name === one.run);
+    if (!s) return [];
+    const bar = (value, spread) => [value, value - (spread || 0), value + (spread || 0)].map((v) => 100 * v);
+    const written = (value, spread) => percent(value) + (known(spread) ? " ± " + fixed(100 * spread, 1) : "");
+    return [{
+      index: s.index, run: s.index, x: 100 * one.target_accuracy, y: 100 * one.source_accuracy,
+      xs: bar(one.target_accuracy, one.target_spread), ys: bar(one.source_accuracy, one.source_spread), title: one.run, sub: "as published",
+      rows: [["source accuracy", written(one.source_accuracy, one.source_spread)], ["target accuracy", written(one.target_accuracy, one.target_spread)]],
+    }];
+  });
+}

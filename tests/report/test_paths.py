@@ -1,0 +1,65 @@
+"""Ways and fronts of the trade-off, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lalora.report.paths import VIEWS, end, fronts, path, scaled, unbeaten, with_accuracies
+from lalora.report.schema import parse
+from lalora.report.seeds import Spread, by_label
+
+
+def ends(results: dict[str, Any], places: list[tuple[float, float]]) -> dict[str, Any]:
+    """Returns a study of LaLoRA runs that end at these places: fall of the target loss, KL."""
+    template = results["runs"][1]
+    runs = []
+    for number, (gain, kl) in enumerate(places):
+        row = {**template["final"], "target_loss": results["base"]["target_loss"] - gain, "source_kl": kl}
+        runs.append({**template, "label": f"λ={number}", "curve": [], "final": row})
+    return {**results, "runs": runs}
+
+
+def test_who_is_beaten() -> None:
+    pairs = [(3.0, 3.0), (1.0, 1.0), (2.0, 4.0), (2.0, 2.0), (2.0, 2.0)]
+    assert unbeaten(pairs, up=False) == [1, 3, 4, 0]
+    assert unbeaten(pairs, up=True) == [2, 0]
+    assert unbeaten([], up=True) == []
+
+
+def test_the_front_of_a_method_joins_its_unbeaten_settings(results: dict[str, Any]) -> None:
+    study = ends(results, [(0.7, 0.4), (0.5, 0.45), (0.6, 0.2)])
+    assert fronts(parse(study), VIEWS["source_kl"]) == [[2, 0]]
+
+
+def test_two_settings_have_no_front_and_neither_has_one_that_beats_all(results: dict[str, Any]) -> None:
+    assert fronts(parse(ends(results, [(0.7, 0.4), (0.6, 0.2)])), VIEWS["source_kl"]) == []
+    assert fronts(parse(ends(results, [(0.7, 0.1), (0.6, 0.2), (0.5, 0.3)])), VIEWS["source_kl"]) == []
+
+
+def test_a_way_is_the_mean_over_seeds(results: dict[str, Any]) -> None:
+    template = results["runs"][0]
+    runs = []
+    for seed, kl in ((0, 0.1), (1, 0.4)):
+        curve = [{"step": 0, "source_kl": 0.0}, {"step": 5 + seed, "source_kl": 9.0}]
+        final = {"step": 10, "target_loss": 1.564 - kl, "source_kl": kl}
+        shrunk = [{"alpha": alpha, "source_kl": alpha * kl} for alpha in (0.25, 0.5 + seed)]
+        runs.append({**template, "seed": seed, "curve": curve, "final": final, "scaled": shrunk})
+    study = parse({**results, "runs": runs})
+    (seeds,) = by_label(study)
+    stops = path(study, seeds)
+    assert [stop.step for stop in stops] == [0, 10]
+    assert stops[1].values["source_kl"] == Spread(0.25, 0.1, 0.4, 2)
+    assert stops[1].values["source_accuracy"] is None
+    found = end(study, seeds, VIEWS["source_kl"])
+    assert found is not None
+    assert found[0].mean == pytest.approx(0.25)
+    assert [stop.values["source_kl"] for stop in scaled(study, seeds)] == [Spread(0.0625, 0.025, 0.1, 2)]
+
+
+def test_accuracies_count_where_a_run_has_both_at_its_end(results: dict[str, Any]) -> None:
+    assert with_accuracies(parse(results))
+    for run in results["runs"]:
+        run["final"]["target_accuracy"] = None
+    assert not with_accuracies(parse(results))

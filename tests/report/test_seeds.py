@@ -1,0 +1,43 @@
+"""Means and ranges over seeds, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lalora.report.schema import parse
+from lalora.report.seeds import Spread, band, by_label, several, spread
+
+
+def test_runs_are_gathered_by_label(results: dict[str, Any], seeded: dict[str, Any]) -> None:
+    study = parse(seeded)
+    assert [seeds.runs for seeds in by_label(study)][:2] == [(0, 1, 2), (3, 4, 5)]
+    assert len(by_label(study)) == 10
+    assert several(study)
+    assert not several(parse({**results, "runs": seeded["runs"][::3]}))
+
+
+def test_methods_that_share_a_label_stay_apart(results: dict[str, Any]) -> None:
+    for run in results["runs"]:
+        run["label"] = "same"
+    assert [seeds.runs for seeds in by_label(parse(results))] == [(0,), (1, 2)]
+
+
+def test_mean_and_range() -> None:
+    assert spread([2.0, None, 5.0, 5.0]) == Spread(mean=4.0, low=2.0, high=5.0, seeds=3)
+    assert spread([None]) is None
+
+
+def test_a_mean_never_leaves_its_range() -> None:
+    assert sum([0.1] * 3) / 3 > 0.1
+    assert spread([0.1] * 3) == Spread(0.1, 0.1, 0.1, 3)
+
+
+def test_a_band_stands_where_all_seeds_were_measured() -> None:
+    found = band([[(0.0, 1.0), (5.0, 2.0), (10.0, 4.0)], [], [(0.0, 3.0), (10.0, 8.0)]])
+    assert found == [(0.0, Spread(2.0, 1.0, 3.0, 2)), (10.0, Spread(6.0, 4.0, 8.0, 2))]
+    assert band([[], []]) == []
+    assert band([]) == []
+
+
+def test_one_seed_has_no_range() -> None:
+    assert band([[(1.0, 0.5)]]) == [(1.0, Spread(0.5, 0.5, 0.5, 1))]
