@@ -60,8 +60,12 @@ function drawTradeoff() {
   const domain = (axis, room) => extent([...origin, ...flat].flatMap((p) => [p[axis], ...(p[axis + "s"] || [])]), room);
   const height = Math.round(Math.max(330, Math.min(520, host.clientWidth * 0.62)));
   const plot = scatter(host, height, { domain: domain("x", 0.06), title: acrossTitle, zero: !view.up }, { domain: domain("y", 0.08), title: "↑ " + upTitle, zero: !view.up }, series, ({ svg, sx, sy, box }) => [
-    ...origin.map(({ x, y }) => add(svg, "text", { class: "name", x: sx(x) + 10, y: view.up || sy(y) + 17 > box.bottom ? sy(y) - 12 : sy(y) + 17 }, "base model")),
-    add(svg, "text", { x: box.right - 6, y: view.up ? box.top + 14 : box.bottom - 8, "text-anchor": "end", "font-style": "italic" }, view.up ? "better ↗" : "better ↘"),
+    ...origin.map(({ x, y }) => {
+      const right = sx(x) > (box.left + box.right) / 2;
+      const below = !view.up && sy(y) + 17 <= box.bottom;
+      return add(svg, "text", { class: "name", x: sx(x) + (right ? -10 : 10), y: sy(y) + (below ? 17 : -12), "text-anchor": right ? "end" : "start" }, "base model");
+    }),
+    add(svg, "text", { x: box.right - 6, y: view.up ? box.top - 6 : box.bottom - 8, "text-anchor": "end", "font-style": "italic" }, view.up ? "better ↗" : "better ↘"),
   ], published);
   for (const { index, points, end } of scaled) {
     line(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), [...points, end].sort((a, b) => a.x - b.x).map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "thin scaled");
