@@ -479,3 +479,8 @@ def test_dtype_auto_is_one_of_two() -> None:
 
     assert resolve_dtype("auto") in (torch.bfloat16, torch.float32)
     assert resolve_dtype("float32") is torch.float32
+
+
+def test_a_url_to_share_is_for_a_cluster(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "--share is where the nodes of a cluster hand on" in refused("run", "smoke", "--share", "s3://bucket/study")
+    assert not list(tmp_path.iterdir())
