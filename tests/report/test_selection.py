@@ -70,4 +70,7 @@ def test_the_page_tells_by_what_was_chosen(results: dict[str, Any]) -> None:
     assert "The settings chosen" not in render(parse(results))
     page = render(parse({**results, "selection": SELECTION}))
     assert "most learned with source accuracy at 0.4 or better" in page
+    without = render(parse({**results, "selection": {**SELECTION, "floor": None}}))
+    assert "within each method&#39;s own settings." in without
+    assert "or better" not in without
     assert "−1.0 pp to +4.0 pp, 3 seeds: undecided" in page

@@ -75,12 +75,15 @@ def change(metric: str, value: float | None) -> str:
 
 def criteria(selection: Selection) -> str:
     """Returns by what was chosen, in a sentence."""
-    floor = f"; floor: most learned with {words(selection.keeping)} at {selection.floor:g} or better"
+    floor = missing = ""
+    if selection.floor is not None:
+        floor = f"; floor: most learned with {words(selection.keeping)} at {selection.floor:g} or better"
+    if selection.left_out:
+        missing = f" Left out for want of a seed or a finite number: {', '.join(selection.left_out)}."
     score_of_both = f"S_B = {selection.alpha:g}·L' + {1 - selection.alpha:g}·F'"
-    missing = f" Left out for want of a seed or a finite number: {', '.join(selection.left_out)}."
     return (
         f"Learning by {words(selection.learning)}, keeping by {words(selection.keeping)}, both on validation rows that "
         f"no method saw and no table above scores. Stability: keeps most; plasticity: highest {score_of_both}, "
         "L' and F' brought to 0 … 1 within each method's own settings"
-        f"{floor if selection.floor is not None else ''}.{missing if selection.left_out else ''}"
+        f"{floor}.{missing}"
     )
