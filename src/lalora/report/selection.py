@@ -61,6 +61,12 @@ def words(metric: str) -> str:
     return metric.replace("_kl", " KL").replace("heldout", "held-out").replace("_", " ")
 
 
+def heading(metric: str) -> str:
+    """Returns a metric as a column is called: Source KL."""
+    name = words(metric)
+    return name[0].upper() + name[1:]
+
+
 def score(metric: str, value: float | None) -> str:
     """Returns a value of a metric: an accuracy in percent, anything else in nats per token."""
     return numbers.accuracy(value) if metric.endswith("accuracy") else numbers.nats(value)
