@@ -103,6 +103,7 @@ def test_list_names_the_built_in_recipes(run: Run) -> None:
         "calibration",
         "curvatures",
         "paper/batches",
+        "paper/cost",
         "paper/flat-lora",
         "paper/kfac",
         "paper/llama-3.1-8b",
