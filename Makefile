@@ -12,6 +12,9 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c co
 # and no others: all that it declares would bring torchvision, which breaks transformers where it does not fit the torch.
 ORACLE := curvlinops-for-pytorch einconv einops linear_operator
 
+# A test a core, each with one thread: tiny models gain nothing from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical
+
 .PHONY: demo test test-long lint benchmarks clean
 .DELETE_ON_ERROR:
 
@@ -19,10 +22,10 @@ demo: $(VENV)/.lab
 	$(BIN)/lalora run quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-long: $(VENV)/.long
-	$(BIN)/python -m pytest -m "long or not long"
+	$(PYTEST) -m "long or not long"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
