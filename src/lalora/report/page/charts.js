@@ -102,6 +102,7 @@ function line(parent, points, dash, extra = "") {
 }
 
 const tip = document.getElementById("tip");
+let tipShown = 0;
 
 // rows: [label, value, run index or null]
 function showTip(x, y, title, sub, rows) {
@@ -116,6 +117,7 @@ function showTip(x, y, title, sub, rows) {
     html(list, "dd", { textContent: value });
   }
   tip.hidden = false;
+  tipShown = performance.now();
   const { width, height } = tip.getBoundingClientRect();
   const right = x + 16 + width < innerWidth - 8 ? x + 16 : x - 16 - width;
   const below = y + 16 + height < innerHeight - 8 ? y + 16 : y - 16 - height;

@@ -55,5 +55,6 @@ addEventListener("resize", () => requestAnimationFrame(() => {
   hideTip();
   drawAll();
 }));
-addEventListener("scroll", hideTip, { passive: true });
+// A mark that is focused scrolls into view first, and the page tells of that afterwards.
+addEventListener("scroll", () => { if (performance.now() - tipShown > 200) hideTip(); }, { passive: true });
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
