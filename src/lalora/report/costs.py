@@ -1,8 +1,6 @@
 """What the parts of fits and steps cost, beside what a publication reports of them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from rich import box
@@ -11,6 +9,7 @@ from rich.text import Text
 
 from lalora.report import numbers
 from lalora.report.schema import Cost, PublishedCost, Results, parse
+from lalora.report.summary import average
 
 HEADERS = (
     "Seconds, here",
@@ -38,7 +37,7 @@ class Part:
         """Returns the numbers as text, in the order of the headers."""
         return [
             numbers.seconds(self.here.seconds),
-            numbers.permille(self.share),
+            numbers.accuracy(self.share),
             numbers.seconds(self.paper.seconds),
             numbers.gigabytes(self.here.allocated),
             numbers.gigabytes(_bytes(self.paper.allocated)),
@@ -97,13 +96,8 @@ def _parts(label: str, means: dict[str, Cost], published: dict[tuple[str, str], 
 
 
 def _mean(part: str, costs: list[Cost]) -> Cost:
-    means = {key: _known(getattr(cost, key) for cost in costs) for key in ("seconds", "allocated", "reserved")}
+    means = {key: average(getattr(cost, key) for cost in costs) for key in ("seconds", "allocated", "reserved")}
     return Cost(part=part, **means)
-
-
-def _known(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def _bytes(gigabytes: float | None) -> float | None:

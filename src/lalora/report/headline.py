@@ -1,12 +1,12 @@
 """What happened, in two sentences made from the numbers alone."""
 
 from dataclasses import dataclass
-from statistics import mean
 from typing import Any
 
 from lalora.report.numbers import nats, percent
 from lalora.report.schema import Results, parse
-from lalora.report.summary import PLAIN, Row, run_row
+from lalora.report.seeds import by_label
+from lalora.report.summary import PLAIN, Row, average, run_row
 
 ENOUGH_GAIN = 0.8
 """The share of plain LoRA's gain that a run must keep to count as having learned the target."""
@@ -29,10 +29,9 @@ class Group:
 
 def groups(results: Results) -> list[Group]:
     """Returns the runs of a study, averaged over seeds."""
-    members: dict[tuple[str, str], list[Row]] = {}
-    for run in results.runs:
-        members.setdefault((run.method, run.label), []).append(run_row(results, run))
-    return [_group(label, method, rows) for (method, label), rows in members.items()]
+    return [
+        _group(seeds.label, [run_row(results, results.runs[run]) for run in seeds.runs]) for seeds in by_label(results)
+    ]
 
 
 def best(results: Results) -> Group | None:
@@ -99,21 +98,17 @@ def _without_plain(results: Results, every: list[Group]) -> str:
     )
 
 
-def _group(label: str, method: str, rows: list[Row]) -> Group:
-    def average(field: str) -> float | None:
-        values = [value for row in rows if (value := getattr(row, field)) is not None]
-        return mean(values) if values else None
-
+def _group(label: str, rows: list[Row]) -> Group:
     return Group(
         label=label,
-        method=method,
+        method=rows[0].method,
         runs=len(rows),
-        target_loss=average("target_loss"),
-        source_kl=average("source_kl"),
-        gain=average("gain"),
-        removed=average("forgetting_removed"),
-        kept=average("gain_kept"),
-        step_seconds=average("step_seconds"),
+        target_loss=average(row.target_loss for row in rows),
+        source_kl=average(row.source_kl for row in rows),
+        gain=average(row.gain for row in rows),
+        removed=average(row.forgetting_removed for row in rows),
+        kept=average(row.gain_kept for row in rows),
+        step_seconds=average(row.step_seconds for row in rows),
     )
 
 

@@ -4,14 +4,13 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any
 
 from lalora.methods import METHODS
 from lalora.report.look import families
 from lalora.report.numbers import change, points
 from lalora.report.schema import Evaluation, Results, Run
-from lalora.report.summary import PLAIN, difference, plain_partner
+from lalora.report.summary import PLAIN, average, difference, plain_partner
 
 ALL = "all sources"
 _KNOWN = "proxy_sources"
@@ -176,9 +175,7 @@ def _by_source(results: Results, family: str, runs: list[Run]) -> list[HeatMap]:
 
 
 def _mean(results: Results, runs: list[Run], quantity: Quantity, keys: Sequence[str]) -> float | None:
-    found = [_against(run, plain_partner(results, run, keys), quantity) for run in runs]
-    known = [value for value in found if value is not None]
-    return fmean(known) if known else None
+    return average(_against(run, plain_partner(results, run, keys), quantity) for run in runs)
 
 
 def _against(run: Run, plain: Run | None, quantity: Quantity) -> float | None:

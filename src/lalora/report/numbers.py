@@ -18,13 +18,8 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else _tidy(f"{100 * value:.0f}") + "%"
 
 
-def permille(value: float | None) -> str:
-    """Returns a share to a tenth of a percent: 0.6%."""
-    return MISSING if value is None else f"{100 * value:.1f}%"
-
-
 def accuracy(value: float | None) -> str:
-    """Returns an accuracy in percent: 51.6%."""
+    """Returns an accuracy, or another share that small differences matter in, in percent: 51.6%."""
     return MISSING if value is None else f"{100 * value:.1f}%"
 
 

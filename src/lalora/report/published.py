@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from rich import box
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from lalora.report import numbers
 from lalora.report.schema import Evaluation, Results, parse
-from lalora.report.summary import PLAIN, difference
+from lalora.report.summary import PLAIN, average, difference
 
 COLUMNS = (
     "Source, paper",
@@ -97,9 +96,4 @@ def published_tables(results: dict[str, Any]) -> list[Table]:
 
 
 def _means(rows: Sequence[Evaluation | None]) -> tuple[float | None, float | None]:
-    return _mean([row.source_accuracy for row in rows if row]), _mean([row.target_accuracy for row in rows if row])
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    return average(row.source_accuracy for row in rows if row), average(row.target_accuracy for row in rows if row)

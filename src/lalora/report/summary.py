@@ -1,7 +1,8 @@
 """One row a run: what it learned, what it forgot, and both as shares of what plain LoRA did."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from lalora.report.schema import Evaluation, Results, Run
 
@@ -32,6 +33,12 @@ class Row:
 def difference(minuend: float | None, subtrahend: float | None) -> float | None:
     """Returns `minuend - subtrahend`, None where one of them is missing."""
     return None if minuend is None or subtrahend is None else minuend - subtrahend
+
+
+def average(values: Iterable[float | None]) -> float | None:
+    """Returns the mean of the values that were measured, None where none was."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def share(part: float | None, whole: float | None) -> float | None:

@@ -19,7 +19,8 @@ from lalora.evaluation import EvalSet
 from lalora.evaluation import evaluate as measure
 from lalora.fisher import own_part
 from lalora.laplace import Laplace, fit
-from lalora.study.bench import Bench, Say, common_identity, run_identity
+from lalora.study.base_model import load_base, load_words
+from lalora.study.bench import Bench, Say, common_identity, fit_options, run_identity
 from lalora.study.device import device, resolve_dtype
 from lalora.study.done import METRICS
 from lalora.study.folder import held_for_all, require_room_for_runs
@@ -50,7 +51,7 @@ class _GivenBench(Bench):
         Returns:
             A PEFT model on the device.
         """
-        return _start(load_model(self.study.model, resolve_dtype(self.study.dtype)), self.given, settings)
+        return _start(load_base(self.study), self.given, settings)
 
     def laplace(self, model: PeftModel, settings: RunSettings) -> Laplace:
         """Return what the user brought.
@@ -113,10 +114,8 @@ def fit_laplace(
             start,
             {name: own_part(rows) for name, rows in proxies.items()},
             target_modules=checked.target_modules if bare else None,
-            rank=checked.factor_rank,
-            keep=checked.factor_keep,
             prior=checked.prior,
-            **{name: getattr(checked, name) for name in ("curvature", "fisher", "labels", "combine", "seed")},
+            **fit_options(checked),
         )
         with processes.together():
             if processes.is_main():
@@ -212,11 +211,11 @@ def _bench(
 ) -> _GivenBench:
     # Nothing is written before everything that can be refused was looked at.
     say(f"loading {study.model} and the data")
-    base = load_model(study.model, resolve_dtype(study.dtype))
+    base = load_base(study)
     known = facts(base, study.dtype) | {"laplace": content}
     if processes.count() > 1:
         known["processes"] = processes.count()
-    material = prepare(study, load_tokenizer(study.model), base.config)
+    material = prepare(study, load_words(study), base.config)
     common = common_identity(study, material, **known)
     require_same_run(out, run_identity(common, plan))
     model = _start(base, given, plan.settings)
