@@ -35,3 +35,18 @@ def is_known_to_all(error: BaseException | None) -> bool:
         Whether it, or what it was raised from, is marked so.
     """
     return error is not None and (_KNOWN_TO_ALL in vars(error) or is_known_to_all(error.__cause__))
+
+
+def one_line(error: BaseException, longest: int = 500) -> str:
+    """Put what an error says into one line.
+
+    Args:
+        error: Of any library.
+        longest: Most characters.
+
+    Returns:
+        Its whole message on one line, without control characters; the name of its type where it says nothing.
+    """
+    words = " ".join(str(error).split()) or type(error).__name__
+    told = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
+    return told if len(told) <= longest else f"{told[: longest - 1]}…"
