@@ -127,13 +127,40 @@ def test_nothing_below_the_lowest_adapted_module_is_differentiated() -> None:
     assert reached == ["1"]
 
 
-def test_dropout_is_off_although_activations_are_checkpointed() -> None:
-    model = lora(b_scale=0.3, lora_dropout=0.5)
+@pytest.mark.parametrize("where", ["adapter", "attention", "embedding", "layer", "a hook on the embedding"])
+def test_training_mode_changes_nothing_although_activations_are_checkpointed(where: str) -> None:
+    model = lora(b_scale=0.3, lora_dropout=0.5 if where == "adapter" else 0.0)
     plain = lalora.fit(model, [GOOD], progress=False).curvature.tensors()
+    inner = model.get_base_model().model
+    layer, embedding = inner.layers[0], inner.embed_tokens
+    if where == "attention":
+        layer.self_attn.attention_dropout = 0.5
+    elif where == "embedding":
+        inner.embed_tokens = torch.nn.Sequential(embedding, torch.nn.Dropout(0.5))
+    elif where == "layer":  # as OPT and BART drop in the layer that checkpoints itself, by a function
+        layer.mlp.register_forward_hook(lambda mlp, x, y: torch.nn.functional.dropout(y, 0.5, training=layer.training))
+    elif where == "a hook on the embedding":  # as NEFTune
+        embedding.register_forward_hook(lambda module, x, y: y + module.training * torch.rand_like(y))
     model.get_base_model().activation_checkpointing_enable()
     model.train()
     again = lalora.fit(model, [GOOD], progress=False).curvature.tensors()
     assert all(torch.equal(again[name], plain[name]) for name in plain)
+
+
+def test_activations_are_checkpointed_where_the_model_does_so() -> None:
+    model = lora(b_scale=0.3)
+    runs: list[bool] = []
+    layer = model.get_base_model().model.layers[0]
+    layer.input_layernorm.register_forward_hook(lambda norm, x, y: runs.append(layer.training))
+    lalora.fit(model, [GOOD], progress=False)
+    once = len(runs)
+    runs.clear()
+    model.get_base_model().activation_checkpointing_enable()
+    model.train()
+    lalora.fit(model, [GOOD], progress=False)
+    assert len(runs) > once
+    assert not any(runs)
+    assert layer.training
 
 
 def test_a_model_without_adapter() -> None:

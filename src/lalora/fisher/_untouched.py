@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from lalora.adapter import base_config
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 @contextmanager
 def untouched(model: nn.Module, differentiate: list[nn.Parameter]) -> Generator[None, None, None]:
     """Put the model into the state that stage I needs and bring it back afterwards.
 
-    Dropout is off. Activations are checkpointed if the model does so, which it can only without dropout since that
-    happens in training mode.
+    Nothing runs in training mode: no dropout, embedding noise or dropped layer, wherever it is set. Layers that
+    checkpoint their activations still do; they are in training mode while they decide that, and in no other moment.
 
     Args:
         model: The model.
@@ -29,7 +29,11 @@ def untouched(model: nn.Module, differentiate: list[nn.Parameter]) -> Generator[
     """
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
-    checkpointed = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
+    checkpointed = [
+        module
+        for module in model.modules()
+        if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
+    ]
     functions = [(module, module.__dict__.get("_gradient_checkpointing_func")) for module in checkpointed]
     devices = {parameter.device for parameter, _, _ in parameters if parameter.device.type == "cuda"}
     with (
@@ -37,10 +41,10 @@ def untouched(model: nn.Module, differentiate: list[nn.Parameter]) -> Generator[
         torch.enable_grad(),
     ):
         try:
-            model.train(bool(checkpointed) and not _drops(model))
-            for module in checkpointed:
-                # The reentrant kind runs forward without gradients, where no hook can listen.
-                module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # type: ignore[assignment]
+            model.eval()
+            for layer in checkpointed:
+                layer.training = True
+                layer._gradient_checkpointing_func = partial(_checkpointed, layer)  # type: ignore[assignment]
             for parameter, _, _ in parameters:
                 parameter.requires_grad_(False)
                 parameter.grad = None
@@ -51,19 +55,22 @@ def untouched(model: nn.Module, differentiate: list[nn.Parameter]) -> Generator[
             for parameter, requires_grad, grad in parameters:
                 parameter.requires_grad_(requires_grad)
                 parameter.grad = grad
-            for module, function in functions:
+            for layer, function in functions:
                 if function is None:
-                    module.__dict__.pop("_gradient_checkpointing_func", None)
+                    layer.__dict__.pop("_gradient_checkpointing_func", None)
                 else:
-                    module._gradient_checkpointing_func = function
+                    layer._gradient_checkpointing_func = function
             for module, training in modes:
                 module.training = training
 
 
-def _drops(model: nn.Module) -> bool:
-    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
-    if any(isinstance(module, kinds) and module.p > 0 for module in model.modules()):
-        return True
-    # Attention dropout is a function call; only the model's settings tell of it.
-    settings = base_config(model).to_dict()
-    return any(value for key, value in settings.items() if "dropout" in key or "pdrop" in key)
+def _checkpointed(layer: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
+    def quietly(*inputs: Any) -> Any:
+        layer.training = False
+        try:
+            return forward(*inputs)
+        finally:
+            layer.training = True
+
+    # The reentrant kind runs forward without gradients, where no hook can listen.
+    return checkpoint(quietly, *inputs, use_reentrant=False)
