@@ -11,28 +11,48 @@ from typing_extensions import Self
 
 from lalora import processes
 from lalora.adapter import linear_pairs, trainable_tensors
-from lalora.fisher._estimators import ESTIMATORS
+from lalora.fisher._estimators import ESTIMATORS, add
 from lalora.fisher._pass import Counts, all_finite
 from lalora.fisher._taps import Taps
+from lalora.fisher._witness import Witness
 
 
 class DiagonalCollector:
-    """Squared gradients of one dataset: linear modules through hooks, other trainable tensors through autograd."""
+    """Squared gradients of one dataset: linear modules through hooks, other trainable tensors through autograd.
 
-    def __init__(self, modules: Mapping[str, nn.Module], others: Mapping[str, nn.Parameter], estimator: str) -> None:
+    In each batch autograd's own gradients tell whether the hooks saw all of a trainable weight. Where they did not, it
+    is differentiated by autograd from then on, and the batch is seen again.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        weights: Mapping[str, nn.Parameter],
+        others: Mapping[str, nn.Parameter],
+        estimator: str,
+    ) -> None:
         """Name what to square; `of_adapter` and `of_weights` are the usual ways.
 
         Args:
             modules: Linear modules by the name of what stands for their weight.
+            weights: Weights of these modules that can be differentiated, by the same names.
             others: Trainable tensors that need autograd, by name.
             estimator: `sequence`, `token` or `batch`.
         """
-        self._others = others
-        self._sums = ESTIMATORS[estimator]()
-        self._taps = Taps(modules, self._sums.linear)
-        self._per_batch = estimator == "batch"
-        self.parameters = list(others.values())
-        self.by_row = bool(others) and not self._per_batch
+        self._estimator = estimator
+        self._others = dict(others)
+        self._total: dict[str, Tensor] = {}
+        self._open: dict[str, Tensor] = {}
+        self._sums = ESTIMATORS[estimator](self._open)
+        self._witness = Witness(weights)
+        self._taps = Taps(modules, self._take, strict=not weights)
+        self._reached: set[str] = set()
+        self.parameters = [*weights.values(), *others.values()]
+
+    @property
+    def by_row(self) -> bool:
+        """Whether autograd is needed for each row by itself."""
+        return bool(self._others) and self._estimator != "batch"
 
     @classmethod
     def of_adapter(cls, model: nn.Module, estimator: str) -> Self:
@@ -53,9 +73,10 @@ class DiagonalCollector:
             if pair.b in tensors:
                 modules[pair.b] = pair.up
             # At B = 0 the gradient of A is exactly zero.
-            if pair.a in tensors and bool(pair.up.weight.any()):
+            if pair.a in tensors and not (pair.plain and not bool(pair.up.weight.any())):
                 modules[pair.a] = pair.down
-        return cls(modules, {name: tensors[name] for name in tensors if name not in linear}, estimator)
+        weights = {name: tensors[name] for name in modules}
+        return cls(modules, weights, {name: tensors[name] for name in tensors if name not in linear}, estimator)
 
     @classmethod
     def of_weights(cls, layers: Mapping[str, nn.Module], estimator: str) -> Self:
@@ -68,7 +89,7 @@ class DiagonalCollector:
         Returns:
             The collector.
         """
-        return cls(layers, {}, estimator)
+        return cls(layers, {}, {}, estimator)
 
     def listening(self) -> AbstractContextManager[None]:
         """Attach the hooks.
@@ -84,23 +105,39 @@ class DiagonalCollector:
         Args:
             mask: 1 where a position is shown, (rows, length).
         """
+        # What is only in a batch is held apart where the batch may have to be seen again.
+        self._open = {} if self._witness.weights else self._total
+        self._sums = ESTIMATORS[self._estimator](self._open)
         self._taps.begin(mask)
 
     def forward_done(self) -> None:
         """Nothing is taken from the forward pass alone."""
 
-    def end(self, tokens: int) -> None:
+    def end(self, tokens: int) -> bool:
         """Take the gradients that autograd left, and square what has to be squared.
 
         Args:
             tokens: Number of completion tokens.
+
+        Returns:
+            Whether the batch counts for nothing yet and must be seen again, since hooks missed a part of it.
         """
+        unheard = self._witness.unheard()
+        if unheard:
+            self._taps.leave(unheard)
+            self._others |= {name: self._witness.weights.pop(name) for name in unheard}
         for name, parameter in self._others.items():
-            if parameter.grad is not None:
-                wide = torch.promote_types(parameter.dtype, torch.float32)
-                self._sums.tensor(name, parameter.grad.to(wide))
-                parameter.grad = None
+            gradient, parameter.grad = parameter.grad, None
+            if gradient is not None and not unheard:
+                self._reached.add(name)
+                self._sums.tensor(name, gradient.to(torch.promote_types(gradient.dtype, torch.float32)))
+        if unheard:
+            return True
         self._sums.end_batch(tokens)
+        if self._open is not self._total:
+            for name, square in self._open.items():
+                add(self._total, name, square)
+        return False
 
     def finite(self) -> bool:
         """Tell whether every sum is finite.
@@ -108,7 +145,7 @@ class DiagonalCollector:
         Returns:
             Whether it is.
         """
-        return all_finite(list(self._sums.total.values()))
+        return all_finite(list(self._total.values()))
 
     def add_up(self, device: torch.device) -> None:
         """Add the squares of the other processes.
@@ -116,7 +153,8 @@ class DiagonalCollector:
         Args:
             device: Where tensors go that only others saw.
         """
-        self._sums.total = processes.totals(self._sums.total, device)
+        self._total = processes.totals(self._total, device)
+        self._reached = set().union(*processes.gathered(self._reached | self._witness.reached))
 
     def precision(self, counts: Counts) -> dict[str, Tensor]:
         """Scale the sums to the mean per-token likelihood (`batch`: to the mean over mini-batches).
@@ -127,5 +165,18 @@ class DiagonalCollector:
         Returns:
             Squares by name, on the CPU.
         """
-        scale = 1.0 / (counts.batches if self._per_batch else counts.tokens)
-        return {name: total.mul_(scale).cpu() for name, total in self._sums.total.items()}
+        scale = 1.0 / (counts.batches if self._estimator == "batch" else counts.tokens)
+        return {name: total.mul_(scale).cpu() for name, total in self._total.items()}
+
+    def unreached(self) -> set[str]:
+        """Tell which trainable tensors no row has reached.
+
+        Returns:
+            Their names, but for an A whose gradient is zero since its B is.
+        """
+        return {*self._witness.weights, *self._others} - self._reached - self._witness.reached
+
+    def _take(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
+        self._sums.linear(name, a, g, only_call)
+        if name in self._witness.weights:
+            self._witness.see(name, a, g)

@@ -13,10 +13,7 @@ from torch import Tensor
 
 
 class Estimator(Protocol):
-    """Collects squared gradients, tensor by tensor."""
-
-    total: dict[str, Tensor]
-    """The sum so far, of the shape of each tensor."""
+    """Collects squared gradients, tensor by tensor, into the sums that it is given."""
 
     def linear(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
         """Take inputs a (rows, length, d_in) and output gradients g (rows, length, d_out) of one call."""
@@ -34,44 +31,44 @@ class Estimator(Protocol):
 class Sequence:
     """Σ over sequences of the squared gradient of a sequence: exact per example."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
-        self.total: dict[str, Tensor] = {}
+    def __init__(self, total: dict[str, Tensor]) -> None:
+        """Add to the sums by name, each of the shape of its tensor."""
+        self._total = total
         self._open: dict[str, Tensor] = {}
 
     def linear(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
         """Form each row's gradient gᵀa; square it now, or at the batch's end where a module is called again."""
         gradient = torch.bmm(g.transpose(1, 2), a)
         if only_call:
-            _add(self.total, name, gradient.square_().sum(dim=0))
+            add(self._total, name, gradient.square_().sum(dim=0))
         else:
-            _add(self._open, name, gradient)
+            add(self._open, name, gradient)
 
     def tensor(self, name: str, gradient: Tensor) -> None:
         """Square the gradient of one row."""
-        _add(self.total, name, gradient.square())
+        add(self._total, name, gradient.square())
 
     def end_batch(self, tokens: int) -> None:
         """Square the gradients of modules that were called more than once."""
         for name, gradient in self._open.items():
-            _add(self.total, name, gradient.square_().sum(dim=0))
+            add(self._total, name, gradient.square_().sum(dim=0))
         self._open.clear()
 
 
 class Token:
     """Σ over input positions of (g aᵀ)∘² = g∘² (a∘²)ᵀ; other tensors as in `sequence`."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
-        self.total: dict[str, Tensor] = {}
+    def __init__(self, total: dict[str, Tensor]) -> None:
+        """Add to the sums by name, each of the shape of its tensor."""
+        self._total = total
 
     def linear(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
         """Add the outer products of squares."""
-        _add(self.total, name, g.flatten(0, 1).square().T @ a.flatten(0, 1).square())
+        add(self._total, name, g.flatten(0, 1).square().T @ a.flatten(0, 1).square())
 
     def tensor(self, name: str, gradient: Tensor) -> None:
         """Square the gradient of one row: there is no input position to split it by."""
-        _add(self.total, name, gradient.square())
+        add(self._total, name, gradient.square())
 
     def end_batch(self, tokens: int) -> None:
         """Nothing is held back."""
@@ -80,23 +77,23 @@ class Token:
 class Batch:
     """Σ over mini-batches of the squared gradient of the mini-batch's mean loss (paper, Eq. 5)."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
-        self.total: dict[str, Tensor] = {}
+    def __init__(self, total: dict[str, Tensor]) -> None:
+        """Add to the sums by name, each of the shape of its tensor."""
+        self._total = total
         self._open: dict[str, Tensor] = {}
 
     def linear(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
         """Add to the gradient of the batch."""
-        _add(self._open, name, g.flatten(0, 1).T @ a.flatten(0, 1))
+        add(self._open, name, g.flatten(0, 1).T @ a.flatten(0, 1))
 
     def tensor(self, name: str, gradient: Tensor) -> None:
         """Add to the gradient of the batch."""
-        _add(self._open, name, gradient.clone())
+        add(self._open, name, gradient.clone())
 
     def end_batch(self, tokens: int) -> None:
         """Square the gradient of the batch's mean loss."""
         for name, gradient in self._open.items():
-            _add(self.total, name, (gradient / tokens).square_())
+            add(self._total, name, (gradient / tokens).square_())
         self._open.clear()
 
 
@@ -107,7 +104,8 @@ ESTIMATORS: Mapping[str, type[Sequence] | type[Token] | type[Batch]] = {
 }
 
 
-def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+def add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+    """Add a value to the sum of its name."""
     if name in sums:
         sums[name] += value
     else:

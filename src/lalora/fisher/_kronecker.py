@@ -68,12 +68,16 @@ class KroneckerCollector:
         self._forward = False
         self._inputs.clear()
 
-    def end(self, tokens: int) -> None:
+    def end(self, tokens: int) -> bool:
         """Nothing is held back.
 
         Args:
             tokens: Number of completion tokens.
+
+        Returns:
+            That nothing has to be seen again.
         """
+        return False
 
     def finite(self) -> bool:
         """Tell whether every sum is finite.

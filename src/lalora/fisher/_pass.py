@@ -64,8 +64,11 @@ class Collector(Protocol):
 
     parameters: list[nn.Parameter]
     """The only parameters that get a gradient."""
-    by_row: bool
-    """Whether it needs each row by itself."""
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it needs each row by itself."""
+        ...
 
     def listening(self) -> AbstractContextManager[None]:
         """Attach hooks for as long as the context lasts."""
@@ -79,8 +82,8 @@ class Collector(Protocol):
         """The forward pass is over; what runs again in the backward pass is a recomputation."""
         ...
 
-    def end(self, tokens: int) -> None:
-        """Close a batch of so many completion tokens, after its backward pass."""
+    def end(self, tokens: int) -> bool:
+        """Close a batch of so many completion tokens after its backward pass; tell whether it must be seen again."""
         ...
 
     def finite(self) -> bool:
@@ -167,9 +170,8 @@ class Pass:
                     checked = _batches.with_completion(_batches.checked(batch, where, self._device))
                     content.add(checked)
                     before = tokens
-                    for part in _batches.rows(checked) if collector.by_row else [checked]:
-                        tokens += self._both_ways(collector, part, stream, first + rows, where)
-                        rows += part["input_ids"].shape[0]
+                    tokens += self._seen_by(collector, checked, stream, first + rows, where)
+                    rows += checked["input_ids"].shape[0]
                     count += tokens > before
                     if not collector.finite():
                         raise LaloraError(f"{where}: a gradient is not finite; check the rows or use a wider dtype")
@@ -177,6 +179,13 @@ class Pass:
                 processes.drain(left)
                 raise
         return Counts(rows, tokens, count, content.hexdigest())
+
+    def _seen_by(self, collector: Collector, batch: dict[str, Tensor], stream: str, first_row: int, where: str) -> int:
+        parts = list(_batches.rows(batch)) if collector.by_row else [batch]
+        tokens = 0
+        for number, part in enumerate(parts):
+            tokens += self._both_ways(collector, part, stream, first_row + number, where)
+        return tokens
 
     def _both_ways(
         self, collector: Collector, batch: dict[str, Tensor], stream: str, first_row: int, where: str
@@ -194,7 +203,8 @@ class Pass:
         if not torch.isfinite(loss):
             raise LaloraError(f"{where}: the loss is {float(loss.detach())}; check the rows or use a wider dtype")
         loss.backward()  # type: ignore[no-untyped-call]
-        collector.end(tokens)
+        if collector.end(tokens):
+            return self._seen_by(collector, batch, stream, first_row, where)
         return tokens
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -23,15 +23,18 @@ class Taps:
     is differentiated, and no parameter.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], sink: Sink) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], sink: Sink, strict: bool) -> None:
         """Name the modules to listen to.
 
         Args:
             modules: Linear modules by the name of their weight.
             sink: Takes the name, inputs and output gradients (rows, length, features), and whether it is the only call.
+            strict: Whether to refuse a module that works on other positions than those of the batch, which is passed
+                over otherwise.
         """
-        self._modules = modules
+        self._modules = dict(modules)
         self._sink = sink
+        self._strict = strict
         self._calls: Counter[str] = Counter()
         self._mask: Tensor = torch.empty(0)
         self._hidden = False
@@ -58,8 +61,17 @@ class Taps:
         self._mask = mask.bool()
         self._hidden = not bool(self._mask.all())
 
+    def leave(self, names: Iterable[str]) -> None:
+        """Listen to some modules no more.
+
+        Args:
+            names: Of their weights.
+        """
+        for name in names:
+            del self._modules[name]
+
     def _on_forward(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or name not in self._modules:
             return
         self._calls[name] += 1
         if not output.requires_grad:
@@ -67,18 +79,21 @@ class Taps:
         output.register_hook(partial(self._on_gradient, name, inputs[0].detach()))  # type: ignore[no-untyped-call]
 
     def _on_gradient(self, name: str, a: Tensor, g: Tensor) -> None:
-        wide = torch.promote_types(g.dtype, torch.float32)
-        gradient = self._shaped(name, g.to(wide))
-        if self._hidden:  # then the products with inputs of hidden positions are zero too
-            gradient = gradient.masked_fill(~self._mask.to(gradient.device).unsqueeze(-1), 0.0)
-        self._sink(name, self._shaped(name, a.to(wide)), gradient, self._calls[name] == 1)
-
-    def _shaped(self, name: str, value: Tensor) -> Tensor:
-        if value.dim() == 2 and value.shape[0] == self._mask.numel():
-            value = value.view(*self._mask.shape, -1)
-        if value.shape[:-1] != self._mask.shape:
-            shape, expected = tuple(value.shape), tuple(self._mask.shape)
+        inputs, gradient = self._shaped(a), self._shaped(g)
+        if inputs is None or gradient is None:
+            if not self._strict:
+                return
+            shape, expected = tuple(a.shape[:-1]), tuple(self._mask.shape)
             raise LaloraError(
                 f"module '{name}' works on {shape}, not on {expected} positions: leave it out of target_modules"
             )
-        return value
+        wide = torch.promote_types(g.dtype, torch.float32)
+        gradient = gradient.to(wide)
+        if self._hidden:  # then the products with inputs of hidden positions are zero too
+            gradient = gradient.masked_fill(~self._mask.to(gradient.device).unsqueeze(-1), 0.0)
+        self._sink(name, inputs.to(wide), gradient, self._calls[name] == 1)
+
+    def _shaped(self, value: Tensor) -> Tensor | None:
+        if value.dim() == 2 and value.shape[0] == self._mask.numel():
+            return value.view(*self._mask.shape, -1)
+        return value if value.shape[:-1] == self._mask.shape else None

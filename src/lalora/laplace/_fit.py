@@ -122,6 +122,7 @@ def fit(
     moments: list[Moments] = []
     datasets: list[Dataset] = []
     named = named_sources(sources)
+    untouched: set[str] | None = None
     for dataset, batches in named.items():
         if curvature in _KRONECKER:
             gathered = KroneckerCollector(layers, fisher)
@@ -140,12 +141,18 @@ def fit(
             counts = stage_one.over(dataset, batches, squares)
             squared.append(squares.precision(counts))
             reached = set(squared[-1])
+            untouched = squares.unreached() if untouched is None else untouched & squares.unreached()
         unreached = sorted((set(layers) if anchors is None else set(anchors)) - reached)
         if unreached:
             raise LaloraError(
                 f"no row of source '{dataset}' reaches module '{unreached[0]}': leave it out of the adapter"
             )
         datasets.append(Dataset(dataset, counts.rows, counts.tokens, counts.batches, counts.sha256))
+    if untouched:
+        raise LaloraError(
+            f"no row of any source reaches '{min(untouched)}': leave its module out of the adapter, freeze it, or give "
+            "rows that reach it"
+        )
     factors = [moment.factors(rank, keep) for moment in moments]
     if rank is not None and factors:
         _tell_of_rank(rank, factors)
