@@ -440,6 +440,18 @@ def test_a_truncated_adapter_is_refused(refused: Callable[..., str], mine: dict[
     assert "adapter is no adapter of" in said
 
 
+def test_an_adapter_that_rewrote_its_base_is_measured_against_the_base(
+    run: Run, mine: dict[str, Any], tmp_path: Path
+) -> None:
+    base = load_model(str(mine["model"]), torch.float32)
+    model = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", init_lora_weights="pissa"))
+    model.save_pretrained(tmp_path / "start")  # changes nothing but by rounding, and switched off a lot
+    evaluate = ("evaluate", mine["model"], "start", "--source", mine["source"], "--rows", 2, "--dtype", "float32")
+    status, _, _ = run(*evaluate, "--out", "numbers.json")
+    assert status == 0
+    assert 0 <= json.loads((tmp_path / "numbers.json").read_text())["adapter"]["kl"]["winogrande"] < 1e-6
+
+
 def test_assets_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LALORA_HOME", str(tmp_path / "home"))
     status, out, _ = run("assets", "list")

@@ -11,7 +11,7 @@ import lalora
 
 ROOMS = ("curvature", "fisher", "laplace", "training", "methods", "assets", "domains", "evaluation", "study")
 BELOW = ("report", "cli")
-SHARED = ("adapter", "completion", "errors", "files", "processes", "version")
+SHARED = ("adapter", "batches", "completion", "errors", "files", "next_token", "processes", "switched_off", "version")
 SOURCE = Path(lalora.__file__).parent
 
 

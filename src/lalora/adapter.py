@@ -9,12 +9,12 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer, LoraModel
 from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from lalora.errors import LaloraError
 
-# What PEFT calls the containers that hold a tensor for each adapter.
-_HOLDERS = ("lora_", "modules_to_save", "trainable_tokens")
+HOLDERS = ("lora_", "modules_to_save", "trainable_tokens")
+"""What PEFT calls the containers that hold a tensor for each adapter."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,21 @@ def has_adapter(model: nn.Module) -> bool:
     return isinstance(extract_model_from_parallel(model, keep_torch_compile=False), PeftModel)
 
 
+def base_model(model: nn.Module) -> nn.Module:
+    """Unwrap a model to the one without an adapter and without wrappers; adapted modules stay in it.
+
+    Args:
+        model: A PEFT LoRA model or a base model, perhaps inside a parallel or compiled wrapper.
+
+    Returns:
+        The base model itself.
+    """
+    known = isinstance(model, PeftModel | PreTrainedModel)
+    bare = model if known else extract_model_from_parallel(model, keep_torch_compile=False)
+    base: nn.Module = bare.get_base_model() if isinstance(bare, PeftModel) else bare
+    return base
+
+
 def base_config(model: nn.Module) -> PreTrainedConfig:
     """Read the configuration of the base model.
 
@@ -81,9 +96,13 @@ def base_config(model: nn.Module) -> PreTrainedConfig:
 
     Returns:
         The base model's configuration.
+
+    Raises:
+        LaloraError: If it is no model of transformers.
     """
-    config = (peft_model(model).get_base_model() if has_adapter(model) else model).config
-    assert isinstance(config, PreTrainedConfig)
+    config = getattr(base_model(model), "config", None)
+    if not isinstance(config, PreTrainedConfig):
+        raise LaloraError(f"{type(model).__name__} is no model of transformers: it has no configuration to go by")
     return config
 
 
@@ -171,6 +190,6 @@ def normalised(name: str, adapter: str) -> str:
     kept = [
         part
         for before, part in zip(["", *parts], parts, strict=False)
-        if not (part == adapter and before.startswith(_HOLDERS))
+        if not (part == adapter and before.startswith(HOLDERS))
     ]
     return ".".join(kept)

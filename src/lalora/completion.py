@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from accelerate.utils import extract_model_from_parallel
-from peft import PeftModel
 from torch import Tensor, nn
+
+from lalora.adapter import base_model
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Completion:
     rows: Tensor
 
 
-def completion(model: nn.Module, batch: Mapping[str, Tensor]) -> Completion:
+def completion(model: nn.Module, batch: Mapping[str, Tensor], every_position: bool = False) -> Completion:
     """Run the model over a batch and return its logits for the completion tokens.
 
     The token at position t is predicted from position t-1. Where the architecture takes `logits_to_keep`,
@@ -35,15 +35,18 @@ def completion(model: nn.Module, batch: Mapping[str, Tensor]) -> Completion:
 
     Args:
         model: A causal language model, with or without an adapter.
-        batch: `input_ids`, `labels` (unshifted, -100 where there is no loss) and `attention_mask`, each (rows, length).
+        batch: `input_ids`, `labels` (unshifted, -100 where there is no loss) and `attention_mask`, each (rows, length),
+            and what else the model's forward takes.
+        every_position: Whether the head is to see all positions although few of its logits count, as where something
+            listens to it.
 
     Returns:
         Logits and targets of the completion tokens, differentiable.
     """
     is_completion = (batch["labels"][:, 1:] != -100) & (batch["attention_mask"][:, 1:] != 0)
     positions = is_completion.any(dim=0).nonzero().squeeze(1)
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
-    if keeps_logits(model):
+    inputs = {key: value for key, value in batch.items() if key != "labels"} | {"use_cache": False}
+    if keeps_logits(model) and not every_position:
         logits = model(**inputs, logits_to_keep=positions).logits
         kept = is_completion[:, positions]
         selected = logits[kept]
@@ -63,6 +66,4 @@ def keeps_logits(model: nn.Module) -> bool:
     Returns:
         Whether its forward takes `logits_to_keep`.
     """
-    bare = extract_model_from_parallel(model)
-    base = bare.get_base_model() if isinstance(bare, PeftModel) else bare
-    return "logits_to_keep" in inspect.signature(base.forward).parameters
+    return "logits_to_keep" in inspect.signature(base_model(model).forward).parameters

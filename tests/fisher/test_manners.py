@@ -124,7 +124,7 @@ def test_nothing_below_the_lowest_adapted_module_is_differentiated() -> None:
     lalora.fit(model, [GOOD], progress=False)
     for handle in handles:
         handle.remove()
-    assert reached == ["1"]
+    assert set(reached) == {"1"}
 
 
 @pytest.mark.parametrize("where", ["adapter", "attention", "embedding", "layer", "a hook on the embedding"])
@@ -149,6 +149,7 @@ def test_training_mode_changes_nothing_although_activations_are_checkpointed(whe
 
 def test_activations_are_checkpointed_where_the_model_does_so() -> None:
     model = lora(b_scale=0.3)
+    lalora.fit(model, [GOOD], progress=False)  # the first one also tries whether the model sees the future
     runs: list[bool] = []
     layer = model.get_base_model().model.layers[0]
     layer.input_layernorm.register_forward_hook(lambda norm, x, y: runs.append(layer.training))

@@ -12,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from lalora.domains.tokens import Item
 from lalora.errors import LaloraError
 from lalora.files import write_atomically
+from lalora.switched_off import why_not_base
 
 _ROWS_AT_ONCE = 8
 
@@ -41,8 +42,12 @@ def sample_text(
         One dict of `input_ids` and `labels` a text; all but the first token is completion.
 
     Raises:
-        LaloraError: If the tokenizer knows neither a first nor a last token.
+        LaloraError: If the tokenizer knows neither a first nor a last token, or switching the adapter off does not give
+            the base model.
     """
+    reason = why_not_base(model) if isinstance(model, PeftModel) else None
+    if reason is not None:
+        raise LaloraError(f"with its adapter switched off this model is not its base model, since {reason}")
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if first is None:
         raise LaloraError("the tokenizer has neither a bos nor an eos token to begin a text with: set bos_token")

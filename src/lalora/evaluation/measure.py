@@ -87,7 +87,12 @@ class EvalSet:
 
 
 def evaluate(
-    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, evalset: EvalSet, step: int, accuracy: bool
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    evalset: EvalSet,
+    step: int,
+    accuracy: bool,
+    base: torch.nn.Module | None = None,
 ) -> dict[str, Any]:
     """Measure a model on everything in the set.
 
@@ -97,6 +102,7 @@ def evaluate(
         evalset: What to measure it on.
         step: The optimizer step the model is at.
         accuracy: Whether to measure accuracy too, which takes longer than loss and KL.
+        base: As in `score_text`.
 
     Returns:
         A row of metrics that JSON can hold: `loss` and (but for the target) `kl` in nats per token and `accuracy` from
@@ -109,7 +115,7 @@ def evaluate(
             # Drift is what the target is learned for: only its loss tells something.
             loss[domain] = score_loss(model, text)
         else:
-            score = score_text(model, text)
+            score = score_text(model, text, base)
             loss[domain], kl[domain] = score.loss, score.kl
     row: dict[str, Any] = {"step": step, "kind": "eval", "loss": loss, "kl": kl}
     means = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from lalora.adapter import peft_model
+from lalora.batches import checked
 from lalora.completion import completion
 from lalora.errors import LaloraError
 from lalora.evaluation._undisturbed import undisturbed
+from lalora.next_token import require_next_token
+from lalora.switched_off import why_not_base
 
 # Tokens whose log-probabilities over the whole vocabulary exist at the same time: few enough for a processor's cache.
 CHUNK = 16
@@ -33,33 +36,45 @@ class TextScore:
     tokens: int
 
 
-def score_text(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> TextScore:
-    """Score a text under a model with and without its adapter, on the same positions.
+def score_text(
+    model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]], base: torch.nn.Module | None = None
+) -> TextScore:
+    """Score a text under a model and its base, on the same positions.
 
     The model leaves as it came: modes, trainability, random state.
 
     Args:
-        model: A PEFT model; its base is the same model with the adapter switched off.
+        model: A PEFT model.
         batches: Dicts of `input_ids`, `attention_mask` and unshifted `labels`, each (rows, length). For a text without
             prompt the labels are the visible `input_ids`.
+        base: The base model, which is needed where the adapter's start or its training changed base weights; elsewhere
+            the same model with the adapter switched off serves.
 
     Returns:
         Loss and KL per completion token.
 
     Raises:
-        LaloraError: If there is no completion token in any batch.
+        LaloraError: If there is no completion token in any batch, a batch is unusable, the model does not predict the
+            next token, or switching the adapter off does not give the base model.
     """
     adapted = peft_model(model)
-    device = next(adapted.parameters()).device
+    reason = why_not_base(adapted) if base is None else None
+    if reason is not None:
+        raise LaloraError(
+            f"with its adapter switched off this model is not its base model, since {reason}: give the base model"
+        )
     sums = torch.zeros(2, dtype=torch.float64)
     tokens = 0
-    with undisturbed(adapted):
-        for batch in batches:
-            moved = {name: tensor.to(device) for name, tensor in batch.items()}
-            tuned = completion(adapted, moved)
-            with adapted.disable_adapter():
-                base = completion(adapted, moved)
-            sums += _sums(tuned.logits, base.logits, tuned.targets)
+    with undisturbed(adapted), undisturbed(adapted if base is None else base):
+        for ready in _ready(adapted, batches):
+            tuned = completion(adapted, ready)
+            if base is None:
+                with adapted.disable_adapter():
+                    before = completion(adapted, ready)
+            else:
+                device = next(base.parameters()).device
+                before = completion(base, {name: tensor.to(device) for name, tensor in ready.items()})
+            sums += _sums(tuned.logits, before.logits.to(tuned.logits.device), tuned.targets)
             tokens += len(tuned.targets)
     loss, kl = (sums / _some(tokens)).tolist()
     return TextScore(loss, kl, tokens)
@@ -78,17 +93,24 @@ def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
         Negative log-likelihood in nats per completion token.
 
     Raises:
-        LaloraError: If there is no completion token in any batch.
+        LaloraError: If there is no completion token in any batch, a batch is unusable, or the model does not predict
+            the next token.
     """
-    device = next(model.parameters()).device
     total, tokens = 0.0, 0
     with undisturbed(model):
-        for batch in batches:
-            seen = completion(model, {name: tensor.to(device) for name, tensor in batch.items()})
+        for ready in _ready(model, batches):
+            seen = completion(model, ready)
             losses = cross_entropy(seen.logits, seen.targets, reduction="none")
             total += float(losses.cpu().double().sum())
             tokens += len(seen.targets)
     return total / _some(tokens)
+
+
+def _ready(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    for number, batch in enumerate(batches, start=1):
+        ready = checked(batch, f"text to score, batch {number}", model)
+        require_next_token(model, ready, "text to score")
+        yield ready
 
 
 def _some(tokens: int) -> int:

@@ -1,6 +1,7 @@
 """Stage I: run the model over source batches and turn activations and gradients into curvature."""
 
-from lalora.fisher._batches import Batch, Sources, named_sources
+from lalora.batches import Batch
+from lalora.fisher._batches import Sources, named_sources
 from lalora.fisher._diagonal import DiagonalCollector
 from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._kronecker import KroneckerCollector

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -14,6 +14,7 @@ from lalora.adapter import linear_pairs, trainable_tensors
 from lalora.fisher._estimators import ESTIMATORS, add
 from lalora.fisher._pass import Counts, all_finite
 from lalora.fisher._taps import Taps
+from lalora.fisher._underflow import tell_of_underflow
 from lalora.fisher._witness import Witness
 
 
@@ -47,6 +48,7 @@ class DiagonalCollector:
         self._witness = Witness(weights)
         self._taps = Taps(modules, self._take, strict=not weights)
         self._reached: set[str] = set()
+        self._largest: dict[str, Tensor] = {}
         self.parameters = [*weights.values(), *others.values()]
 
     @property
@@ -91,6 +93,11 @@ class DiagonalCollector:
         """
         return cls(layers, {}, {}, estimator)
 
+    @property
+    def modules(self) -> Collection[nn.Module]:
+        """The modules that hooks listen to."""
+        return self._taps.modules
+
     def listening(self) -> AbstractContextManager[None]:
         """Attach the hooks.
 
@@ -110,8 +117,13 @@ class DiagonalCollector:
         self._sums = ESTIMATORS[self._estimator](self._open)
         self._taps.begin(mask)
 
-    def forward_done(self) -> None:
-        """Nothing is taken from the forward pass alone."""
+    def forward_done(self, scale: float) -> None:
+        """Remember what gradients are multiplied by; nothing is taken from the forward pass alone.
+
+        Args:
+            scale: Factor of the loss.
+        """
+        self._taps.scale = scale
 
     def end(self, tokens: int) -> bool:
         """Take the gradients that autograd left, and square what has to be squared.
@@ -122,7 +134,9 @@ class DiagonalCollector:
         Returns:
             Whether the batch counts for nothing yet and must be seen again, since hooks missed a part of it.
         """
-        unheard = self._witness.unheard()
+        scale = self._taps.scale
+        self._remember_largest(scale)
+        unheard = self._witness.unheard(scale)
         if unheard:
             self._taps.leave(unheard)
             self._others |= {name: self._witness.weights.pop(name) for name in unheard}
@@ -130,7 +144,7 @@ class DiagonalCollector:
             gradient, parameter.grad = parameter.grad, None
             if gradient is not None and not unheard:
                 self._reached.add(name)
-                self._sums.tensor(name, gradient.to(torch.promote_types(gradient.dtype, torch.float32)))
+                self._sums.tensor(name, gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale)
         if unheard:
             return True
         self._sums.end_batch(tokens)
@@ -165,8 +179,21 @@ class DiagonalCollector:
         Returns:
             Squares by name, on the CPU.
         """
+        gone = [name for name, total in self._total.items() if name in self._largest and not total.any()]
+        gone = [name for name in gone if bool(self._largest[name] > 0)]
+        if gone:
+            tell_of_underflow(gone)
         scale = 1.0 / (counts.batches if self._estimator == "batch" else counts.tokens)
         return {name: total.mul_(scale).cpu() for name, total in self._total.items()}
+
+    def _remember_largest(self, scale: float) -> None:
+        # Squares may be zero where gradients are not.
+        parameters = {**self._witness.weights, **self._others}
+        found = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+        norms = torch._foreach_norm(list(found.values()), float("inf")) if found else []
+        for name, norm in zip(found, norms, strict=True):
+            largest = norm.to(torch.float64) / scale
+            self._largest[name] = torch.maximum(self._largest.get(name, largest), largest)
 
     def unreached(self) -> set[str]:
         """Tell which trainable tensors no row has reached.

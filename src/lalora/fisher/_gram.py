@@ -58,6 +58,12 @@ class Gram:
         self._sum = collected.T @ collected
         self._rows.clear()
 
+    @property
+    def vanished(self) -> bool:
+        """Whether the rows are not zero, but all their squares are."""
+        rows = torch.cat(self._rows) if self._rows else None
+        return rows is not None and bool(rows.any()) and not bool(rows.square().any())
+
     def tensors(self) -> list[Tensor]:
         """Return what was collected.
 

@@ -35,6 +35,8 @@ class KroneckerCollector:
         """
         self.parameters: list[nn.Parameter] = []
         self.by_row = False
+        self.modules = list(layers.values())
+        self._scale = 1.0
         self._layers = layers
         self._reduce = estimator == "sequence"
         self._x: defaultdict[str, Gram] = defaultdict(Gram)
@@ -63,9 +65,14 @@ class KroneckerCollector:
         self._mask = mask.bool()
         self._forward = True
 
-    def forward_done(self) -> None:
-        """Stop taking inputs: checkpointed layers run again in the backward pass."""
+    def forward_done(self, scale: float) -> None:
+        """Stop taking inputs: checkpointed layers run again in the backward pass.
+
+        Args:
+            scale: Factor of the loss, and so of gradients.
+        """
         self._forward = False
+        self._scale = scale
         self._inputs.clear()
 
     def end(self, tokens: int) -> bool:
@@ -141,7 +148,7 @@ class KroneckerCollector:
             self._keys[name] = read[1]
         if not output.requires_grad:
             output.requires_grad_(True)
-        output.register_hook(lambda g: self._g[name].add(self._rows(name, g, mean=False)))  # type: ignore[no-untyped-call]
+        output.register_hook(lambda g: self._g[name].add(self._rows(name, g, mean=False) / self._scale))  # type: ignore[no-untyped-call]
 
     def _rows(self, name: str, value: Tensor, mean: bool) -> Tensor:
         mask = self._mask.to(value.device)

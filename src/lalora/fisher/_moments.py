@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from lalora.curvature import Factors
 from lalora.errors import LaloraError
 from lalora.fisher._gram import Gram
+from lalora.fisher._underflow import tell_of_underflow
 
 
 class Moments:
@@ -50,6 +51,9 @@ class Moments:
         Returns:
             X and G of every layer, on the CPU.
         """
+        vanished = [layer for layer, gram in self.g.items() if gram.vanished]
+        if vanished:
+            tell_of_underflow(vanished)
         return Factors.of(
             {key: gram.factor(rank, keep).cpu() for key, gram in self.x.items()},
             {layer: gram.factor(rank, keep).cpu() for layer, gram in self.g.items()},

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lalora import processes
-from lalora.fisher._batches import Batch, with_completion
+from lalora.batches import Batch, with_completion
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,13 +15,18 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lalora import batches as door
 from lalora import processes
+from lalora.adapter import base_model
 from lalora.completion import completion
 from lalora.errors import LaloraError
-from lalora.fisher import _batches
+from lalora.fisher._batches import ContentHash
 from lalora.fisher._labels import draw
 from lalora.fisher._part import Part
 from lalora.fisher._untouched import untouched
+from lalora.next_token import require_next_token
+
+_LEAST_BOUND = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ class Collector(Protocol):
         """Whether it needs each row by itself."""
         ...
 
+    @property
+    def modules(self) -> Collection[nn.Module]:
+        """The modules that it listens to."""
+        ...
+
     def listening(self) -> AbstractContextManager[None]:
         """Attach hooks for as long as the context lasts."""
         ...
@@ -78,8 +89,8 @@ class Collector(Protocol):
         """Start a batch whose mask (rows, length) is 1 where a position is shown."""
         ...
 
-    def forward_done(self) -> None:
-        """The forward pass is over; what runs again in the backward pass is a recomputation."""
+    def forward_done(self, scale: float) -> None:
+        """The forward pass is over: gradients come multiplied by the scale, and what runs again is a recomputation."""
         ...
 
     def end(self, tokens: int) -> bool:
@@ -113,8 +124,10 @@ class Pass:
         self._seed = seed
         self._progress = progress
         self._device = next(model.parameters()).device
+        head = getattr(base_model(model), "get_output_embeddings", lambda: None)()
+        self._head: set[nn.Module] = set() if head is None else set(head.modules())
 
-    def over(self, dataset: str, batches: Iterable[_batches.Batch], collector: Collector) -> Counts:
+    def over(self, dataset: str, batches: Iterable[door.Batch], collector: Collector) -> Counts:
         """Run over a dataset.
 
         With several processes each runs over its own part, which may be empty, and all end with the same sums.
@@ -150,12 +163,12 @@ class Pass:
                 raise LaloraError(f"source '{dataset}': the sum over processes is not finite; use a wider dtype")
         return counts
 
-    def _own_part(self, dataset: str, batches: Iterable[_batches.Batch], collector: Collector) -> Counts:
+    def _own_part(self, dataset: str, batches: Iterable[door.Batch], collector: Collector) -> Counts:
         # Rows that this process alone knows are numbered from zero, and two must not get the same random numbers.
         first, stream = 0, f"{dataset} in process {processes.own_rank()}" if processes.count() > 1 else dataset
         if isinstance(batches, Part):
             first, stream = batches.first_row, dataset
-        content = _batches.ContentHash()
+        content = ContentHash()
         rows = tokens = count = seen = 0
         # Autocast would take inputs, gradients and their sums to half precision.
         plain = torch.autocast(self._device.type, enabled=False)
@@ -167,8 +180,10 @@ class Pass:
                 for batch in left:
                     seen += 1
                     where = f"source '{dataset}', batch {seen}"
-                    checked = _batches.with_completion(_batches.checked(batch, where, self._device))
+                    checked = door.with_completion(door.checked(batch, where, self._model))
                     content.add(checked)
+                    if rows == 0 and len(checked["input_ids"]):
+                        require_next_token(self._model, checked, f"source '{dataset}'")
                     before = tokens
                     tokens += self._seen_by(collector, checked, stream, first + rows, where)
                     rows += checked["input_ids"].shape[0]
@@ -181,7 +196,7 @@ class Pass:
         return Counts(rows, tokens, count, content.hexdigest())
 
     def _seen_by(self, collector: Collector, batch: dict[str, Tensor], stream: str, first_row: int, where: str) -> int:
-        parts = list(_batches.rows(batch)) if collector.by_row else [batch]
+        parts = list(door.rows(batch)) if collector.by_row else [batch]
         tokens = 0
         for number, part in enumerate(parts):
             tokens += self._both_ways(collector, part, stream, first_row + number, where)
@@ -194,18 +209,27 @@ class Pass:
         if tokens == 0:
             return 0
         collector.begin(batch["attention_mask"])
-        seen = completion(self._model, batch)
-        collector.forward_done()
+        seen = completion(self._model, batch, every_position=not self._head.isdisjoint(collector.modules))
         targets = seen.targets
         if self._labels == "sampled":
             targets = draw(seen.logits, seen.rows, first_row, self._seed, stream)
-        loss = F.cross_entropy(seen.logits, targets, reduction="sum")
+        losses = F.cross_entropy(seen.logits, targets, reduction="none")
+        loss = losses.sum()
         if not torch.isfinite(loss):
             raise LaloraError(f"{where}: the loss is {float(loss.detach())}; check the rows or use a wider dtype")
-        loss.backward()  # type: ignore[no-untyped-call]
+        scale = _scale(losses.detach())
+        collector.forward_done(scale)
+        (loss * scale).backward()  # type: ignore[no-untyped-call]
         if collector.end(tokens):
             return self._seen_by(collector, batch, stream, first_row, where)
         return tokens
+
+
+def _scale(losses: Tensor) -> float:
+    # Where the model is sure of every token, gradients are too small for half precision: a power of two brings them up
+    # to where those of unsure tokens are, and is divided out without rounding. 1 - p bounds the gradients of a token.
+    bound = float((-torch.expm1(-losses)).max().clamp(min=_LEAST_BOUND))
+    return 2.0 ** -math.ceil(math.log2(bound))
 
 
 def _start(model: nn.Module) -> str:

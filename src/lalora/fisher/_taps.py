@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -20,7 +20,7 @@ class Taps:
 
     A call whose output reaches no loss (such as DoRA's call on an identity matrix) never gets a gradient and so
     counts for nothing. Outputs that no gradient would reach become leaves: nothing below the lowest adapted module
-    is differentiated, and no parameter.
+    is differentiated, and no parameter. `scale` is a factor of the loss, which is divided out again.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], sink: Sink, strict: bool) -> None:
@@ -38,6 +38,12 @@ class Taps:
         self._calls: Counter[str] = Counter()
         self._mask: Tensor = torch.empty(0)
         self._hidden = False
+        self.scale = 1.0
+
+    @property
+    def modules(self) -> Collection[nn.Module]:
+        """The modules that are listened to."""
+        return self._modules.values()
 
     @contextmanager
     def listening(self) -> Generator[None, None, None]:
@@ -58,6 +64,7 @@ class Taps:
             mask: 1 where a position is shown, (rows, length).
         """
         self._calls.clear()
+        self.scale = 1.0
         self._mask = mask.bool()
         self._hidden = not bool(self._mask.all())
 
@@ -88,7 +95,7 @@ class Taps:
                 f"module '{name}' works on {shape}, not on {expected} positions: leave it out of target_modules"
             )
         wide = torch.promote_types(g.dtype, torch.float32)
-        gradient = gradient.to(wide)
+        gradient = gradient.to(wide) / self.scale
         if self._hidden:  # then the products with inputs of hidden positions are zero too
             gradient = gradient.masked_fill(~self._mask.to(gradient.device).unsqueeze(-1), 0.0)
         self._sink(name, inputs.to(wide), gradient, self._calls[name] == 1)

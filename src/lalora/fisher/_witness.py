@@ -43,8 +43,11 @@ class Witness:
         self._seen[name] = self._seen[name] + gradient if known else gradient
         self._squares[name] = self._squares[name] + square if known else square
 
-    def unheard(self) -> set[str]:
+    def unheard(self, scale: float) -> set[str]:
         """Close the batch.
+
+        Args:
+            scale: Factor of the loss, and so of the gradients.
 
         Returns:
             Names of the weights whose gradient is another than what was seen.
@@ -57,7 +60,7 @@ class Witness:
             if found is None:
                 continue
             self.reached.add(name)
-            wide = found.to(torch.promote_types(found.dtype, torch.float32))
+            wide = found.to(torch.promote_types(found.dtype, torch.float32)) / scale
             size = torch.linalg.vector_norm(wide)
             if name in self._seen:
                 # Terms may cancel in the sum: what is left of them is as good as they were.

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model
+from lalora.batches import checked
 from lalora.completion import completion
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
 from lalora.laplace import require_non_negative
 from lalora.methods.base import Method
+from lalora.next_token import require_next_token
+from lalora.switched_off import why_not_base
 
 
 class KL(Method):
     """Target loss + λ·KL(base ‖ model) in nats per completion token, on one proxy batch every so many steps.
 
-    The base is the model with its adapter switched off. The batches take turns; each time costs a forward pass of the
+    The base is the model with its adapter switched off; where that is another one, what the model predicts at its start
+    is kept. The batches take turns; each time costs a forward pass of the
     base and a forward and backward pass of the model (learning without forgetting, Li and Hoiem, 2016).
     """
 
@@ -48,6 +54,7 @@ class KL(Method):
         self.every = every
         self._step = 0
         self._batches: list[Batch] = []
+        self._kept: list[Tensor] = []
 
     def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
         """Keep the proxy batches, those of the sources in turn.
@@ -64,6 +71,11 @@ class KL(Method):
         self._batches = [batches[turn] for turn in range(longest) for batches in by_source if turn < len(batches)]
         if not self._batches:
             raise LaloraError("method 'kl' needs source text: name at least one source domain")
+        adapted = peft_model(model)
+        with _evaluating(adapted):
+            require_next_token(adapted, checked(self._batches[0], "source text", adapted), "source text")
+        if why_not_base(adapted) is not None:
+            self._kept = [_at_start(adapted, batch) for batch in self._batches]
 
     def begin_step(self, model: nn.Module, step: int) -> None:
         """Remember which step this is.
@@ -83,34 +95,57 @@ class KL(Method):
         """
         if self.strength == 0 or self._step % self.every:
             return
-        batch = self._batches[self._step // self.every % len(self._batches)]
-        charge = drift(model, batch) * (self.strength * self.every * loss_scale)
+        turn = self._step // self.every % len(self._batches)
+        kept = self._kept[turn] if self._kept else None
+        charge = drift(model, self._batches[turn], kept) * (self.strength * self.every * loss_scale)
         charge.backward()  # type: ignore[no-untyped-call]
 
 
-def drift(model: nn.Module, batch: Batch) -> Tensor:
+def drift(model: nn.Module, batch: Batch, kept: Tensor | None = None) -> Tensor:
     """Compute KL(base ‖ model) as it is differentiated, without dropout and without checkpointed activations.
 
     Args:
         model: A PEFT model.
         batch: `input_ids`, `attention_mask` and unshifted `labels`, each (rows, length).
+        kept: Log-probabilities of the base on the completion tokens, (K, vocabulary); None to switch the adapter off.
 
     Returns:
         Nats per completion token, a scalar.
     """
     adapted = peft_model(model)
-    device = next(adapted.parameters()).device
-    moved = {name: tensor.to(device) for name, tensor in batch.items()}
-    trainable = [(parameter, parameter.requires_grad) for parameter in adapted.parameters()]
-    modes = [(module, module.training) for module in adapted.modules()]
+    ready = checked(batch, "source text", adapted)
     # Dropout would be charged for as drift.
-    adapted.eval()
-    with torch.no_grad(), adapted.disable_adapter():
-        base = completion(adapted, moved).logits.log_softmax(-1)
+    with _evaluating(adapted):
+        if kept is None:
+            with torch.no_grad(), _trainable_as_before(adapted), adapted.disable_adapter():
+                base = completion(adapted, ready).logits.log_softmax(-1)
+        tuned = completion(adapted, ready).logits.log_softmax(-1)
+    target = base if kept is None else kept.to(tuned.device)
+    return torch.nn.functional.kl_div(tuned, target, reduction="batchmean", log_target=True)
+
+
+def _at_start(model: PeftModel, batch: Batch) -> Tensor:
+    with torch.no_grad(), _evaluating(model):
+        return completion(model, checked(batch, "source text", model)).logits.log_softmax(-1).cpu()
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Generator[None, None, None]:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _trainable_as_before(model: nn.Module) -> Generator[None, None, None]:
     # PEFT makes a whole adapter trainable when it switches it on again, frozen parts included.
-    for parameter, requires_grad in trainable:
-        parameter.requires_grad_(requires_grad)
-    tuned = completion(adapted, moved).logits.log_softmax(-1)
-    for module, training in modes:
-        module.training = training
-    return torch.nn.functional.kl_div(tuned, base, reduction="batchmean", log_target=True)
+    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, requires_grad in trainable:
+            parameter.requires_grad_(requires_grad)

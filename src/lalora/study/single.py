@@ -32,6 +32,7 @@ from lalora.study.records import Row, read_rows
 from lalora.study.settings import RunSettings, StudySettings
 from lalora.study.start import adapted, with_adapter
 from lalora.study.train_run import train_run
+from lalora.switched_off import why_not_base
 
 SELF_SOURCE_FILE = "self-source.jsonl"
 
@@ -202,8 +203,9 @@ def evaluate_adapter(
             tuned = PeftModel.from_pretrained(plain.unload(), str(adapter)).to(device())
         except (RuntimeError, ValueError, SafetensorError) as error:
             raise LaloraError(f"{adapter} is no adapter of {model}: {str(error).splitlines()[0]}") from error
+        untouched = None if why_not_base(tuned) is None else load_model(model, resolve_dtype(dtype)).to(device())  # type: ignore[arg-type]
         say("measuring the adapter")
-        return before, measure(tuned, tokenizer, evalset, 0, accuracy=True)
+        return before, measure(tuned, tokenizer, evalset, 0, accuracy=True, base=untouched)
 
 
 def _bench(

@@ -1,0 +1,252 @@
+"""The one door for batches: what reaches a model for a fit, a measurement or a penalty comes through here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lalora.adapter import base_config, base_model
+from lalora.errors import LaloraError
+
+Batch = Mapping[str, Tensor]
+
+# What collators add for packed rows, whichever of them the model would understand.
+_PACKING = (
+    "cu_seqlens", "cu_seq_lens", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_lengths",
+    "seq_idx", "segment_ids", "sequence_ids", "document_ids", "doc_ids", "packed_seq_lens",
+)  # fmt: skip
+# What tokenizers and collators leave beside the inputs, and what says nothing about them.
+_HARMLESS = (
+    "num_items_in_batch", "special_tokens_mask", "offset_mapping", "length", "lengths", "num_tokens", "idx", "index",
+    "id", "ids", "row_id", "__index_level_0__",
+)  # fmt: skip
+# Arguments of a forward pass that would change what is computed, and not what is read.
+_NO_INPUTS = (
+    "labels", "past_key_values", "inputs_embeds", "use_cache", "output_attentions", "output_hidden_states",
+    "return_dict", "logits_to_keep", "num_logits_to_keep", "cache_position", "cache_params", "kwargs", "self",
+)  # fmt: skip
+
+
+def checked(batch: Any, where: str, model: nn.Module) -> dict[str, Tensor]:
+    """Check one batch, bring it into one form, and move it to the model's device.
+
+    Left padding is moved to the right edge, so that no visible token is predicted from a hidden position and positions
+    begin at zero. Lists and arrays become tensors; a single row without a batch dimension becomes a batch of one.
+
+    Args:
+        batch: `input_ids` and `labels` (rows, length), perhaps `attention_mask` (all visible without it), and whatever
+            else the model's forward takes, such as `position_ids` or `pixel_values`.
+        where: Name of the dataset and number of the batch, for the message.
+        model: A causal language model, with or without an adapter.
+
+    Returns:
+        `input_ids`, `labels` (-100 at hidden positions), `attention_mask`, each (rows, length) int64, and the others.
+
+    Raises:
+        LaloraError: If the batch is not a mapping, lacks a key, has one that is not understood, has other shapes, holds
+            packed rows, or a number that is no token or no label.
+    """
+    if not isinstance(batch, Mapping):
+        raise LaloraError(f"{where}: a batch must be a dict of tensors, not {type(batch).__name__}")
+    missing = [key for key in ("input_ids", "labels") if batch.get(key) is None]
+    if missing:
+        raise LaloraError(f"{where}: the batch has no '{missing[0]}', only {sorted(map(str, batch))}")
+    understood = _understood(model)
+    tensors = {
+        key: _tensor(value, key, where)
+        for key, value in batch.items()
+        if value is not None and _is_input(key, value, understood, where)
+    }
+    if tensors["input_ids"].dim() == 1:
+        tensors = {key: value.unsqueeze(0) if value.dim() else value for key, value in tensors.items()}
+    ids, labels = tensors.pop("input_ids"), tensors.pop("labels")
+    mask = tensors.pop("attention_mask", torch.ones_like(ids))
+    if not ids.shape == labels.shape == mask.shape or ids.dim() != 2:
+        shapes = f"{tuple(ids.shape)}, {tuple(labels.shape)}, {tuple(mask.shape)}"
+        raise LaloraError(f"{where}: input_ids, labels, attention_mask must all be (rows, length), not {shapes}")
+    ids, labels, shown = _whole(ids, "input_ids", where), _whole(labels, "labels", where), _shown(mask, where)
+    labels = labels.masked_fill(~shown, -100)
+    _require_tokens(ids, labels, shown, where, model)
+    ids = ids.masked_fill(~shown & ((ids < 0) | (ids >= _vocabulary(model)[0])), 0)
+    whole = {"input_ids": ids, "labels": labels, "attention_mask": shown.long(), **tensors}
+    for key in tensors:
+        _require_rows(key, whole, where)
+    if batch.get("position_ids") is not None:
+        _require_unpacked(_tensor(batch["position_ids"], "position_ids", where), shown, where)
+    device = next(model.parameters()).device
+    return {key: value.to(device) for key, value in _left_aligned(whole).items()}
+
+
+def with_completion(batch: Batch) -> dict[str, Tensor]:
+    """Leave out rows without a completion token: they say nothing, and must not depend on their neighbours.
+
+    Args:
+        batch: A checked batch.
+
+    Returns:
+        The other rows.
+    """
+    kept = (batch["labels"][:, 1:] != -100).any(dim=1)
+    return dict(batch) if bool(kept.all()) else _selected(batch, kept)
+
+
+def rows(batch: Batch) -> Iterator[dict[str, Tensor]]:
+    """Split a batch into batches of one row.
+
+    Args:
+        batch: A checked batch.
+
+    Yields:
+        Each row as a batch.
+    """
+    count = batch["input_ids"].shape[0]
+    for index in range(count):
+        yield dict(batch) if count == 1 else _selected(batch, slice(index, index + 1))
+
+
+def _understood(model: nn.Module) -> set[str]:
+    return set(inspect.signature(base_model(model).forward).parameters) - set(_NO_INPUTS)
+
+
+def _is_input(key: Any, value: Any, understood: set[str], where: str) -> bool:
+    if key in ("input_ids", "labels", "attention_mask"):
+        return True
+    if key in _PACKING:
+        raise LaloraError(f"{where}: rows are packed ('{key}'); give one sequence a row, so turn packing off here")
+    if key in understood:
+        return True
+    # Tokenizers and collators give positions and types to every model; one without a use for them computes its own.
+    if key in (*_HARMLESS, "position_ids", "token_type_ids") or _is_text(value):
+        return False
+    raise LaloraError(
+        f"{where}: '{key}' is no input of this model, and whether it changes what a row means is not known: leave it "
+        "out of the batch"
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
+
+
+def _tensor(value: Any, key: str, where: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach()
+    try:
+        if isinstance(value, list | tuple) and any(isinstance(one, Tensor) for one in value):
+            return torch.stack([torch.as_tensor(one) for one in value])
+        return torch.as_tensor(np.asarray(value))
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise LaloraError(
+            f"{where}: '{key}' is no tensor and cannot become one: give numbers, rows of one length (pad them)"
+        ) from error
+
+
+def _whole(value: Tensor, key: str, where: str) -> Tensor:
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise LaloraError(f"{where}: '{key}' must hold whole numbers, not {str(value.dtype).removeprefix('torch.')}")
+    return value.long()
+
+
+def _shown(mask: Tensor, where: str) -> Tensor:
+    shown = mask != 0
+    if bool((mask[shown] != 1).any()):
+        raise LaloraError(
+            f"{where}: attention_mask holds {_first(mask, shown & (mask != 1))}, not only 0 and 1; if it numbers the "
+            "segments of packed rows, turn packing off here"
+        )
+    if shown.shape[1] > 2 and bool(((shown[:, 1:] & ~shown[:, :-1]).sum(dim=1) + shown[:, 0] > 1).any()):
+        row = int(((shown[:, 1:] & ~shown[:, :-1]).sum(dim=1) + shown[:, 0]).argmax())
+        raise LaloraError(f"{where}, row {row}: attention_mask hides positions between visible ones; leave them out")
+    return shown
+
+
+def _require_tokens(ids: Tensor, labels: Tensor, shown: Tensor, where: str, model: nn.Module) -> None:
+    embedded, predicted = _vocabulary(model)
+    wrong = shown & ((ids < 0) | (ids >= embedded))
+    if bool(wrong.any()):
+        row = int(wrong.any(dim=1).nonzero()[0])
+        raise LaloraError(
+            f"{where}, row {row}: input_ids holds {_first(ids, wrong)}, and the model has {embedded} tokens: use its "
+            "own tokenizer"
+        )
+    wrong = (labels != -100) & ((labels < 0) | (labels >= predicted))
+    if bool(wrong.any()):
+        row = int(wrong.any(dim=1).nonzero()[0])
+        raise LaloraError(
+            f"{where}, row {row}: a label is -100 or one of the model's {predicted} tokens, not {_first(labels, wrong)}"
+        )
+
+
+def _vocabulary(model: nn.Module) -> tuple[int, int]:
+    # Tokens that can be read, and tokens that can be predicted.
+    base: Any = base_model(model)
+    settings = base_config(model).get_text_config()
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    embedded = int(getattr(embedding, "num_embeddings", settings.vocab_size))
+    return embedded, int(getattr(head, "out_features", embedded))
+
+
+def _require_rows(key: str, batch: Batch, where: str) -> None:
+    count, length = batch["input_ids"].shape
+    value = batch[key]
+    by_row = value.dim() == 0 or value.shape[0] == count or value.shape[-2:] == (count, length)
+    if not by_row and count > 1:
+        raise LaloraError(
+            f"{where}: '{key}' has shape {tuple(value.shape)}, which cannot be split into {count} rows: give one row a "
+            "batch"
+        )
+
+
+def _require_unpacked(positions: Tensor, shown: Tensor, where: str) -> None:
+    positions = positions.unsqueeze(0) if positions.dim() == 1 else positions
+    if positions.shape[-1] != shown.shape[1]:
+        raise LaloraError(f"{where}: position_ids has shape {tuple(positions.shape)}, not (rows, length)")
+    if positions.dim() > 2:  # a position in time, height and width for each token of an image
+        return
+    neighbours = shown[:, 1:] & shown[:, :-1]
+    if bool((neighbours & (positions[:, 1:] <= positions[:, :-1])).any()):
+        raise LaloraError(
+            f"{where}: rows are packed (position_ids start again); give one sequence a row, so turn packing off here"
+        )
+
+
+def _left_aligned(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    shown = batch["attention_mask"].bool()
+    first = shown.int().argmax(dim=1)
+    if not bool(first.any()):
+        return batch
+    count, length = shown.shape
+    order = (torch.arange(length, device=shown.device) + first.unsqueeze(1)) % length
+    moved = {}
+    for key, value in batch.items():
+        if value.dim() >= 2 and value.shape[:2] == (count, length):
+            index = order.to(value.device).view(count, length, *[1] * (value.dim() - 2)).expand_as(value)
+            moved[key] = value.gather(1, index)
+        elif value.dim() > 2 and value.shape[-2:] == (count, length):
+            moved[key] = value.gather(-1, order.to(value.device).expand_as(value))
+        else:
+            moved[key] = value
+    return moved
+
+
+def _selected(batch: Batch, kept: Tensor | slice) -> dict[str, Tensor]:
+    count = batch["input_ids"].shape[0]
+    chosen = {}
+    for key, value in batch.items():
+        if value.dim() == 0:
+            chosen[key] = value
+        elif value.shape[0] == count:
+            chosen[key] = value[kept]
+        else:
+            chosen[key] = value[..., kept, :]
+    return chosen
+
+
+def _first(values: Tensor, wrong: Tensor) -> int | float:
+    found: int | float = values[wrong][0].item()
+    return found

@@ -1,0 +1,33 @@
+"""Whether a model with its adapter switched off is the base model."""
+
+from __future__ import annotations
+
+from peft import PeftModel
+
+from lalora.adapter import HOLDERS
+
+# Starts of PEFT that leave the base weights as they are; the others put what they move into the adapter's place there.
+_LEAVE_THE_BASE = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+
+
+def why_not_base(model: PeftModel) -> str | None:
+    """Find out why switching the adapter off does not give the base model.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        The reason, a part of a sentence; None where it does give the base model.
+    """
+    for name in model.active_adapters:
+        config = model.peft_config[name]
+        start = getattr(config, "init_lora_weights", True)
+        if start not in _LEAVE_THE_BASE:
+            return f"init_lora_weights={start!r} rewrote its base weights"
+        bias = getattr(config, "bias", "none")
+        if bias != "none":
+            return f"bias={bias!r} trains its biases in place"
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not any(holder in name for holder in HOLDERS):
+            return f"'{name}' is trained in place"
+    return None
