@@ -69,7 +69,7 @@ def test_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("nobody home\nsecond line")
 
     monkeypatch.setattr(hub, "HfApi", Api)
-    assert why_unavailable("a/b", "model") == "nobody home"
+    assert why_unavailable("a/b", "model") == "nobody home second line"
     assert asked == ["a/b"]
 
 

@@ -185,11 +185,13 @@ def test_factors_of_datasets_are_averaged_each(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}], ids=["DoRA", "saved module"]
+    ("kind", "settings"),
+    [("weight-kfac", {"use_dora": True}), ("kfac", {"modules_to_save": ["lm_head"]})],
+    ids=["DoRA", "saved module"],
 )
-def test_an_adapter_that_does_not_factor_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(LaloraError, match="'weight-kfac' serves plain linear LoRA layers only"):
-        lalora.fit(lora(**settings), [collate(rows(2))], curvature="weight-kfac", progress=False)
+def test_an_adapter_that_does_not_factor_is_refused(kind: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(LaloraError, match=f"'{kind}' serves plain linear LoRA layers only"):
+        lalora.fit(lora(**settings), [collate(rows(2))], curvature=kind, progress=False)
 
 
 def test_a_layer_that_is_called_again_is_averaged_over_its_calls() -> None:

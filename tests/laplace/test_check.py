@@ -52,8 +52,8 @@ def test_other_values_of_the_same_norms_are_refused(laplace: lalora.Laplace) -> 
 
 def test_another_configuration_is_refused(laplace: lalora.Laplace) -> None:
     model = lora()
-    model.get_base_model().config.vocab_size = 99
-    with pytest.raises(LaloraError, match="vocab_size is 99 instead of 31"):
+    model.get_base_model().config.num_hidden_layers = 99
+    with pytest.raises(LaloraError, match="num_hidden_layers is 99 instead of 2"):
         laplace.check(model)
 
 

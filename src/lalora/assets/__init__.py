@@ -1,5 +1,6 @@
 """Embedded material: a small real model and real data sets, fetched once from the package index."""
 
+from lalora.assets.adapters import load_adapter
 from lalora.assets.hub import why_unavailable
 from lalora.assets.models import load_config, load_model, load_tokenizer, random_model
 from lalora.assets.pins import Asset
@@ -12,6 +13,7 @@ __all__ = [
     "catalogue",
     "fetch",
     "home",
+    "load_adapter",
     "load_config",
     "load_model",
     "load_tokenizer",

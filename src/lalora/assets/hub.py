@@ -5,6 +5,8 @@ from typing import Literal
 from huggingface_hub import HfApi
 from huggingface_hub.errors import OfflineModeIsEnabled
 
+from lalora.errors import one_line
+
 
 def why_unavailable(repository: str, kind: Literal["model", "dataset"]) -> str | None:
     """Find out whether the hub has a repository, without the minutes of retries that loading would spend.
@@ -21,5 +23,5 @@ def why_unavailable(repository: str, kind: Literal["model", "dataset"]) -> str |
     except OfflineModeIsEnabled:
         return None
     except Exception as error:  # the client changes its HTTP library, and the errors with it, between releases
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return one_line(error)
     return None

@@ -1,6 +1,7 @@
 """Load models and tokenizers by embedded name, local folder or hub id."""
 
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from lalora.assets.hub import why_unavailable
 from lalora.assets.pins import ASSETS
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import asset_folder
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
+
+_NUMBER = re.compile(r"\d+")
 
 
 def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
@@ -32,10 +35,36 @@ def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
 
     Returns:
         The model in evaluation mode, on the CPU.
+
+    Raises:
+        LaloraError: it cannot be loaded, or its files hold other weights than its configuration names.
     """
     with _explained("model", name_or_path) as where:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, use_safetensors=True)
+        # Weights of another shape are named below; transformers alone says only that there are some.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    model: PreTrainedModel = loaded[0]
+    _require_whole(name_or_path, model, loaded[1])
     return model
+
+
+def _require_whole(name: str, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
+    # transformers makes up what is missing at random and drops what is too much.
+    patterns = {_NUMBER.sub("N", key) for key in model.state_dict()}
+    other_shapes = [one[0] if isinstance(one, tuple) else one for one in info.get("mismatched_keys", ())]
+    found = {
+        "lacks": sorted(info.get("missing_keys", ())),
+        "has, in another shape,": sorted(other_shapes),
+        "has besides": sorted(key for key in info.get("unexpected_keys", ()) if _NUMBER.sub("N", key) in patterns),
+    }
+    for what, keys in found.items():
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise LaloraError(
+                f"the model '{name}' {what} the weight '{keys[0]}'{more}, so its files do not fit its config.json: "
+                "fetch it again"
+            )
 
 
 def load_config(name_or_path: str) -> PretrainedConfig:
@@ -98,10 +127,11 @@ def _explained(what: str, name_or_path: str) -> Generator[dict[str, Any], None, 
     try:
         folder = _local(name_or_path)
         yield {"pretrained_model_name_or_path": folder or name_or_path, "local_files_only": folder is not None}
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except LaloraError:
+        raise
+    except Exception as error:  # whatever a library makes of a damaged folder
         raise LaloraError(
-            f"cannot load the {what} '{name_or_path}' ({reason}); give a local model folder, an id on the "
+            f"cannot load the {what} '{name_or_path}' ({one_line(error)}); give a local model folder, an id on the "
             f"Hugging Face hub that can be reached, or an embedded model ({', '.join(_EMBEDDED)})"
         ) from error
 

@@ -3,46 +3,73 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora.layer import ParamWrapper
+from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from torch import nn
 
-from lalora.adapter import linear_pairs, trainable_tensors
-from lalora.curvature import Anchor
+from lalora.adapter import linear_pairs, lora_layers, trainable_tensors
+from lalora.curvature import Anchor, WeightDiagonal, WeightKfac
 from lalora.errors import LaloraError
 
+_BESIDE_LAYERS = ("modules_to_save", "trainable_tokens", "lora_embedding_")
 _PREFIX = "base_model.model."
 
 
 def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
     """Copy A, B and s of every layer.
 
+    Saved modules, new token rows, adapted embeddings and bare parameters (experts, routers) are no linear layers: a
+    curvature in weight space leaves them free, which a warning says.
+
     Args:
         model: A PEFT LoRA model.
-        curvature: Kind of the curvature that they are for, for the message.
+        curvature: Kind of the curvature that they are for.
 
     Returns:
         Anchors by layer, on the CPU.
 
     Raises:
-        LaloraError: If the adapter moves anything but plain linear LoRA layers.
+        LaloraError: If the adapter moves anything else than plain linear LoRA layers.
     """
     tensors = trainable_tensors(model)
     pairs = [pair for pair in linear_pairs(model) if pair.plain and pair.a in tensors and pair.b in tensors]
     served = {name for pair in pairs for name in (pair.a, pair.b)}
-    for name in tensors:
-        if name not in served:
+    left = [name for name in tensors if name not in served]
+    bare_parameters = [name for name, layer in lora_layers(model).items() if isinstance(layer, ParamWrapper)]
+    free = (*_BESIDE_LAYERS, *(f"{name}.lora_" for name in bare_parameters))
+    in_weight_space = curvature in (WeightKfac.kind, WeightDiagonal.kind)
+    for name in left:
+        if not (in_weight_space and pairs and any(kind in name for kind in free)):
             raise LaloraError(
                 f"'{curvature}' serves plain linear LoRA layers only, with A and B both trainable, not '{name}': use "
                 "curvature='diagonal'"
             )
+    if left:
+        tell_of_free(left)
     return {
         pair.layer: Anchor.of(
             pair.down.weight.detach().cpu().clone(), pair.up.weight.detach().cpu().clone(), pair.scaling
         )
         for pair in pairs
     }
+
+
+def tell_of_free(names: Sequence[str]) -> None:
+    """Warn of what training may move without a penalty.
+
+    Args:
+        names: Of trainable tensors or layers.
+    """
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    warnings.warn(
+        f"the penalty leaves '{names[0]}'{others} free: a curvature in weight space knows of linear LoRA layers only; "
+        "curvature='diagonal' holds everything",
+        stacklevel=4,
+    )
 
 
 def target_layers(base: nn.Module, target_modules: str | Sequence[str], curvature: str) -> dict[str, nn.Module]:
@@ -65,7 +92,14 @@ def target_layers(base: nn.Module, target_modules: str | Sequence[str], curvatur
     shared = {id(tensor): tensor for tensor in [*base.parameters(), *base.buffers()]}
     try:
         adapted = get_peft_model(copy.deepcopy(base, shared), LoraConfig(r=1, target_modules=chosen))
-        names = anchors_of(adapted, curvature)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is left is told below, by the names that it has in the base
+            names = anchors_of(adapted, curvature)
+        left = [name for name in lora_layers(adapted) if name not in names]
+        if chosen == INCLUDE_LINEAR_LAYERS_SHORTHAND:
+            left += [f"{_PREFIX}{name}" for name, parameter in base.named_parameters() if parameter.dim() == 3]
+        if left:
+            tell_of_free(left)
     except ValueError as error:
         reason = str(error).split(". ")[0]
         raise LaloraError(f"target_modules={chosen!r}: {reason}") from error

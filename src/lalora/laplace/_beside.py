@@ -6,8 +6,9 @@ import warnings
 
 from peft import PeftModel
 
+from lalora.adapter import base_model
 from lalora.curvature import Curvature, Sum, WeightSpace
-from lalora.laplace._anchors import anchors_of
+from lalora.laplace._anchors import anchors_of, tell_of_free
 from lalora.laplace._provenance import Provenance, for_adapter
 
 
@@ -27,6 +28,11 @@ def beside(curvature: Curvature, provenance: Provenance, model: PeftModel) -> tu
     """
     assert isinstance(curvature, WeightSpace | Sum)
     anchors = anchors_of(model, provenance.curvature)
+    # A head that the adapter trains besides is no layer that the fit could have known.
+    heads = [name for name in anchors if name not in provenance.fingerprint["layers"] and _is_head(model, name)]
+    if heads and len(heads) < len(anchors):
+        tell_of_free(heads)
+        anchors = {name: anchor for name, anchor in anchors.items() if name not in heads}
     attached = curvature.attached(anchors)
     narrowed = for_adapter(provenance, model)
     if any(anchor.a is not None and anchor.b is not None for anchor in anchors.values()):
@@ -36,3 +42,7 @@ def beside(curvature: Curvature, provenance: Provenance, model: PeftModel) -> tu
             stacklevel=2,
         )
     return attached, narrowed
+
+
+def _is_head(model: PeftModel, layer: str) -> bool:
+    return model.get_submodule(layer) is base_model(model).get_output_embeddings()  # type: ignore[operator]

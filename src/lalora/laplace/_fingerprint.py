@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
@@ -17,7 +20,9 @@ from lalora.errors import LaloraError
 _PROJECTIONS = 4
 _NORM_TOLERANCE = 0.05
 _LEAST_CORRELATION = 0.9
-_SHAPE_SETTINGS = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+_SHAPE_SETTINGS = ("model_type", "hidden_size", "num_hidden_layers")
+# Of quantised weights the first look counts: some backends repack them in their first forward pass.
+_first_seen: weakref.WeakKeyDictionary[nn.Module, dict[str, list[float]]] = weakref.WeakKeyDictionary()
 
 Fingerprint = dict[str, Any]
 
@@ -34,14 +39,24 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprin
 
     Returns:
         A JSON-ready mapping with `config` and `layers` (name to [norm, projections…]).
+
+    Raises:
+        LaloraError: If a weight is not in memory, or holds a number that is not finite.
     """
     settings = base_config(model).to_dict()
     summaries = {}
     for name, layer in layers.items():
         base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
-        weight = getattr(base, "weight", None)  # a wrapped bare parameter, as in a mixture of experts, has none
+        # A wrapped bare parameter, as of the experts of a mixture, has a name of its own.
+        weight = getattr(base, layer.parameter_name if isinstance(layer, ParamWrapper) else "weight", None)
         if isinstance(weight, Tensor):
-            summaries[name] = _summary(name, weight if weight.is_floating_point() else dequantize_module_weight(base))
+            if weight.is_meta:
+                raise LaloraError(
+                    f"the weight of '{name}' is not in memory (offloaded): load the model without offloading to disk"
+                )
+            summaries[name] = _summary(name, weight) if weight.is_floating_point() else _of_quantised(name, base)
+            if not all(map(math.isfinite, summaries[name])):
+                raise LaloraError(f"the base weight of '{name}' is not finite: the model is damaged, load it again")
     return {"config": {key: settings[key] for key in _SHAPE_SETTINGS if key in settings}, "layers": summaries}
 
 
@@ -66,12 +81,19 @@ def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], bas
         other = found["layers"].get(name)
         if other is None:
             raise LaloraError(f"{prefix}: it has no adapted module '{name}'")
-        if abs(other[0] - summary[0]) > _NORM_TOLERANCE * summary[0]:
+        if not abs(other[0] - summary[0]) <= _NORM_TOLERANCE * summary[0]:  # written so that NaN is a difference
             raise LaloraError(f"{prefix}: the weight of '{name}' has norm {other[0]:.4g} instead of {summary[0]:.4g}")
         ours += summary[1:]
         theirs += other[1:]
-    if _cosine(torch.tensor(ours), torch.tensor(theirs)) < _LEAST_CORRELATION:
+    if ours and not _cosine(torch.tensor(ours), torch.tensor(theirs)) >= _LEAST_CORRELATION:
         raise LaloraError(f"{prefix}: its weights have the same shapes and norms but other values")
+
+
+def _of_quantised(name: str, module: nn.Module) -> list[float]:
+    seen = _first_seen.setdefault(module, {})
+    if name not in seen:
+        seen[name] = _summary(name, dequantize_module_weight(module))
+    return seen[name]
 
 
 def _summary(name: str, weight: Tensor) -> list[float]:

@@ -21,6 +21,7 @@ from lalora.fisher import (
     named_sources,
 )
 from lalora.laplace._anchors import anchors_of, target_layers
+from lalora.laplace._fingerprint import fingerprint
 from lalora.laplace._laplace import Laplace, mean_and_shapes
 from lalora.laplace._limits import require_prior
 from lalora.laplace._provenance import Dataset, adapted_layers, describe
@@ -117,6 +118,10 @@ def fit(
             )
         layers = target_layers(model, target_modules, curvature)
         anchors = None
+    if anchors:
+        layers = {name: layers[name] for name in anchors}
+    # Before any forward pass, in which some quantised weights repack themselves.
+    base = fingerprint(model, layers)
     stage_one = Pass(model, labels, seed, progress)
     squared: list[dict[str, Tensor]] = []
     moments: list[Moments] = []
@@ -163,7 +168,7 @@ def fit(
     total = _summed(parts, 1.0 if combine == "sum" else 1.0 / len(parts))
     provenance = describe(
         model,
-        layers,
+        base,
         tuple(datasets),
         curvature=curvature,
         fisher=fisher,

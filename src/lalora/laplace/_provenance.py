@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +25,7 @@ _LORA_SETTINGS = (
     "alpha_pattern",
     "bias",
     "lora_bias",
+    "target_parameters",
 )
 
 
@@ -109,14 +109,12 @@ class Provenance:
         return cls(**{**fields, "datasets": datasets})
 
 
-def describe(
-    model: nn.Module, layers: Mapping[str, nn.Module], datasets: tuple[Dataset, ...], **settings: Any
-) -> Provenance:
+def describe(model: nn.Module, base: Fingerprint, datasets: tuple[Dataset, ...], **settings: Any) -> Provenance:
     """Write down how a Laplace is made.
 
     Args:
         model: The PEFT LoRA model, or the bare base model.
-        layers: Its layers by name, adapted or bare.
+        base: Fingerprint of its base weights.
         datasets: What stage I saw.
         **settings: `curvature`, `fisher`, `labels`, `combine`, `seed`, `factor_rank` and `factor_keep`.
 
@@ -126,7 +124,7 @@ def describe(
     return Provenance(
         lalora=__version__,
         base_model=base_name(model),
-        fingerprint=fingerprint(model, layers),
+        fingerprint=base,
         lora=lora_settings(model) if has_adapter(model) else {},
         datasets=datasets,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -146,7 +144,7 @@ def require_same_model(provenance: Provenance, model: nn.Module) -> None:
     """
     found = lora_settings(model)
     for key, value in provenance.lora.items():
-        if found[key] != value:
+        if found.get(key) != value:
             raise LaloraError(
                 f"this Laplace was fitted with LoRA {key}={value!r}, and the adapter here has {key}={found[key]!r}"
             )
@@ -201,7 +199,8 @@ def lora_settings(model: nn.Module) -> dict[str, Any]:
     """
     bare = peft_model(model)
     settings = bare.peft_config[bare.active_adapters[0]].to_dict()
-    return {key: settings.get(key) for key in _LORA_SETTINGS}
+    chosen = {key: settings.get(key) for key in _LORA_SETTINGS}
+    return {key: sorted(value) if isinstance(value, set) else value for key, value in chosen.items()}
 
 
 def base_name(model: nn.Module) -> str:

@@ -6,7 +6,9 @@ import torch
 from accelerate import PartialState
 
 from lalora import processes
+from lalora.errors import LaloraError
 
+DTYPES = ("auto", "float32", "bfloat16")
 _CPU_FLAGS = Path("/proc/cpuinfo")
 
 
@@ -27,14 +29,20 @@ def resolve_dtype(name: str) -> torch.dtype:
     """Choose the precision of the frozen weights.
 
     Args:
-        name: `float32`, `bfloat16`, or `auto` for bfloat16 where the device multiplies it natively.
+        name: One of `DTYPES`: `auto` is bfloat16 where the device multiplies it natively.
 
     Returns:
         The dtype.
+
+    Raises:
+        LaloraError: If it is none of them.
     """
     if name == "auto":
         return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
-    return torch.float32 if name == "float32" else torch.bfloat16
+    if name not in DTYPES:
+        raise LaloraError(f"dtype '{name}' is not served: choose {', '.join(DTYPES)}")
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def _multiplies_bfloat16() -> bool:

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
-from safetensors import SafetensorError
 
 from lalora import processes
-from lalora.assets import load_model, load_tokenizer
+from lalora.assets import load_adapter, load_model, load_tokenizer
+from lalora.assets.patterns import without_patterns
 from lalora.domains import batches, sample_text, write_text
-from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.evaluation import evaluate as measure
 from lalora.fisher import own_part
@@ -188,8 +187,6 @@ def evaluate_adapter(
     Raises:
         LaloraError: If the folder holds no adapter, or that of another model.
     """
-    if not (adapter / "adapter_config.json").is_file():
-        raise LaloraError(f"{adapter} holds no PEFT adapter: adapter_config.json is missing")
     say(f"loading {model} and the data")
     base = load_model(model, resolve_dtype(dtype))
     tokenizer = load_tokenizer(model)
@@ -199,10 +196,7 @@ def evaluate_adapter(
         plain = with_adapter(base, RunSettings(method="lora", steps=1, rank=1))
         say("measuring the base model")
         before = measure(plain, tokenizer, evalset, 0, accuracy=True)
-        try:
-            tuned = PeftModel.from_pretrained(plain.unload(), str(adapter)).to(device())
-        except (RuntimeError, ValueError, SafetensorError) as error:
-            raise LaloraError(f"{adapter} is no adapter of {model}: {str(error).splitlines()[0]}") from error
+        tuned = load_adapter(plain.unload(), adapter, model).to(device())
         untouched = None if why_not_base(tuned) is None else load_model(model, resolve_dtype(dtype)).to(device())  # type: ignore[arg-type]
         say("measuring the adapter")
         return before, measure(tuned, tokenizer, evalset, 0, accuracy=True, base=untouched)
@@ -246,9 +240,13 @@ def at_mean(base: Any, laplace: Laplace) -> PeftModel:
     Returns:
         A PEFT model at μ, on the device.
     """
-    lora = {key: value for key, value in laplace.provenance.lora.items() if value is not None}
+    known = {key: value for key, value in laplace.provenance.lora.items() if value is not None}
+    lora = without_patterns(known, [name for name, _ in base.named_modules()], "this Laplace")
     prefix, suffix = "base_model.model.", ".lora_A.weight"
-    modules = [name.removeprefix(prefix).removesuffix(suffix) for name in laplace.shapes if name.endswith(suffix)]
+    layers = [name.removeprefix(prefix).removesuffix(suffix) for name in laplace.shapes if name.endswith(suffix)]
+    # PEFT wraps the modules that hold adapted parameters by itself, one wrapper around the other.
+    holders = tuple(name.rpartition(".")[0] for name in lora.get("target_parameters") or ())
+    modules = [name for name in layers if not name.removesuffix(".base_layer").endswith(holders)]
     model = adapted(base, LoraConfig(target_modules=modules, task_type="CAUSAL_LM", **lora), seed=0)
     laplace.restore_mean(model)
     return model
