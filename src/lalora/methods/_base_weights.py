@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from lalora.adapter import LinearPair, lora_layers
 from lalora.errors import LaloraError
 
 
-def base_weight(model: nn.Module, pair: LinearPair) -> nn.Parameter:
+def base_weight(model: nn.Module, pair: LinearPair) -> Tensor:
     """Look up W₀.
 
     Args:
@@ -17,11 +20,27 @@ def base_weight(model: nn.Module, pair: LinearPair) -> nn.Parameter:
         pair: A layer of it.
 
     Returns:
-        The weight, (d_out, d_in).
+        The weight's own memory, (d_out, d_in), however the layer lays it out.
     """
-    weight = model.get_submodule(pair.layer).get_base_layer().weight  # type: ignore[operator]
-    assert isinstance(weight, nn.Parameter)
-    return weight
+    layer = _base_layer(model, pair)
+    weight: Tensor = layer.weight.data
+    return weight.T if isinstance(layer, Conv1D) else weight
+
+
+def put_base_weight(model: nn.Module, pair: LinearPair, weight: Tensor) -> None:
+    """Put another weight in the place of W₀, which stays as it is for whoever holds it.
+
+    Args:
+        model: The PEFT model.
+        pair: A layer of it.
+        weight: Another, (d_out, d_in).
+    """
+    layer = _base_layer(model, pair)
+    layer.weight.data = weight.T if isinstance(layer, Conv1D) else weight
+
+
+def _base_layer(model: nn.Module, pair: LinearPair) -> Any:
+    return model.get_submodule(pair.layer).get_base_layer()  # type: ignore[operator]
 
 
 def require_plain(model: PeftModel, pairs: list[LinearPair], method: str) -> None:
@@ -40,7 +59,7 @@ def require_plain(model: PeftModel, pairs: list[LinearPair], method: str) -> Non
 
 
 def require_floating(model: nn.Module, pairs: list[LinearPair], method: str) -> None:
-    """Refuse quantised weights.
+    """Refuse quantised and offloaded weights.
 
     Args:
         model: The PEFT model.
@@ -48,10 +67,16 @@ def require_floating(model: nn.Module, pairs: list[LinearPair], method: str) -> 
         method: Name of the method, for the message.
 
     Raises:
-        LaloraError: If a weight is not floating point.
+        LaloraError: If a weight is not floating point, or offloaded.
     """
     for pair in pairs:
-        dtype = base_weight(model, pair).dtype
+        weight = base_weight(model, pair)
+        dtype = weight.dtype
+        if weight.is_meta:
+            raise LaloraError(
+                f"method '{method}' needs the base weights in memory, and that of '{pair.layer}' is offloaded: load "
+                "the model without offloading"
+            )
         if not dtype.is_floating_point:
             raise LaloraError(
                 f"method '{method}' needs the base weights in floating point, and that of '{pair.layer}' is quantised "

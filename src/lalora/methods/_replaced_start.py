@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from lalora.adapter import LinearPair, linear_pairs, peft_model
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
-from lalora.methods._base_weights import base_weight, require_floating, require_plain
+from lalora.methods._base_weights import base_weight, put_base_weight, require_floating, require_plain
 from lalora.methods.base import Method
 
 
@@ -78,14 +78,14 @@ class ReplacedStart(Method):
                 raise LaloraError(
                     f"method '{self.name}': rank {rank} is more than '{pair.layer}' has, a weight of {shape}"
                 )
-        self._clean = {pair.layer: base_weight(adapted, pair).data for pair in pairs}
+        self._clean = {pair.layer: base_weight(adapted, pair) for pair in pairs}
         self.choose(adapted, pairs, proxies)
         for pair in pairs:
             a, b = start = (pair.down.weight.detach().clone(), pair.up.weight.detach().clone())
             self._starts[pair.layer] = start
             clean = self._clean[pair.layer]
             rest = clean.float() - pair.scaling * (b.float() @ a.float())
-            base_weight(adapted, pair).data = rest.to(clean.dtype)
+            put_base_weight(adapted, pair, rest.to(clean.dtype))
             layer = adapted.get_submodule(pair.layer)
             hook = partial(self._towards_start, adapted.active_adapters[0], pair.scaling, start)
             self._hooks.append(layer.register_forward_hook(hook))
@@ -99,7 +99,7 @@ class ReplacedStart(Method):
         """
         adapted = peft_model(model)
         for pair in linear_pairs(adapted):
-            base_weight(adapted, pair).data = self._clean[pair.layer]
+            put_base_weight(adapted, pair, self._clean[pair.layer])
             pair.up.weight.zero_()
         for hook in self._hooks:
             hook.remove()

@@ -13,7 +13,7 @@ from lalora.adapter import LinearPair, linear_pairs
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
 from lalora.laplace import require_non_negative
-from lalora.methods._base_weights import base_weight, require_floating
+from lalora.methods._base_weights import base_weight, put_base_weight, require_floating
 from lalora.methods.base import Method
 
 
@@ -48,7 +48,7 @@ class FlatLora(Method):
         self.rho = rho
         self.seed = seed
         self._pairs: list[LinearPair] = []
-        self._clean: list[tuple[nn.Parameter, Tensor]] = []
+        self._clean: list[tuple[LinearPair, Tensor]] = []
 
     def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
         """Find the weights to perturb.
@@ -79,8 +79,8 @@ class FlatLora(Method):
             return
         for pair in self._pairs:
             weight = base_weight(model, pair)
-            self._clean.append((weight, weight.data))
-            weight.data = (weight.float() + self._noise(pair, weight, sigma, step)).to(weight.dtype)
+            self._clean.append((pair, weight))
+            put_base_weight(model, pair, (weight.float() + self._noise(pair, weight, sigma, step)).to(weight.dtype))
 
     def after_backward(self, model: nn.Module, loss_scale: float) -> None:
         """Swap the base weights back in.
@@ -89,8 +89,8 @@ class FlatLora(Method):
             model: The PEFT model.
             loss_scale: Factor that the gradients carry.
         """
-        for weight, clean in self._clean:
-            weight.data = clean
+        for pair, clean in self._clean:
+            put_base_weight(model, pair, clean)
         self._clean = []
 
     def _noise(self, pair: LinearPair, weight: Tensor, sigma: float, step: int) -> Tensor:
