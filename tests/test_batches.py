@@ -159,11 +159,30 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "rows are packed \\(position_ids",
     ),
     "an unknown key": ({**GOOD, "loss_weights": torch.ones(4, LENGTH)}, "'loss_weights' is no input of this model"),
-    "a completion mask": ({**GOOD, "completion_mask": GOOD["labels"]}, "'completion_mask' is no input of this model"),
+    "another completion mask": (
+        {**GOOD, "completion_mask": torch.zeros_like(GOOD["labels"])},
+        "labels count where 'completion_mask' is 0: set these labels to -100",
+    ),
+    "a completion mask of labels": ({**GOOD, "completion_mask": GOOD["labels"]}, "'completion_mask' must be 0 and 1"),
     "embeddings": ({**GOOD, "inputs_embeds": torch.ones(4, LENGTH, 16)}, "'inputs_embeds' is no input"),
     "ragged lists": ({**GOOD, "labels": [[1], [1, 2]]}, "'labels' is no tensor and cannot become one"),
     "text as ids": ({**GOOD, "input_ids": ["a", "b"]}, "'input_ids' .*"),
     "floats": ({**GOOD, "input_ids": GOOD["input_ids"].float()}, "'input_ids' must hold whole numbers, not float32"),
+    "positions of another shape": ({**GOOD, "position_ids": torch.arange(LENGTH)}, "position_ids'? has shape"),
+    "positions that restart elsewhere": (
+        {**GOOD, "position_ids": (torch.arange(LENGTH) % 5 + 7).expand_as(GOOD["input_ids"])},
+        "rows are packed \\(position_ids",
+    ),
+    "moments that restart": (
+        {**GOOD, "position_ids": (torch.arange(LENGTH) % 5).expand(3, *GOOD["input_ids"].shape)},
+        "rows are packed \\(position_ids",
+    ),
+    "an additive mask": ({**GOOD, "attention_mask": torch.zeros(4, LENGTH) - 3e38}, "not only 0 and 1"),
+    "a mask of pairs": ({**GOOD, "attention_mask": torch.ones(4, 1, LENGTH, LENGTH)}, "must all be \\(rows, length"),
+    "a huge number": ({**GOOD, "input_ids": [[2**70] * LENGTH] * 4}, "'input_ids' is no tensor and cannot become one"),
+    "a sparse tensor": ({**GOOD, "input_ids": GOOD["input_ids"].to_sparse()}, "'input_ids' is no tensor and cannot"),
+    "notes that hold tensors": ({**GOOD, "more": {"pixel_values": torch.ones(1)}}, "'more' is no input of this model"),
+    "a cache": ({**GOOD, "past_key_values": [[1.0]]}, "'past_key_values' is no input of this model"),
     "none": ({"input_ids": GOOD["input_ids"], "labels": None}, "the batch has no 'labels'"),
 }
 

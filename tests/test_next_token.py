@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from torch import nn
 
 import lalora
 from lalora import LaloraError
+from lalora.assets import load_model
 from lalora.evaluation import score_loss, score_text
 from lalora.methods.kl import KL
+from lalora.next_token import require_next_token
 from tiny import VOCABULARY, batches, lora, rows
 
 BERT = {
@@ -50,9 +53,11 @@ def model_of(kind: str) -> tuple[nn.Module, str]:
 
 
 @pytest.mark.filterwarnings("ignore:If you want to use")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", OTHERS)
-def test_other_models_are_refused(kind: str) -> None:
+def test_other_models_are_refused(kind: str, dtype: torch.dtype) -> None:
     model, message = model_of(kind)
+    model.to(dtype)
     data = batches(rows(3), 3)
     for use in (
         lambda: lalora.fit(model, data, progress=False),
@@ -97,6 +102,74 @@ def test_causal_models_are_served(kind: str) -> None:
     base = getattr(transformers, name)(getattr(transformers, config)(**settings))
     model = get_peft_model(base, LoraConfig(r=2, target_modules=targets))
     assert lalora.fit(model, batches(rows(3), 3), progress=False).curvature.tensors()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("GPTNeoXForCausalLM", BERT),
+        ("OPTForCausalLM", {**BERT, "ffn_dim": 20, "word_embed_proj_dim": 16}),
+        ("MistralForCausalLM", {**LLAMA, "sliding_window": 2}),
+        ("MixtralForCausalLM", {**LLAMA, "intermediate_size": 32, "num_local_experts": 3}),
+        ("Qwen2ForCausalLM", {**LLAMA, "tie_word_embeddings": True}),
+    ],
+)
+def test_no_precision_is_taken_for_a_look_ahead(
+    name: str, settings: dict[str, Any], dtype: torch.dtype, attention: str
+) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, name.replace("ForCausalLM", "Config"))(**settings)
+    base = getattr(transformers, name)(config).to(dtype)
+    base.set_attn_implementation(attention)
+    require_next_token(base)
+
+
+def test_a_decoder_that_was_made_bidirectional() -> None:
+    """As models for embeddings are."""
+    model = lora()
+    for layer in model.get_base_model().model.layers:
+        layer.self_attn.is_causal = False
+        attend = layer.self_attn.forward
+        layer.self_attn.forward = lambda *given, attend=attend, **named: attend(
+            *given, **{**named, "attention_mask": None}
+        )
+    one_token = {"input_ids": [[3], [4]], "labels": [[3], [4]]}
+    for data in ([one_token], batches(rows(3), 3)):
+        with pytest.raises(LaloraError, match="LlamaForCausalLM sees tokens that come later"):
+            lalora.fit(model, data, progress=False)
+        with pytest.raises(LaloraError, match="LlamaForCausalLM sees tokens that come later"):
+            score_text(model, data)
+
+
+@pytest.mark.filterwarnings("ignore:If you want to use")
+def test_the_command_line_loads_no_encoder(tmp_path: Path) -> None:
+    transformers.BertLMHeadModel(transformers.BertConfig(**BERT)).save_pretrained(tmp_path)
+    with pytest.raises(LaloraError, match="BertLMHeadModel sees tokens that come later"):
+        load_model(str(tmp_path), torch.float32)
+
+
+def test_a_model_is_tried_once_and_leaves_as_it_came() -> None:
+    model = lora(lora_dropout=0.5)
+    model.train()
+    runs: list[int] = []
+    handle = model.get_base_model().model.register_forward_hook(lambda *_: runs.append(1))
+    for _ in range(3):
+        require_next_token(model)
+    handle.remove()
+    assert len(runs) == 1
+    assert all(module.training for module in model.modules())
+    assert not [module for module in model.modules() if module._forward_hooks]
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_logits_that_cannot_be_differentiated() -> None:
+    model = lora()
+    model.get_base_model().lm_head.register_forward_hook(lambda head, x, logits: logits.detach())
+    with pytest.raises(LaloraError, match="LlamaForCausalLM cannot be differentiated"):
+        lalora.fit(model, batches(rows(3), 3), progress=False)
 
 
 def test_a_causal_model_in_bfloat16_is_served() -> None:

@@ -25,6 +25,8 @@ _HARMLESS = (
     "num_items_in_batch", "special_tokens_mask", "offset_mapping", "length", "lengths", "num_tokens", "idx", "index",
     "id", "ids", "row_id", "__index_level_0__",
 )  # fmt: skip
+# What trainers make labels of: 0 where there is no loss.
+_LOSS_MASKS = ("completion_mask", "assistant_masks", "loss_mask")
 # Arguments of a forward pass that would change what is computed, and not what is read.
 _NO_INPUTS = (
     "labels", "past_key_values", "inputs_embeds", "use_cache", "output_attentions", "output_hidden_states",
@@ -62,8 +64,10 @@ def checked(batch: Any, where: str, model: nn.Module) -> dict[str, Tensor]:
         for key, value in batch.items()
         if value is not None and _is_input(key, value, understood, where)
     }
+    positions = None if batch.get("position_ids") is None else _tensor(batch["position_ids"], "position_ids", where)
     if tensors["input_ids"].dim() == 1:
         tensors = {key: value.unsqueeze(0) if value.dim() else value for key, value in tensors.items()}
+        positions = None if positions is None else positions.unsqueeze(0)
     ids, labels = tensors.pop("input_ids"), tensors.pop("labels")
     mask = tensors.pop("attention_mask", torch.ones_like(ids))
     if not ids.shape == labels.shape == mask.shape or ids.dim() != 2:
@@ -72,12 +76,17 @@ def checked(batch: Any, where: str, model: nn.Module) -> dict[str, Tensor]:
     ids, labels, shown = _whole(ids, "input_ids", where), _whole(labels, "labels", where), _shown(mask, where)
     labels = labels.masked_fill(~shown, -100)
     _require_tokens(ids, labels, shown, where, model)
-    ids = ids.masked_fill(~shown & ((ids < 0) | (ids >= _vocabulary(model)[0])), 0)
+    ids = ids.masked_fill(~shown & ((ids < 0) | (ids >= vocabulary(model)[0])), 0)
     whole = {"input_ids": ids, "labels": labels, "attention_mask": shown.long(), **tensors}
     for key in tensors:
         _require_rows(key, whole, where)
-    if batch.get("position_ids") is not None:
-        _require_unpacked(_tensor(batch["position_ids"], "position_ids", where), shown, where)
+    for key in _LOSS_MASKS:
+        if key in whole:
+            _require_agreement(key, whole.pop(key), labels, where)
+    if positions is not None:
+        _require_unpacked(positions, shown, where)
+        if "position_ids" not in whole and not _counted(positions, shown):
+            raise LaloraError(f"{where}: this model takes no position_ids and counts its own: leave them out")
     device = next(model.parameters()).device
     return {key: value.to(device) for key, value in _left_aligned(whole).items()}
 
@@ -114,7 +123,7 @@ def _understood(model: nn.Module) -> set[str]:
 
 
 def _is_input(key: Any, value: Any, understood: set[str], where: str) -> bool:
-    if key in ("input_ids", "labels", "attention_mask"):
+    if key in ("input_ids", "labels", "attention_mask", *_LOSS_MASKS):
         return True
     if key in _PACKING:
         raise LaloraError(f"{where}: rows are packed ('{key}'); give one sequence a row, so turn packing off here")
@@ -123,6 +132,8 @@ def _is_input(key: Any, value: Any, understood: set[str], where: str) -> bool:
     # Tokenizers and collators give positions and types to every model; one without a use for them computes its own.
     if key in (*_HARMLESS, "position_ids", "token_type_ids") or _is_text(value):
         return False
+    if key in _NO_INPUTS and isinstance(value, bool):  # switches that a fit sets itself
+        return False
     raise LaloraError(
         f"{where}: '{key}' is no input of this model, and whether it changes what a row means is not known: leave it "
         "out of the batch"
@@ -130,16 +141,22 @@ def _is_input(key: Any, value: Any, understood: set[str], where: str) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
+    if isinstance(value, list | tuple):
+        return all(one is None or _is_text(one) for one in value)
+    if isinstance(value, Mapping):  # notes about a row; no forward takes them
+        return not any(isinstance(one, Tensor | np.ndarray) for one in value.values())
+    return isinstance(value, str | bytes) or (isinstance(value, np.ndarray) and value.dtype.kind in "US")
 
 
 def _tensor(value: Any, key: str, where: str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.detach()
     try:
+        if isinstance(value, Tensor):
+            if value.is_nested or value.layout != torch.strided:
+                raise ValueError("it is not dense")
+            return value.detach()
         if isinstance(value, list | tuple) and any(isinstance(one, Tensor) for one in value):
             return torch.stack([torch.as_tensor(one) for one in value])
-        return torch.as_tensor(np.asarray(value))
+        return torch.tensor(np.asarray(value))
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise LaloraError(
             f"{where}: '{key}' is no tensor and cannot become one: give numbers, rows of one length (pad them)"
@@ -166,7 +183,7 @@ def _shown(mask: Tensor, where: str) -> Tensor:
 
 
 def _require_tokens(ids: Tensor, labels: Tensor, shown: Tensor, where: str, model: nn.Module) -> None:
-    embedded, predicted = _vocabulary(model)
+    embedded, predicted = vocabulary(model)
     wrong = shown & ((ids < 0) | (ids >= embedded))
     if bool(wrong.any()):
         row = int(wrong.any(dim=1).nonzero()[0])
@@ -182,8 +199,15 @@ def _require_tokens(ids: Tensor, labels: Tensor, shown: Tensor, where: str, mode
         )
 
 
-def _vocabulary(model: nn.Module) -> tuple[int, int]:
-    # Tokens that can be read, and tokens that can be predicted.
+def vocabulary(model: nn.Module) -> tuple[int, int]:
+    """Count the tokens of a model.
+
+    Args:
+        model: A language model, with or without an adapter.
+
+    Returns:
+        How many it can read, and how many it can predict.
+    """
     base: Any = base_model(model)
     settings = base_config(model).get_text_config()
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
@@ -203,16 +227,27 @@ def _require_rows(key: str, batch: Batch, where: str) -> None:
 
 
 def _require_unpacked(positions: Tensor, shown: Tensor, where: str) -> None:
-    positions = positions.unsqueeze(0) if positions.dim() == 1 else positions
-    if positions.shape[-1] != shown.shape[1]:
+    if positions.shape[-2:] != shown.shape or positions.dim() > 3:
         raise LaloraError(f"{where}: position_ids has shape {tuple(positions.shape)}, not (rows, length)")
-    if positions.dim() > 2:  # a position in time, height and width for each token of an image
-        return
-    neighbours = shown[:, 1:] & shown[:, :-1]
-    if bool((neighbours & (positions[:, 1:] <= positions[:, :-1])).any()):
+    # Of positions in time, height and width the first stays where it is within an image.
+    plain = positions.dim() == 2
+    steps = (positions if plain else positions[0]).long().diff(dim=1)
+    if bool((shown[:, 1:] & shown[:, :-1] & (steps < int(plain))).any()):
         raise LaloraError(
             f"{where}: rows are packed (position_ids start again); give one sequence a row, so turn packing off here"
         )
+
+
+def _counted(positions: Tensor, shown: Tensor) -> bool:
+    neighbours = shown[:, 1:] & shown[:, :-1]
+    return positions.dim() == 2 and bool((positions.long().diff(dim=1)[neighbours] == 1).all())
+
+
+def _require_agreement(key: str, kept: Tensor, labels: Tensor, where: str) -> None:
+    if kept.shape != labels.shape or bool(((kept != 0) & (kept != 1)).any()):
+        raise LaloraError(f"{where}: '{key}' must be 0 and 1 for each token: leave it out, or give it so")
+    if bool(((kept == 0) & (labels != -100)).any()):
+        raise LaloraError(f"{where}: labels count where '{key}' is 0: set these labels to -100")
 
 
 def _left_aligned(batch: dict[str, Tensor]) -> dict[str, Tensor]:

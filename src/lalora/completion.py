@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lalora.adapter import base_model
+from lalora.errors import LaloraError, one_line
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,32 @@ def completion(model: nn.Module, batch: Mapping[str, Tensor], every_position: bo
 
     Returns:
         Logits and targets of the completion tokens, differentiable.
+
+    Raises:
+        LaloraError: If the model cannot take these rows.
     """
     is_completion = (batch["labels"][:, 1:] != -100) & (batch["attention_mask"][:, 1:] != 0)
     positions = is_completion.any(dim=0).nonzero().squeeze(1)
     inputs = {key: value for key, value in batch.items() if key != "labels"} | {"use_cache": False}
     if keeps_logits(model) and not every_position:
-        logits = model(**inputs, logits_to_keep=positions).logits
-        kept = is_completion[:, positions]
-        selected = logits[kept]
+        selected = _logits(model, {**inputs, "logits_to_keep": positions})[is_completion[:, positions]]
     else:
-        selected = model(**inputs).logits[:, :-1][is_completion]
+        selected = _logits(model, inputs)[:, :-1][is_completion]
     wide = torch.promote_types(selected.dtype, torch.float32)
     rows = is_completion.nonzero()[:, 0]
     return Completion(selected.to(wide), batch["labels"][:, 1:][is_completion], rows)
+
+
+def _logits(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+    try:
+        logits: Tensor = model(**inputs).logits
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # more tokens than positions, images that do not fit
+        given = sorted(set(inputs) - {"use_cache", "logits_to_keep"})
+        raise LaloraError(
+            f"{type(base_model(model)).__name__} cannot take rows of {inputs['input_ids'].shape[1]} tokens with "
+            f"{', '.join(given)}: {one_line(error, 200)}"
+        ) from error
+    return logits
 
 
 def keeps_logits(model: nn.Module) -> bool:

@@ -16,6 +16,7 @@ from lalora import LaloraError
 from lalora.adapter import linear_pairs, lora_layers, snapshot, trainable_tensors
 from lalora.curvature import Factors, WeightKfac
 from lalora.fisher import KroneckerCollector, Moments, Pass
+from lalora.next_token import require_next_token
 from tiny import Batch, batches, collate, lora, rows, shake
 
 Dense = dict[str, Tensor]
@@ -207,6 +208,7 @@ def test_a_layer_that_is_called_again_is_averaged_over_its_calls() -> None:
 
 def test_an_input_that_was_changed_in_place_is_another_input() -> None:
     model = lora(target_modules=["gate_proj", "up_proj"])
+    require_next_token(model)  # differentiates what the change makes impossible
     mlp = model.get_base_model().model.layers[0].mlp
 
     def forward(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 import lalora
 from lalora import LaloraError
+from lalora.next_token import require_next_token
 from tiny import VOCABULARY, collate, llama, lora, rows
 
 
@@ -108,6 +109,7 @@ def test_a_merged_adapter() -> None:
 
 def test_nothing_below_the_lowest_adapted_module_is_differentiated() -> None:
     model = lora(target_modules=r".*layers\.1\.mlp\.(up|down)_proj")
+    require_next_token(model)  # differentiates all of it, once
     reached = []
     layers = model.get_base_model().model.layers
 
@@ -151,6 +153,7 @@ def test_activations_are_checkpointed_where_the_model_does_so() -> None:
     model = lora(b_scale=0.3)
     lalora.fit(model, [GOOD], progress=False)  # the first one also tries whether the model sees the future
     runs: list[bool] = []
+    require_next_token(model)
     layer = model.get_base_model().model.layers[0]
     layer.input_layernorm.register_forward_hook(lambda norm, x, y: runs.append(layer.training))
     lalora.fit(model, [GOOD], progress=False)

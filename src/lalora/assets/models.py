@@ -22,6 +22,7 @@ from lalora.assets.pins import ASSETS
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import asset_folder
 from lalora.errors import LaloraError, one_line
+from lalora.next_token import require_next_token
 
 _NUMBER = re.compile(r"\d+")
 
@@ -37,7 +38,8 @@ def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
         The model in evaluation mode, on the CPU.
 
     Raises:
-        LaloraError: it cannot be loaded, or its files hold other weights than its configuration names.
+        LaloraError: it cannot be loaded, its files hold other weights than its configuration names, or it does not
+            predict the next token.
     """
     with _explained("model", name_or_path) as where:
         # Weights of another shape are named below; transformers alone says only that there are some.
@@ -46,6 +48,10 @@ def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
         )
     model: PreTrainedModel = loaded[0]
     _require_whole(name_or_path, model, loaded[1])
+    # Encoders load as well, and would see the token that they are to predict. Quantised weights may be packed anew in
+    # their first forward pass, after which they are not what the files hold: those are tried when they are fitted.
+    if not getattr(model, "is_quantized", False):
+        require_next_token(model)
     return model
 
 

@@ -107,10 +107,11 @@ def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
 
 
 def _ready(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    require_next_token(model)
+    if isinstance(batches, Mapping):
+        raise LaloraError("the text to score is one batch: give an iterable of batches, such as [batch]")
     for number, batch in enumerate(batches, start=1):
-        ready = checked(batch, f"text to score, batch {number}", model)
-        require_next_token(model, ready, "text to score")
-        yield ready
+        yield checked(batch, f"text to score, batch {number}", model)
 
 
 def _some(tokens: int) -> int:

@@ -25,14 +25,17 @@ def named_sources(sources: Sources | Iterable[Batch]) -> Sources:
     Raises:
         LaloraError: If a single batch was given where an iterable of batches is needed, or nothing.
     """
-    if not isinstance(sources, Mapping):
-        return {"source": sources}
-    for name, batches in sources.items():
+    named = sources if isinstance(sources, Mapping) else {"source": sources}
+    for name, batches in named.items():
         if isinstance(batches, Tensor):
             raise LaloraError(f"sources['{name}'] is a tensor: give an iterable of batches, not one batch")
-    if not sources:
+        if "input_ids" in named:
+            raise LaloraError("sources is one batch: give an iterable of batches, such as [batch]")
+        if isinstance(batches, str | Mapping) or not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
+            raise LaloraError(f"source '{name}' is a {type(batches).__name__}: give an iterable of batches")
+    if not named:
         raise LaloraError("sources is empty: give at least one source dataset")
-    return sources
+    return named
 
 
 class ContentHash:

@@ -164,6 +164,7 @@ class Pass:
         return counts
 
     def _own_part(self, dataset: str, batches: Iterable[door.Batch], collector: Collector) -> Counts:
+        require_next_token(self._model)
         # Rows that this process alone knows are numbered from zero, and two must not get the same random numbers.
         first, stream = 0, f"{dataset} in process {processes.own_rank()}" if processes.count() > 1 else dataset
         if isinstance(batches, Part):
@@ -182,8 +183,6 @@ class Pass:
                     where = f"source '{dataset}', batch {seen}"
                     checked = door.with_completion(door.checked(batch, where, self._model))
                     content.add(checked)
-                    if rows == 0 and len(checked["input_ids"]):
-                        require_next_token(self._model, checked, f"source '{dataset}'")
                     before = tokens
                     tokens += self._seen_by(collector, checked, stream, first + rows, where)
                     rows += checked["input_ids"].shape[0]
@@ -209,7 +208,10 @@ class Pass:
         if tokens == 0:
             return 0
         collector.begin(batch["attention_mask"])
-        seen = completion(self._model, batch, every_position=not self._head.isdisjoint(collector.modules))
+        try:
+            seen = completion(self._model, batch, every_position=not self._head.isdisjoint(collector.modules))
+        except LaloraError as error:
+            raise LaloraError(f"{where}: {error}") from error
         targets = seen.targets
         if self._labels == "sampled":
             targets = draw(seen.logits, seen.rows, first_row, self._seed, stream)

@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model
-from lalora.batches import checked
+from lalora.batches import checked, with_completion
 from lalora.completion import completion
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
@@ -64,16 +64,15 @@ class KL(Method):
             proxies: Batches of surrogate source text by dataset.
 
         Raises:
-            LaloraError: If there is no batch.
+            LaloraError: If the model does not predict the next token, a batch is unusable, or none has a completion.
         """
-        by_source = [list(batches) for batches in proxies.values()]
+        adapted = peft_model(model)
+        require_next_token(adapted)
+        by_source = [_read(adapted, name, batches) for name, batches in proxies.items()]
         longest = max((len(batches) for batches in by_source), default=0)
         self._batches = [batches[turn] for turn in range(longest) for batches in by_source if turn < len(batches)]
         if not self._batches:
             raise LaloraError("method 'kl' needs source text: name at least one source domain")
-        adapted = peft_model(model)
-        with _evaluating(adapted):
-            require_next_token(adapted, checked(self._batches[0], "source text", adapted), "source text")
         if why_not_base(adapted) is not None:
             self._kept = [_at_start(adapted, batch) for batch in self._batches]
 
@@ -122,6 +121,15 @@ def drift(model: nn.Module, batch: Batch, kept: Tensor | None = None) -> Tensor:
         tuned = completion(adapted, ready).logits.log_softmax(-1)
     target = base if kept is None else kept.to(tuned.device)
     return torch.nn.functional.kl_div(tuned, target, reduction="batchmean", log_target=True)
+
+
+def _read(model: PeftModel, name: str, batches: Iterable[Batch]) -> list[Batch]:
+    read: list[Batch] = []
+    for number, batch in enumerate(batches, start=1):
+        rows = with_completion(checked(batch, f"source '{name}', batch {number}", model))
+        # The KL of no token is no number.
+        read += [{key: value.cpu() for key, value in rows.items()}] if len(rows["input_ids"]) else []
+    return read
 
 
 def _at_start(model: PeftModel, batch: Batch) -> Tensor:
