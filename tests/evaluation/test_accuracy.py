@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from lalora.domains import DomainData, harness_tasks
@@ -73,6 +75,32 @@ def test_generated_answers_are_short_greedy_and_matched_flexibly(
         assert call["do_sample"] is False
         assert call["max_length"] - call["input_ids"].shape[1] == 9
         assert call["attention_mask"].shape == call["input_ids"].shape
+
+
+@pytest.mark.parametrize("domain", ["winogrande", "arc_challenge", "gsm8k"])
+def test_what_a_tokenizer_appends_changes_no_score(
+    domain: str, model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    appending = copy.deepcopy(tokenizer)
+    end = (str(tokenizer.eos_token), int(tokenizer.eos_token_id))
+    appending.backend_tokenizer.post_processor = TemplateProcessing(single=["$A", end[0]], special_tokens=[end])
+    assert appending.encode("a")[-1] == end[1] != tokenizer.encode("a")[-1]
+    seen: list[list[int]] = []
+
+    def watch(module: torch.nn.Module, given: Any, named: dict[str, Any], output: Any) -> None:
+        ids = named["input_ids"] if "input_ids" in named else given[0]
+        seen.append(ids.tolist())
+
+    handle = model.get_base_model().register_forward_hook(watch, with_kwargs=True)
+    tasks = harness_tasks([data[domain]], tmp_path)
+    results, inputs = [], []
+    for one in (tokenizer, appending):
+        results.append(score_accuracy(model, one, tasks, tmp_path, max_new_tokens=3))
+        inputs.append(seen.copy())
+        seen.clear()
+    handle.remove()
+    assert results[0] == results[1]
+    assert inputs[0] == inputs[1] != []
 
 
 def test_generation_really_runs_and_is_the_same_every_time(

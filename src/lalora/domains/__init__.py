@@ -1,5 +1,6 @@
 """Source, target and held-out tasks: where their rows come from and how they are worded and encoded."""
 
+from lalora.domains.appended import without_appended
 from lalora.domains.domain import DOMAINS, Domain
 from lalora.domains.harness import harness_tasks
 from lalora.domains.load import DomainData, load_domain
@@ -21,5 +22,6 @@ __all__ = [
     "sample_text",
     "tokenize",
     "tokenize_short",
+    "without_appended",
     "write_text",
 ]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lalora.domains.appended import added, without_appended
 from lalora.domains.prompts import Example, short
 from lalora.errors import LaloraError
 
@@ -19,7 +20,8 @@ def tokenize(
     """Encode examples with the token boundary where the harness has it.
 
     Trailing spaces of the prompt belong to the completion; the whole text is encoded at once and split after as many
-    tokens as the prompt alone has.
+    tokens as the prompt alone has. What the tokenizer appends to every text is left out; the end-of-text token stands
+    once, after examples that end.
 
     Args:
         examples: the texts.
@@ -34,14 +36,17 @@ def tokenize(
         LaloraError: a prompt leaves no room for a completion, or a completion has no tokens.
     """
     limit = tokenizer.model_max_length if max_length is None else max_length
+    bare = without_appended(tokenizer)
+    prepended, _ = added(bare)
     items = []
     for number, example in enumerate(examples):
         prompt = example.prompt.rstrip()
         text = example.prompt + example.completion
         where = example.where or f"example {number}"
-        ids = _encode(tokenizer, text)
-        start = len(_encode(tokenizer, prompt)) if prompt else 0
-        if example.ends:
+        ids = _encode(bare, text)
+        # Nothing predicts a text's first token, but the first would be taken to predict a second one that is prepended.
+        start = len(_encode(bare, prompt)) if prompt else len(prepended) * (len(prepended) > 1)
+        if example.ends and ids[start:][-1:] != [tokenizer.eos_token_id]:
             ids = [*ids, tokenizer.eos_token_id]
         if start >= limit:
             raise LaloraError(

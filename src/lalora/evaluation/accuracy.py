@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains import DOMAINS
+from lalora.domains import DOMAINS, without_appended
 from lalora.evaluation._undisturbed import undisturbed
 
 
@@ -42,6 +42,8 @@ def score_accuracy(
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
+    # The harness counts a context's tokens with what the tokenizer appends, and lets the model answer after it.
+    bare = without_appended(tokenizer)
     # `evaluate`, and not `simple_evaluate`, which besides seeds the process, asks git and collects the machine's state.
     with undisturbed(model), contextlib.redirect_stderr(io.StringIO()):
         loaded = TaskManager(include_path=str(folder), include_defaults=False).load(list(tasks.values()))["tasks"]
@@ -57,7 +59,7 @@ def score_accuracy(
             if part:
                 # Choices are told apart by sums of log-probabilities: bfloat16 would round these to a tenth of a nat.
                 with _ties_kept(model):
-                    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=rows, softmax_dtype="float32")
+                    harness = HFLM(pretrained=model, tokenizer=bare, batch_size=rows, softmax_dtype="float32")
                 results |= evaluate(harness, {"tasks": part}, bootstrap_iters=0, log_samples=False)["results"]
     return {domain: float(results[task][_column(domain)]) for domain, task in tasks.items()}
 
