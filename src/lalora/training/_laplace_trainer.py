@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+from peft import PeftModel
 from torch import nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from lalora import processes
 from lalora.adapter import peft_model
 from lalora.fisher import Batch, Sources
 from lalora.laplace import Laplace, Refitting, require_non_negative
+from lalora.training import _checkpoint
 from lalora.training._after_backward import AfterBackwardMixin
 
 
@@ -22,7 +25,8 @@ class LaplaceMixin(AfterBackwardMixin):
 
     `class MyTrainer(LaplaceMixin, SFTTrainer)` is all that TRL needs. The reported `loss` is the target loss alone,
     in training and in evaluation; `penalty` (what is charged, in nats) and `forecast` (½ΔᵀΛΔ, nats per source token)
-    are logged beside it and so reach whatever `report_to` names.
+    are logged beside it and so reach whatever `report_to` names. A checkpoint holds the Laplace, and a resumed run goes
+    on with it. With `model_init` each new model begins at the mean of the Laplace.
     """
 
     def __init__(
@@ -53,10 +57,10 @@ class LaplaceMixin(AfterBackwardMixin):
         """
         require_non_negative("strength", strength)
         self._refitting = Refitting.of(refit_every, refit_sources, refit_decay)
+        self._given = laplace
         self.laplace = laplace
         self.strength = strength
         super().__init__(*args, **kwargs)
-        self._adapted = peft_model(cast("nn.Module", self.model))
         self.laplace.check(self._adapted)
         if not self.laplace.is_mean(self._adapted):
             warnings.warn(
@@ -64,6 +68,30 @@ class LaplaceMixin(AfterBackwardMixin):
                 "model was trained further from there",
                 stacklevel=2,
             )
+
+    @property
+    def _adapted(self) -> PeftModel:
+        # The one that is trained now: `model_init` makes another for each training and each trial of a search.
+        return peft_model(cast("nn.Module", self.model))
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """Make the model, at the mean of the Laplace, and begin with the curvature that was given.
+
+        Args:
+            trial: The Trainer's own.
+
+        Returns:
+            What `model_init` made; its adapter is set to μ, since a random A that is not the one of the fit has another
+            curvature.
+
+        Raises:
+            LaloraError: If it is no model that the Laplace belongs to.
+        """
+        model: nn.Module = super().call_model_init(trial)
+        self.laplace = self._given
+        if not self.laplace.of_base:
+            self.laplace.restore_mean(model)
+        return model
 
     def after_backward(self, loss_scale: float) -> None:
         """Add λΛΔ to the gradients.
@@ -97,13 +125,15 @@ class LaplaceMixin(AfterBackwardMixin):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Before the Trainer's own files, the last of which says that a checkpoint is complete.
         folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        if self.args.should_save:
-            self._refitting.save(self.laplace, folder)
+        with processes.together():
+            if self.args.should_save:
+                _checkpoint.save(self.laplace, self._adapted, self.strength, folder)
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.laplace = self._refitting.load(self.laplace, Path(resume_from_checkpoint))
+        with processes.together():
+            self.laplace = _checkpoint.load(self._given, self._adapted, self.strength, Path(resume_from_checkpoint))
 
 
 class LaplaceTrainer(LaplaceMixin, Trainer):
