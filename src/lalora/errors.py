@@ -1,5 +1,9 @@
 """Errors that a user can act on: one clear line, no traceback on the command line."""
 
+import traceback
+from pathlib import Path
+
+_HERE = Path(__file__).parent
 _KNOWN_TO_ALL = "known_to_all"
 """Marks the error that each of several processes ends with because one of them failed."""
 
@@ -10,6 +14,32 @@ class LaloraError(Exception):
 
 class TrainingDivergedError(LaloraError):
     """A loss or a gradient became NaN or infinite while fine-tuning."""
+
+
+class UnexpectedError(LaloraError):
+    """What a run ended with that no user can act on, most likely a fault of lalora.
+
+    Attributes:
+        trace: The traceback of what was raised.
+    """
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        """Keep both.
+
+        Args:
+            message: One line.
+            trace: The traceback.
+        """
+        super().__init__(message, trace)
+        self.trace = trace
+
+    def __str__(self) -> str:
+        """Say the line alone.
+
+        Returns:
+            The message.
+        """
+        return str(self.args[0])
 
 
 class RunsFailedError(LaloraError):
@@ -35,6 +65,34 @@ def is_known_to_all(error: BaseException | None) -> bool:
         Whether it, or what it was raised from, is marked so.
     """
     return error is not None and (_KNOWN_TO_ALL in vars(error) or is_known_to_all(error.__cause__))
+
+
+def as_failure(error: Exception) -> LaloraError:
+    """Turn whatever ended a run into an error that can be told, sent and kept.
+
+    Args:
+        error: Of any library.
+
+    Returns:
+        The error itself if it is lalora's, else one that names its type and the place where it came from.
+    """
+    if isinstance(error, LaloraError):
+        return error
+    return UnexpectedError(fault(error), "".join(traceback.format_exception(error)))
+
+
+def fault(error: BaseException) -> str:
+    """Describe an error that nothing was prepared for.
+
+    Args:
+        error: Of any library.
+
+    Returns:
+        A line with its type, what it says, and the place in lalora where it came from.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _HERE in Path(frame.filename).parents]
+    place = f", at {Path(frames[-1].filename).relative_to(_HERE.parent)}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {one_line(error)}{place}; this looks like a fault of lalora: --traceback shows it"
 
 
 def one_line(error: BaseException, longest: int = 500) -> str:

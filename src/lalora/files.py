@@ -1,12 +1,27 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+
 UNFINISHED = ".lalora-part"
 """How the name of a file ends that is still being written, or whose writer was killed."""
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """Tell whether an error is about room or permission, which the next thing that is written meets as well.
+
+    Args:
+        error: Any.
+
+    Returns:
+        Whether it is.
+    """
+    return isinstance(error, OSError) and error.errno in _DISK
 
 
 def write_atomically(path: Path, data: bytes) -> None:

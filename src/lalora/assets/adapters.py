@@ -33,10 +33,8 @@ def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
         LaloraError: If the folder holds no LoRA adapter, one of another model, or weights that are damaged, missing or
             too many.
     """
-    settings = _settings(folder)
+    settings = adapter_settings(folder)
     weights = folder / _WEIGHTS
-    if not weights.is_file():
-        raise LaloraError(f"{folder} holds no PEFT adapter: {_WEIGHTS} is missing (pickled weights are not read)")
     tame = without_patterns(settings, [name for name, _ in base.named_modules()], str(folder / _SETTINGS))
     try:
         known: Any = LoraConfig  # which ships no types
@@ -57,7 +55,18 @@ def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
     return tuned
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def adapter_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of a saved LoRA adapter, without touching its weights.
+
+    Args:
+        folder: In PEFT's format.
+
+    Returns:
+        The settings, as the file has them.
+
+    Raises:
+        LaloraError: If the folder holds no LoRA adapter.
+    """
     file = folder / _SETTINGS
     if not file.is_file():
         raise LaloraError(f"{folder} holds no PEFT adapter: {_SETTINGS} is missing")
@@ -73,4 +82,6 @@ def _settings(folder: Path) -> dict[str, Any]:
         raise LaloraError(
             f"{folder} is an adapter of kind {str(settings.get('peft_type'))[:40]!r}: lalora serves LoRA adapters only"
         )
+    if not (folder / _WEIGHTS).is_file():
+        raise LaloraError(f"{folder} holds no PEFT adapter: {_WEIGHTS} is missing (pickled weights are not read)")
     return settings

@@ -3,50 +3,63 @@
 import errno
 import os
 import sys
+import traceback
 
 from lalora.cli.several import is_main, one_voice
-from lalora.errors import LaloraError, is_known_to_all
+from lalora.errors import LaloraError, RunsFailedError, UnexpectedError, fault, is_known_to_all, one_line
+from lalora.files import is_of_the_disk
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
-_INTERRUPTED = 130
+_BAD_INPUT, _FAULT, _INTERRUPTED = 2, 70, 130
+_TRACEBACK = "--traceback"
+# What the user named is not there, is of another kind, or cannot be opened.
+_OF_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EMFILE)
 
 
 def main() -> None:
-    """Run the command line; what a user can act on ends in one line and exit status 2, Ctrl-C in status 130.
+    """Run the command line; whatever happens ends in one line.
 
-    Raises:
-        OSError: If it has nothing to do with room or permission.
-        ModuleNotFoundError: If it is not one of those that the extra `lab` brings.
+    Exit status 2 is for what a user can act on, 130 for Ctrl-C, and 70 for an error that nothing was prepared for.
+    `--traceback`, anywhere on the command line, shows where an error came from.
     """
     # Read when torch is imported. By default its threads spin while they wait for each other, and as soon as anything
     # else runs on the same cores everything takes many times as long; a short spin costs little either way.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    shows_traceback = _TRACEBACK in sys.argv[1:]
+    sys.argv = [word for word in sys.argv if word != _TRACEBACK]
     try:
         with one_voice():
             # Here and not above: without the extra, the user gets a line that names it.
             from lalora.cli.app import app
 
             app(prog_name="lalora")
-    except LaloraError as error:
-        _fail(str(error), error)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("lalora"):
-            raise
-        _fail(f"'{error.name}' is not installed: pip install 'lalora[lab]'", error)
     except KeyboardInterrupt:
         # While modules are imported; commands look after themselves.
         print("\ninterrupted: run the same command again", file=sys.stderr)
         sys.exit(_INTERRUPTED)
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
+    except Exception as error:
+        if shows_traceback:
+            traceback.print_exception(error)
+        message, status = _told(error)
+        if is_main() or not is_known_to_all(error):
+            print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    if isinstance(error, RunsFailedError) and isinstance(error.__cause__, UnexpectedError):
+        return str(error), _FAULT
+    if isinstance(error, LaloraError):
+        return str(error), _BAD_INPUT
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("lalora"):
+        return f"'{error.name}' is not installed: pip install 'lalora[lab]'", _BAD_INPUT
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        kept = "what was finished is kept: make room or take another folder, and run again"
-        _fail(f"{where}{error.strerror}; {kept}", error)
-
-
-def _fail(message: str, error: Exception) -> None:
-    if is_main() or not is_known_to_all(error):
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+        if is_of_the_disk(error):
+            kept = "what was finished is kept: make room or take another folder, and run again"
+            return f"{where}{error.strerror}; {kept}", _BAD_INPUT
+        if error.filename and error.errno in _OF_A_FILE:
+            return f"{where}{error.strerror}", _BAD_INPUT
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own, not imported here
+        return f"out of memory ({one_line(error)}): take fewer rows a batch, or a smaller model or rank", _BAD_INPUT
+    return fault(error), _FAULT

@@ -6,7 +6,7 @@ from pathlib import Path
 from lalora.assets import asset_folder, why_unavailable
 from lalora.domains.domain import Domain
 from lalora.domains.read import Row, checked, read_jsonl
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 
 Splits = tuple[list[Row] | None, list[Row]]
 """The rows of the training split, `None` where there is one split only, and the rows to score."""
@@ -82,7 +82,7 @@ def from_hub(domain: Domain, place: str) -> Splits:
         try:
             data = datasets.load_dataset(place, domain.config if place == domain.hub else None)
         except Exception as error:  # the hub's client raises errors of several libraries
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = one_line(error)
     if reason is not None:
         raise LaloraError(
             f"cannot load '{place}' for {domain.name} from the Hugging Face hub ({reason}); check the id and the "

@@ -5,9 +5,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from lalora.errors import LaloraError, RunsFailedError
+from lalora.errors import LaloraError, RunsFailedError, UnexpectedError, as_failure
+from lalora.files import is_of_the_disk
 from lalora.study.bench import Bench, Say
 from lalora.study.done import damaged, is_done
+from lalora.study.failure import forget_failure, keep_failure
 from lalora.study.folder import held
 from lalora.study.identity import key
 from lalora.study.opening import open_bench
@@ -48,8 +50,10 @@ def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) ->
         try:
             train_run(plan, bench, folder / plan.name, _numbered(plan, recipe))
             yield plan, None
-        except LaloraError as error:
-            yield plan, error
+        except Exception as error:
+            if is_of_the_disk(error):  # the other runs would meet it too
+                raise
+            yield plan, as_failure(error)
 
 
 def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runner = in_turn) -> dict[str, Any]:
@@ -88,13 +92,18 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
             for plan, error in outcomes:
                 if error is not None:
                     say(f"{plan.label}: {error}")
+                    keep_failure(folder / plan.name, error)
                     failed.append(error)
                     continue
+                forget_failure(folder / plan.name)
                 finished.add(plan.name)
                 results = _collected(recipe, finished, bench, folder, command)
         if failed:
             kept = f"; {len(finished)} of {len(recipe.runs)} runs are finished and kept in {folder}"
-            raise RunsFailedError(f"{failed[0]}{kept}") from failed[0]
+            others = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
+            # What nobody can act on comes first: it says more than the others.
+            first = next((error for error in failed if isinstance(error, UnexpectedError)), failed[0])
+            raise RunsFailedError(f"{first}{others}{kept}") from first
         return results
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from lalora import processes
 from lalora.adapter import trainable_tensors
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 from lalora.files import UNFINISHED
 
 _LEAST_ROOM = 64 * 2**20
@@ -89,8 +89,7 @@ def saving(folder: Path) -> Generator[None, None, None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise LaloraError(f"{folder}: cannot be saved ({reason}); make room and run again") from error
+        raise LaloraError(f"{folder}: cannot be saved ({one_line(error)}); make room and run again") from error
 
 
 def require_writable(file: Path) -> None:

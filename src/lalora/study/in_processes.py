@@ -15,7 +15,8 @@ import datasets
 import torch
 from transformers.utils import logging
 
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, as_failure
+from lalora.files import is_of_the_disk
 from lalora.study.bench import Bench, Say
 from lalora.study.conduct import Outcome
 from lalora.study.done import is_done
@@ -163,8 +164,10 @@ def do(
                 f"a worker computes otherwise than where the study was started: {first_difference(common, here)}"
             )
         train_run(plan, _opened[place], folder / name, plan.label, kept)
-    except LaloraError as error:
-        return error
+    except Exception as error:
+        if is_of_the_disk(error):
+            raise
+        return as_failure(error)
     return None
 
 

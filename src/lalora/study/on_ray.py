@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 from lalora.study.bench import Bench, Say
 from lalora.study.conduct import Outcome
 from lalora.study.identity import Identity
@@ -77,7 +77,7 @@ class OnRay:
                 address=self.address, log_to_driver=False, include_dashboard=False if self.address == "local" else None
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = one_line(error)
             raise LaloraError(f"--ray {self.address}: no cluster can be reached there ({reason})") from error
         if not any(self._fits(node["Resources"]) for node in ray.nodes() if node["Alive"]):
             ray.shutdown()
@@ -99,9 +99,7 @@ class OnRay:
                     failure: LaloraError | None = ray.get(ended)
                     self._bring(plan.name, folder)
                 except RayError as lost:
-                    failure = LaloraError(
-                        f"failed on the cluster: {str(lost).strip().splitlines()[-1]}; run again to go on"
-                    )
+                    failure = LaloraError(f"failed on the cluster: {one_line(lost)}; run again to go on")
                 self.say(f"{plan.label}: {'failed' if failure else 'finished'}, {len(waiting)} to go")
                 yield plan, failure
         finally:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.core import url_to_fs
 
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 from lalora.files import UNFINISHED, write_atomically
 
 _OWN = (".lock", UNFINISHED)
@@ -36,8 +36,7 @@ class Place:
             files.makedirs(root, exist_ok=True)
             files.pipe_file(f"{root}/.lalora", b"")
         except (OSError, ValueError, ImportError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise LaloraError(f"--share {self.url}: nothing can be put there ({reason})") from error
+            raise LaloraError(f"--share {self.url}: nothing can be put there ({one_line(error)})") from error
 
     def send(self, folder: Path, name: str) -> None:
         """Put the files of a folder there.

@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel
 
 from lalora import processes
-from lalora.assets import load_adapter, load_model, load_tokenizer
+from lalora.assets import adapter_settings, load_adapter, load_model, load_tokenizer
 from lalora.assets.patterns import without_patterns
 from lalora.domains import batches, sample_text, write_text
 from lalora.evaluation import EvalSet
@@ -183,10 +183,8 @@ def evaluate_adapter(
 
     Returns:
         The metrics of the base and of the model with the adapter.
-
-    Raises:
-        LaloraError: If the folder holds no adapter, or that of another model.
     """
+    adapter_settings(adapter)
     say(f"loading {model} and the data")
     base = load_model(model, resolve_dtype(dtype))
     tokenizer = load_tokenizer(model)
