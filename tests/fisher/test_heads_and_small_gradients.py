@@ -11,6 +11,7 @@ import torch
 import fisher_oracle as oracle
 import lalora
 from lalora.adapter import linear_pairs, peft_model, trainable_tensors
+from lalora.fisher._pass import loss_and_gradient
 from tiny import batches, lora, rows
 
 HEADS: dict[str, dict[str, Any]] = {
@@ -73,18 +74,20 @@ def test_factors_of_an_adapted_head(curvature: str) -> None:
     assert 2 * fitted.forecast(model) == pytest.approx(float(expected), rel=1e-4)
 
 
-def sure_of_itself() -> tuple[Any, list[dict[str, torch.Tensor]]]:
-    """A model in float16 and a row of whose last token it is sure up to e⁻²⁰, which float16 rounds to zero."""
+def sure_of_itself(
+    margin: float = 20.0, dtype: torch.dtype = torch.float16
+) -> tuple[Any, list[dict[str, torch.Tensor]]]:
+    """A model and a row of whose last token it is sure up to e⁻ᵐᵃʳᵍⁱⁿ; of e⁻²⁰ float16 makes zero."""
     model = lora(b_scale=0.3)
     row = rows(1)[0]
     ids = row["input_ids"].clone()
     with torch.no_grad():
         best, second = model(input_ids=ids[None, :-1]).logits[0, -1].topk(2).values.tolist()
         ids[-1] = model(input_ids=ids[None, :-1]).logits[0, -1].argmax()
-        model.get_base_model().lm_head.weight.mul_(20.0 / (best - second))
+        model.get_base_model().lm_head.weight.mul_(margin / (best - second))
     labels = torch.full_like(ids, -100)
     labels[-1] = ids[-1]
-    return model.half(), [{"input_ids": ids, "labels": labels}]
+    return model.to(dtype), [{"input_ids": ids, "labels": labels}]
 
 
 @pytest.mark.filterwarnings("ignore:this forecast is not calibrated")
@@ -104,6 +107,46 @@ def test_a_sure_model_in_float16_has_the_curvature_of_float64(curvature: str) ->
     right = 2 * expected.forecast(exact)
     assert 0 < right < 1e-6
     assert 2 * found.forecast(half) == pytest.approx(right, rel=0.4)
+
+
+@pytest.mark.parametrize("margin", [8.0, 18.0, 24.0])
+def test_a_sure_model_in_float32_against_autograd_in_float64(margin: float) -> None:
+    model, items = sure_of_itself(margin, torch.float32)
+    found = lalora.fit(model, batches(items, 1), labels="data", progress=False).curvature.tensors()
+    for name, value in oracle.sequence(model, items).items():
+        assert (found[name].double() - value).norm() <= 1e-4 * value.norm(), name
+
+
+@pytest.mark.parametrize("curvature", ["diagonal", "kfac"])
+def test_a_model_as_sure_as_float16_allows_is_not_flat(curvature: str) -> None:
+    half, items = sure_of_itself(40.0)
+    exact = lora(dtype=torch.float64)
+    exact.load_state_dict({name: value.double() for name, value in half.state_dict().items()})
+    settings: dict[str, Any] = {"curvature": curvature, "labels": "data", "progress": False, "prior": "auto"}
+    found, right = (lalora.fit(model, batches(items, 1), **settings).prior for model in (half, exact))
+    # The margin itself is rounded to half a per cent of it.
+    assert 0.3 < float(found) / float(right) < 3
+
+
+def test_loss_and_gradient_are_those_of_autograd() -> None:
+    torch.manual_seed(0)
+    logits = (torch.randn(7, 31, dtype=torch.float64) * 5).requires_grad_()
+    targets = torch.randint(0, 31, (7,))
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    expected.backward()
+    loss, gradient = loss_and_gradient(logits.detach(), targets)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-12)
+    assert logits.grad is not None
+    assert torch.allclose(gradient, logits.grad, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("curvature", ["kfac", "weight-diagonal"])
+def test_squares_that_underflow_are_told_however_many_rows_there_are(curvature: str) -> None:
+    model = lora(b_scale=0.3)
+    with torch.no_grad():
+        model.get_base_model().lm_head.weight.mul_(1e-30)
+    with pytest.warns(UserWarning, match="squares are zero in this precision"):
+        lalora.fit(model, batches(rows(30), 10), curvature=curvature, progress=False)
 
 
 @pytest.mark.parametrize("curvature", ["diagonal", "kfac"])

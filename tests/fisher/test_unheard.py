@@ -109,6 +109,27 @@ def test_weights_that_are_read_without_a_call(kernel: str, which: str, b_scale: 
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_sure_model_hides_no_weight_that_is_read_without_a_call() -> None:
+    def small() -> PeftModel:
+        model = lora(b_scale=0.3)
+        with torch.no_grad():
+            model.get_base_model().lm_head.weight.mul_(1e-17)
+        return model
+
+    items = rows(4)
+    found = lalora.fit(with_kernel(small(), "fused", "mlp"), batches(items, 2), labels="data", progress=False)
+    assert_equal(dict(found.curvature.tensors()), oracle.sequence(small(), items))
+
+
+@pytest.mark.parametrize("kernel", list(KERNELS))
+def test_gradients_too_small_to_be_compared_are_told(kernel: str) -> None:
+    model = with_kernel(lora(b_scale=0.3), kernel, "mlp")
+    with torch.no_grad():
+        model.get_base_model().lm_head.weight.mul_(1e-30)
+    with pytest.warns(UserWarning, match="and 27 more are so small that their squares are zero"):
+        lalora.fit(model, batches(rows(4), 2), labels="data", progress=False)
+
+
 def test_batches_as_such_where_weights_are_read_without_a_call() -> None:
     items = rows(5)
     expected = oracle.batch(lora(b_scale=0.3), [items[:3], items[3:]])
@@ -179,11 +200,12 @@ class Tower(nn.Module):
         self.tower_proj = nn.Linear(4, 4)
 
 
+@pytest.mark.parametrize("besides", [["q_proj"], []], ids=["besides others", "alone"])
 @pytest.mark.parametrize("curvature", ["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"])
-def test_a_tower_that_text_never_reaches_is_named(curvature: str) -> None:
+def test_a_tower_that_text_never_reaches_is_named(curvature: str, besides: list[str]) -> None:
     base = llama()
     base.vision = Tower()
-    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "tower_proj"]))
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=[*besides, "tower_proj"]))
     with pytest.raises(LaloraError, match=r"no row of .* reaches .*vision\.tower_proj.*: leave"):
         lalora.fit(model, batches(rows(3), 2), curvature=curvature, progress=False)
 

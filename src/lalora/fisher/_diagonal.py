@@ -123,7 +123,7 @@ class DiagonalCollector:
         Args:
             scale: Factor of the loss.
         """
-        self._taps.scale = scale
+        self._taps.scale = self._witness.scale = scale
 
     def end(self, tokens: int) -> bool:
         """Take the gradients that autograd left, and square what has to be squared.
@@ -136,7 +136,7 @@ class DiagonalCollector:
         """
         scale = self._taps.scale
         self._remember_largest(scale)
-        unheard = self._witness.unheard(scale)
+        unheard = self._witness.unheard()
         if unheard:
             self._taps.leave(unheard)
             self._others |= {name: self._witness.weights.pop(name) for name in unheard}
@@ -179,8 +179,11 @@ class DiagonalCollector:
         Returns:
             Squares by name, on the CPU.
         """
-        gone = [name for name, total in self._total.items() if name in self._largest and not total.any()]
-        gone = [name for name in gone if bool(self._largest[name] > 0)]
+        gone = [
+            name
+            for name, largest in self._largest.items()
+            if bool(largest > 0) and not (name in self._total and bool(self._total[name].any()))
+        ]
         if gone:
             tell_of_underflow(gone)
         scale = 1.0 / (counts.batches if self._estimator == "batch" else counts.tokens)
@@ -192,8 +195,10 @@ class DiagonalCollector:
         found = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
         norms = torch._foreach_norm(list(found.values()), float("inf")) if found else []
         for name, norm in zip(found, norms, strict=True):
-            largest = norm.to(torch.float64) / scale
-            self._largest[name] = torch.maximum(self._largest.get(name, largest), largest)
+            self._remember(name, norm.to(torch.float64) / scale)
+
+    def _remember(self, name: str, largest: Tensor) -> None:
+        self._largest[name] = torch.maximum(self._largest.get(name, largest), largest)
 
     def unreached(self) -> set[str]:
         """Tell which trainable tensors no row has reached.
@@ -207,3 +212,5 @@ class DiagonalCollector:
         self._sums.linear(name, a, g, only_call)
         if name in self._witness.weights:
             self._witness.see(name, a, g)
+        else:
+            self._remember(name, g.abs().max())

@@ -21,6 +21,7 @@ class Gram:
         self._rows: list[Tensor] = []
         self.count = 0
         self._sum: Tensor | None = None
+        self._any = False
 
     def add(self, rows: Tensor) -> None:
         """Add rows.
@@ -48,6 +49,7 @@ class Gram:
                 self.add(rows * math.sqrt(scale))
             return
         self.count += other.count
+        self._any = self._any or other._any
         if self._sum is None and self._rows:
             self._close()
         addend = other._sum * scale
@@ -55,14 +57,17 @@ class Gram:
 
     def _close(self) -> None:
         collected = torch.cat(self._rows)
+        self._any = self._any or bool(collected.any())
         self._sum = collected.T @ collected
         self._rows.clear()
 
     @property
     def vanished(self) -> bool:
         """Whether the rows are not zero, but all their squares are."""
-        rows = torch.cat(self._rows) if self._rows else None
-        return rows is not None and bool(rows.any()) and not bool(rows.square().any())
+        if self._sum is not None:
+            return self._any and not bool(self._sum.any())
+        rows = torch.cat(self._rows) if self._rows else torch.empty(0)
+        return bool(rows.any()) and not bool(rows.square().any())
 
     def tensors(self) -> list[Tensor]:
         """Return what was collected.
@@ -84,6 +89,7 @@ class Gram:
         rows = torch.cat(self._rows) if self._rows else empty
         self._rows.clear()
         if self.count >= size:
+            self._any = self._any or bool(rows.any())
             self._sum = processes.total(rows.T @ rows if self._sum is None else self._sum)
             return
         for rank, count in enumerate(counts):

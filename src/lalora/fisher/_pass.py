@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -26,7 +25,8 @@ from lalora.fisher._part import Part
 from lalora.fisher._untouched import untouched
 from lalora.next_token import require_next_token
 
-_LEAST_BOUND = 2.0**-24
+# Powers of two above it are not finite in float32.
+_MOST = 126
 
 
 @dataclass(frozen=True)
@@ -215,23 +215,41 @@ class Pass:
         targets = seen.targets
         if self._labels == "sampled":
             targets = draw(seen.logits, seen.rows, first_row, self._seed, stream)
-        losses = F.cross_entropy(seen.logits, targets, reduction="none")
-        loss = losses.sum()
-        if not torch.isfinite(loss):
-            raise LaloraError(f"{where}: the loss is {float(loss.detach())}; check the rows or use a wider dtype")
-        scale = _scale(losses.detach())
+        loss, gradient = loss_and_gradient(seen.logits.detach(), targets)
+        if not math.isfinite(loss):
+            raise LaloraError(f"{where}: the loss is {loss}; check the rows or use a wider dtype")
+        scale = _scale(gradient)
         collector.forward_done(scale)
-        (loss * scale).backward()  # type: ignore[no-untyped-call]
+        if seen.logits.requires_grad:  # where nothing that is listened to is reached, that is told by name
+            seen.logits.backward(gradient * scale)  # type: ignore[no-untyped-call]
         if collector.end(tokens):
             return self._seen_by(collector, batch, stream, first_row, where)
         return tokens
 
 
-def _scale(losses: Tensor) -> float:
+def loss_and_gradient(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+    """Compute Σℓ and its gradient at the logits, to full precision even where the model is sure of a token.
+
+    Args:
+        logits: (K, vocabulary), float32 or wider.
+        targets: (K,).
+
+    Returns:
+        The sum of the negative log-likelihoods in nats; p − one-hot, of the shape of the logits.
+    """
+    log_p = logits.log_softmax(dim=-1)
+    loss = -float(log_p.gather(1, targets.unsqueeze(1)).sum())
+    gradient = log_p.exp_()
+    # p − 1 would round to zero what the other entries add up to.
+    gradient.scatter_(1, targets.unsqueeze(1), 0.0)
+    return loss, gradient.scatter_(1, targets.unsqueeze(1), -gradient.sum(dim=1, keepdim=True))
+
+
+def _scale(gradient: Tensor) -> float:
     # Where the model is sure of every token, gradients are too small for half precision: a power of two brings them up
-    # to where those of unsure tokens are, and is divided out without rounding. 1 - p bounds the gradients of a token.
-    bound = float((-torch.expm1(-losses)).max().clamp(min=_LEAST_BOUND))
-    return 2.0 ** -math.ceil(math.log2(bound))
+    # to where those of unsure tokens are, and is divided out without rounding.
+    largest = float(gradient.abs().max())
+    return 2.0 ** min(-math.frexp(largest)[1], _MOST) if largest > 0 else 1.0
 
 
 def _start(model: nn.Module) -> str:

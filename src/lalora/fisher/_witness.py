@@ -16,6 +16,7 @@ class Witness:
     Attributes:
         weights: What is compared, by name.
         reached: Names of the weights that any batch has reached.
+        scale: Factor of the loss, and so of the gradients that autograd leaves; those that are seen are without it.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
@@ -26,6 +27,7 @@ class Witness:
         """
         self.weights = dict(weights)
         self.reached: set[str] = set()
+        self.scale = 1.0
         self._seen: dict[str, Tensor] = {}
         self._squares: dict[str, Tensor] = {}
 
@@ -37,17 +39,15 @@ class Witness:
             a: Its inputs, (rows, length, d_in).
             g: Gradients at its output, (rows, length, d_out).
         """
-        a, g = a.flatten(0, 1), g.flatten(0, 1)
+        # Compared as they come from autograd: squares of gradients divided by the scale may all be zero.
+        a, g = a.flatten(0, 1), g.flatten(0, 1) * self.scale
         gradient, square = g.T @ a, (g.square().sum(-1) * a.square().sum(-1)).sum()
         known = name in self._seen
         self._seen[name] = self._seen[name] + gradient if known else gradient
         self._squares[name] = self._squares[name] + square if known else square
 
-    def unheard(self, scale: float) -> set[str]:
+    def unheard(self) -> set[str]:
         """Close the batch.
-
-        Args:
-            scale: Factor of the loss, and so of the gradients.
 
         Returns:
             Names of the weights whose gradient is another than what was seen.
@@ -60,7 +60,7 @@ class Witness:
             if found is None:
                 continue
             self.reached.add(name)
-            wide = found.to(torch.promote_types(found.dtype, torch.float32)) / scale
+            wide = found.to(torch.promote_types(found.dtype, torch.float32))
             size = torch.linalg.vector_norm(wide)
             if name in self._seen:
                 # Terms may cancel in the sum: what is left of them is as good as they were.
