@@ -168,7 +168,7 @@ def test_a_model_is_tried_once_and_leaves_as_it_came() -> None:
 def test_logits_that_cannot_be_differentiated() -> None:
     model = lora()
     model.get_base_model().lm_head.register_forward_hook(lambda head, x, logits: logits.detach())
-    with pytest.raises(LaloraError, match="LlamaForCausalLM cannot be differentiated"):
+    with pytest.raises(LaloraError, match="LlamaForCausalLM has logits that cannot be differentiated"):
         lalora.fit(model, batches(rows(3), 3), progress=False)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lalora.adapter import base_config, base_model
 from lalora.batches import vocabulary
-from lalora.errors import LaloraError, one_line
+from lalora.errors import LaloraError
 
 _OTHER_TASKS = (
     "ForMaskedLM",
@@ -81,27 +81,34 @@ def _fault(base: nn.Module) -> str | None:
         return embedded[-1]
 
     modes = [(module, module.training) for module in base.modules()]
+    trainable = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
     with torch.autocast(device.type, enabled=False), torch.enable_grad():
         handle = whole.get_input_embeddings().register_forward_hook(cut)
         try:
             base.eval()
+            base.requires_grad_(False)
             logits = getattr(whole(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False), "logits", None)
+            if not isinstance(logits, Tensor) or logits.shape[:-1] != ids.shape:
+                return "is no causal language model, since it has no logits for each token"
+            if logits.shape[-1] not in (*vocabulary(base), whole.config.get_text_config().vocab_size):
+                return f"is no causal language model, since it tells {logits.shape[-1]} classes apart and no tokens"
+            if len(embedded) != 1:
+                return "does not look its input embeddings up once, so that what its logits depend on cannot be told"
+            directions = torch.linspace(-1, 1, logits.shape[-1], device=logits.device, dtype=logits.dtype)
+            if not logits.requires_grad:
+                return "has logits that cannot be differentiated"
+            # Not autograd.grad, which layers that checkpoint themselves the reentrant way do not stand.
+            (logits[0, _POSITION] @ directions).backward()  # type: ignore[no-untyped-call]
         except (IndexError, KeyError, TypeError, ValueError):  # one that takes no text without an image, perhaps
             return None
         finally:
             handle.remove()
             for module, training in modes:
                 module.training = training
-        if not isinstance(logits, Tensor) or logits.shape[:-1] != ids.shape:
-            return "is no causal language model, since it has no logits for each token"
-        if logits.shape[-1] not in (*vocabulary(base), whole.config.get_text_config().vocab_size):
-            return f"is no causal language model, since it tells {logits.shape[-1]} classes apart and no tokens"
-        if len(embedded) != 1:
-            return "does not look its input embeddings up once, so that what its logits depend on cannot be told"
-        directions = torch.linspace(-1, 1, logits.shape[-1], device=logits.device, dtype=logits.dtype)
-        try:
-            (gradient,) = torch.autograd.grad(logits[0, _POSITION] @ directions, embedded)
-        except RuntimeError as error:
-            return f"cannot be differentiated ({one_line(error, 200)})"
+            for parameter, requires_grad in trainable:
+                parameter.requires_grad_(requires_grad)
+    gradient = embedded[0].grad
+    if gradient is None:
+        return "has logits that do not depend on its input embeddings"
     earlier, later = (gradient[0, part].float().norm() for part in (slice(_POSITION), slice(_POSITION + 1, None)))
     return "sees tokens that come later, so it does not predict the next one" if later > _ROUNDING * earlier else None

@@ -44,6 +44,7 @@ class KroneckerCollector:
         self._keys: dict[str, str] = {}
         self._inputs: dict[tuple[int, int], tuple[weakref.ref[Tensor], str]] = {}
         self._forward = False
+        self._called: set[str] = set()
         self._mask = torch.empty(0)
 
     @contextmanager
@@ -64,6 +65,7 @@ class KroneckerCollector:
         """
         self._mask = mask.bool()
         self._forward = True
+        self._called.clear()
 
     def forward_done(self, scale: float) -> None:
         """Stop taking inputs: checkpointed layers run again in the backward pass.
@@ -138,6 +140,9 @@ class KroneckerCollector:
         if not torch.is_grad_enabled():
             return
         if self._forward:
+            self._called.add(name)
+        # A layer that is checkpointed the reentrant way runs with gradients in the backward pass alone.
+        if self._forward or name not in self._called:
             x = inputs[0]
             # The version tells a tensor that was changed in place, the reference one that only got a dead one's id.
             read = self._inputs.get((id(x), x._version))
