@@ -58,6 +58,7 @@ def test_in_worker_processes_too(
     recipe_file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, folder = load_recipe(recipe_file(grid=GRID, evaluate_at=[])), tmp_path / "study"
+    folder.mkdir()
     common = open_bench(recipe, folder, print).common
     monkeypatch.setattr(in_processes, "train_run", broken)
     failure = pickle.loads(pickle.dumps(in_processes.do(recipe, folder, recipe.runs[0].name, common)))
