@@ -205,7 +205,7 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         load_domain("gsm8k", "hub")
     assert hub.asked == []
     Hub(monkeypatch, ConnectionError("gone\nfor good"))
-    with pytest.raises(LaloraError, match=r"\(gone\)"):
+    with pytest.raises(LaloraError, match=r"\(gone for good\)"):
         load_domain("gsm8k", "hub")
 
 

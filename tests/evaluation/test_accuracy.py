@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
+from lalora import LaloraError
 from lalora.domains import DomainData, harness_tasks
 from lalora.evaluation import score_accuracy
+from lalora.study import load_recipe, run_study
 from tiny import llama, shake
 
 Data = dict[str, DomainData]
@@ -143,3 +146,40 @@ def test_a_trained_copy_of_a_tied_head_stays_apart(
     }
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
     assert "tie_weights" not in vars(model)
+
+
+EVIL = "task: lalora_winogrande\ndataset_path: json\ndoc_to_text: !function evil.words\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "content"),
+    [
+        ("lalora_winogrande.yaml", EVIL),
+        ("aaa.yaml", EVIL),
+        ("deep/er/zzz.yml", EVIL),
+        ("lalora_other.yaml", "group: x\n"),
+    ],
+    ids=["in its place", "beside it", "below", "of a like name"],
+)
+def test_no_code_of_a_folder_runs(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path, place: str, content: str
+) -> None:
+    tasks = harness_tasks([data["winogrande"]], tmp_path)
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    (path.parent / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef words(doc): return 'x'\n")
+    with pytest.raises(LaloraError, match="is no task that lalora wrote, and could run code"):
+        score_accuracy(model, tokenizer, tasks, tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_folder_of_a_study_is_not_asked_for_tasks(recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    recipe, folder = load_recipe(recipe_file(accuracy_rows=2, grid=[{"method": "lora"}])), tmp_path / "study"
+    tasks = folder / "shared" / "tasks"
+    tasks.mkdir(parents=True)
+    (tasks / "lalora_winogrande.yaml").write_text(EVIL)
+    (tasks / "aaa.yaml").write_text(EVIL)
+    (tasks / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef words(doc): return 'x'\n")
+    run_study(recipe, folder, "", print)
+    assert not (tmp_path / "ran").exists()

@@ -7,11 +7,13 @@ from typing import Any
 
 import yaml
 
-from lalora.domains.domain import Domain
+from lalora.domains.domain import DOMAINS, Domain
 from lalora.domains.load import DomainData
 from lalora.domains.read import Row
 from lalora.errors import LaloraError
 from lalora.files import write_atomically
+
+_PREFIX = "lalora_"
 
 
 def harness_tasks(data: Sequence[DomainData], folder: Path) -> dict[str, str]:
@@ -41,16 +43,39 @@ def write_task(domain: Domain, rows: Sequence[Row], folder: Path) -> str:
 
     Returns:
         The name of the task.
+    """
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    name, content = _definition(domain, folder)
+    write_atomically(folder / f"{name}.jsonl", lines.encode())
+    write_atomically(folder / f"{name}.yaml", content)
+    return name
+
+
+def require_own_tasks(folder: Path) -> None:
+    """Refuse a folder whose tasks are others than what was written: a task's YAML may run code.
+
+    Args:
+        folder: where `write_task` wrote them.
 
     Raises:
-        LaloraError: this version of the harness has no such task.
+        LaloraError: a definition was changed, or there is one that was not written here.
     """
+    own = {
+        f"{name}.yaml": content
+        for name, content in (_definition(domain, folder.absolute()) for domain in DOMAINS.values() if domain.task)
+    }
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".yaml", ".yml") and own.get(str(path.relative_to(folder))) != path.read_bytes():
+            raise LaloraError(f"{path} is no task that lalora wrote, and could run code: remove it")
+
+
+def _definition(domain: Domain, folder: Path) -> tuple[str, bytes]:
     import lm_eval.tasks
 
     definition = Path(lm_eval.tasks.__file__).parent / str(domain.task_file)
     if not definition.is_file():
         raise LaloraError(f"the installed lm-eval has no task {domain.task} at {definition}; install lm-eval 0.4.13")
-    name = f"lalora_{domain.name}"
+    name = f"{_PREFIX}{domain.name}"
     data = folder / f"{name}.jsonl"
     task: dict[str, Any] = {
         "include": str(definition),
@@ -66,10 +91,7 @@ def write_task(domain: Domain, rows: Sequence[Row], folder: Path) -> str:
         "fewshot_split": None,
         "num_fewshot": 0,
     }
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(data, lines.encode())
-    write_atomically(folder / f"{name}.yaml", yaml.safe_dump(task, sort_keys=False).encode())
-    return name
+    return name, yaml.safe_dump(task, sort_keys=False).encode()
 
 
 def load_task(folder: Path, name: str) -> Any:

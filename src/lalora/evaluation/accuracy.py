@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lalora.domains import DOMAINS, without_appended
+from lalora.domains.harness import require_own_tasks
 from lalora.evaluation._undisturbed import undisturbed
 
 
@@ -37,6 +38,7 @@ def score_accuracy(
     Returns:
         The metric of each domain, from 0 to 1.
     """
+    require_own_tasks(folder)
     # The harness takes seconds to import; only a study that asks for accuracy waits for it.
     from lm_eval import evaluate
     from lm_eval.models.huggingface import HFLM

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _LEAST_ROOM = 64 * 2**20
 _COPIES_A_RUN = 1 + 3 * 3
 # Files lie at most so deep in the folder of a study.
 _ANY_DEPTH = ("", "*/", "*/*/")
+_fresh: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @contextlib.contextmanager
@@ -90,6 +92,19 @@ def saving(folder: Path) -> Generator[None, None, None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LaloraError(f"{folder}: cannot be saved ({one_line(error)}); make room and run again") from error
+
+
+def fresh_folder() -> Path:
+    """Make an empty folder that only this user can write to, for as long as this process lives.
+
+    What a task of the harness is made from may run code, so none is read from the folder of a study, which others may
+    have made.
+
+    Returns:
+        The folder.
+    """
+    _fresh.append(tempfile.TemporaryDirectory(prefix="lalora-"))
+    return Path(_fresh[-1].name)
 
 
 def require_writable(file: Path) -> None:

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -133,7 +132,6 @@ def settle(threads: int) -> None:
 
 
 _opened: dict[tuple[str, str], Bench] = {}
-_scratch: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def do(
@@ -155,9 +153,8 @@ def do(
     place = (str(folder), repr(recipe.document))
     try:
         if place not in _opened:
-            _scratch.append(tempfile.TemporaryDirectory(prefix="lalora-"))
             _opened.clear()
-            _opened[place] = open_bench(recipe, folder, _unheard, Path(_scratch[-1].name))
+            _opened[place] = open_bench(recipe, folder, _unheard)
         here = _opened[place].common
         if key(here) != key(common):
             return LaloraError(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lalora.study.base_model import load_base, load_words
 from lalora.study.bench import Bench, Say, common_identity, run_identity
-from lalora.study.folder import require_room_for_runs
+from lalora.study.folder import fresh_folder, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.material import evaluation_set, prepare
 from lalora.study.recipe import Recipe
@@ -14,14 +14,13 @@ SHARED = "shared"
 """Folder of what several runs of a study use."""
 
 
-def open_bench(recipe: Recipe, folder: Path, say: Say, tasks: Path | None = None) -> Bench:
+def open_bench(recipe: Recipe, folder: Path, say: Say) -> Bench:
     """Load model and data of a study, and refuse what cannot be run before anything is written.
 
     Args:
         recipe: The study.
         folder: Where it is kept.
         say: Tells the user what goes on.
-        tasks: For what the harness reads; within the folder unless given.
 
     Returns:
         What its runs share.
@@ -37,7 +36,7 @@ def open_bench(recipe: Recipe, folder: Path, say: Say, tasks: Path | None = None
         require_same_run(folder / plan.name, run_identity(common, plan))
     require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs))
     shared = folder / SHARED
-    tasks = tasks or shared
+    tasks = fresh_folder()
     evalset = evaluation_set(study, material.domains, material.tokenizer, tasks / "tasks", study.scored_rows)
     validation = None
     if material.validation:

@@ -22,7 +22,7 @@ from lalora.study.base_model import load_base, load_words
 from lalora.study.bench import Bench, Say, common_identity, fit_options, run_identity
 from lalora.study.device import device, resolve_dtype
 from lalora.study.done import METRICS
-from lalora.study.folder import held_for_all, require_room_for_runs
+from lalora.study.folder import fresh_folder, held_for_all, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.marked_yaml import Marked
 from lalora.study.material import Item, evaluation_set, limit_to_context, load_all, prepare, proxy_batches
@@ -218,9 +218,9 @@ def _bench(
     require_room_for_runs(out, model, 1)
     shared = out / "shared"
     if processes.is_main():
-        evalset = evaluation_set(study, material.domains, material.tokenizer, shared / "tasks", study.scored_rows)
+        evalset = evaluation_set(study, material.domains, material.tokenizer, fresh_folder(), study.scored_rows)
     else:
-        evalset = EvalSet({}, {}, shared / "tasks", 1, 1)  # the main process alone measures
+        evalset = EvalSet({}, {}, shared, 1, 1)  # the main process alone measures
     return _GivenBench(study, material, evalset, None, common, shared, say, given)
 
 
