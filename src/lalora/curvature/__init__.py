@@ -2,9 +2,11 @@
 
 from lalora.curvature._anchor import Anchor
 from lalora.curvature._auto_prior import mean_eigenvalue
+from lalora.curvature._believed import require_finite, require_names
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factor import Factor
 from lalora.curvature._factors import Factors
+from lalora.curvature._flat import grouped
 from lalora.curvature._interface import Curvature, LinearCurvature
 from lalora.curvature._kfac import Kfac
 from lalora.curvature._kinds import CURVATURES
@@ -34,7 +36,10 @@ __all__ = [
     "WeightPrior",
     "WeightSpace",
     "added",
+    "grouped",
     "mean_eigenvalue",
+    "require_finite",
+    "require_names",
     "running_mean",
     "with_prior",
 ]

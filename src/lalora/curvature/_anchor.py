@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._flat import flat
+from lalora.curvature._believed import LARGEST, named, require_finite, require_integers, require_names, require_number
+from lalora.curvature._flat import flat, grouped
 from lalora.errors import LaloraError
 
 
@@ -77,9 +78,45 @@ class Anchor:
 
         Returns:
             The anchor.
+
+        Raises:
+            LaloraError: If they are not finite, or do not fit together.
         """
-        out, rank, into = tensors["shape"].tolist()
-        return cls(tensors.get("a"), tensors.get("b"), float(tensors["scale"]), (out, rank, into))
+        require_names(tensors, ("scale", "shape"), ("a", "b"))
+        out, rank, into = require_integers("shape", tensors["shape"], 3, 1, 2**31)
+        for name, wanted in (("a", (rank, into)), ("b", (out, rank))):
+            if name in tensors and tuple(require_finite(name, tensors[name]).shape) != wanted:
+                raise LaloraError(f"tensor '{name}' has shape {tuple(tensors[name].shape)} instead of {wanted}")
+        scale = require_number("scale", tensors["scale"], -(LARGEST**0.5), LARGEST**0.5)
+        return cls(tensors.get("a"), tensors.get("b"), scale, (out, rank, into))
+
+    def most(self) -> float:
+        """Bound how much a unit of displacement changes the weight, squared.
+
+        Returns:
+            s²(1 + ‖A₀‖² + ‖B₀‖²).
+        """
+        starts = [tensor.double().square().sum() for tensor in (self.a, self.b) if tensor is not None]
+        return self.scale**2 * (1 + sum(float(start) for start in starts))
+
+
+def anchors_from(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Anchor]:
+    """Rebuild the anchors of a curvature.
+
+    Args:
+        tensors: Of each anchor, `layer/name`.
+        shapes: (d_out, d_in) of each layer that the curvature knows.
+
+    Returns:
+        Anchors by layer; none where the curvature belongs to a base model.
+
+    Raises:
+        LaloraError: If one is no anchor, or they are of other layers than the curvature.
+    """
+    anchors = {layer: named(layer, Anchor.from_tensors, part) for layer, part in grouped(tensors).items()}
+    if anchors and anchors.keys() != shapes.keys():
+        raise LaloraError("the layers with a start are not those with a curvature")
+    return fitting(anchors, shapes)
 
 
 def a_name(layer: str) -> str:
@@ -104,6 +141,22 @@ def b_name(layer: str) -> str:
         Name of the tensor.
     """
     return f"{layer}.lora_B.weight"
+
+
+def shapes_of(anchors: Mapping[str, Anchor]) -> dict[str, tuple[int, ...]]:
+    """Look up the shapes of A and B of every layer.
+
+    Args:
+        anchors: Start of each layer.
+
+    Returns:
+        Shape by tensor name.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, anchor in anchors.items():
+        out, rank, into = anchor.shape
+        shapes |= {a_name(layer): (rank, into), b_name(layer): (out, rank)}
+    return shapes
 
 
 def fitting(anchors: Mapping[str, Anchor], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Anchor]:

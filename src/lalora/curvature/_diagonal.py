@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.curvature._believed import require_not_negative
 from lalora.curvature._flat import total
 
 
@@ -41,6 +42,14 @@ class Diagonal:
     def names(self) -> tuple[str, ...]:
         """Names of the adapter tensors with curvature, in a fixed order."""
         return tuple(self.precision)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Look up the shape of every tensor of the adapter that the curvature knows.
+
+        Returns:
+            Shape by tensor name.
+        """
+        return {name: tuple(block.shape) for name, block in self.precision.items()}
 
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
         """Compute ΔᵀΛΔ.
@@ -145,5 +154,8 @@ class Diagonal:
 
         Returns:
             The curvature.
+
+        Raises:
+            LaloraError: If a tensor is no precision.
         """
-        return cls({name: tensors[name] for name in sorted(tensors)})
+        return cls({name: require_not_negative(name, tensors[name]) for name in sorted(tensors)})

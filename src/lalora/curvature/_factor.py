@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.curvature._believed import require_names, require_not_negative, require_number, require_orthonormal
 from lalora.errors import LaloraError
 
 
@@ -271,8 +272,17 @@ class Factor:
 
         Returns:
             The factor.
+
+        Raises:
+            LaloraError: If they are not three that fit together, the vectors are not orthonormal, or a value is
+                negative.
         """
-        return cls(tensors["vectors"], tensors["values"], float(tensors["discarded"]))
+        require_names(tensors, ("vectors", "values", "discarded"))
+        values = require_not_negative("values", tensors["values"], 1)
+        vectors = require_orthonormal("vectors", tensors["vectors"])
+        if len(values) != vectors.shape[1]:
+            raise LaloraError(f"{len(values)} eigenvalues do not go with {vectors.shape[1]} eigenvectors")
+        return cls(vectors, values, require_number("discarded", tensors["discarded"], 0, 1))
 
 
 def _eigen(matrix: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.curvature._believed import named, require_integers, require_names
 from lalora.curvature._factor import Factor
 from lalora.curvature._flat import flat, grouped
 from lalora.errors import LaloraError
@@ -190,11 +191,21 @@ class Factors:
 
         Returns:
             The factors.
+
+        Raises:
+            LaloraError: If a tensor is missing, too many, or makes no factor, or a layer has no X.
         """
         parts = grouped({name: tensor for name, tensor in tensors.items() if name != "keys"})
-        inputs = {key: Factor.from_tensors(part) for key, part in grouped(parts.get("X", {})).items()}
-        outputs = {layer: Factor.from_tensors(part) for layer, part in grouped(parts.get("G", {})).items()}
+        require_names({name.split("/")[0]: tensor for name, tensor in tensors.items()}, ("keys",), ("X", "G"))
+        inputs = {
+            key: named(f"X of {key}", Factor.from_tensors, part) for key, part in grouped(parts.get("X", {})).items()
+        }
+        outputs = {
+            layer: named(f"G of {layer}", Factor.from_tensors, part)
+            for layer, part in grouped(parts.get("G", {})).items()
+        }
         order = list(inputs)
-        return cls.of(
-            inputs, outputs, {name: order[i] for name, i in zip(outputs, tensors["keys"].tolist(), strict=True)}
-        )
+        numbers = require_integers("keys", tensors["keys"], len(outputs), 0, len(inputs) - 1)
+        if set(numbers) != set(range(len(inputs))):
+            raise LaloraError("a factor X belongs to no layer")
+        return cls.of(inputs, outputs, {name: order[number] for name, number in zip(outputs, numbers, strict=True)})

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from lalora.errors import LaloraError
+
 
 def flat(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Name the tensors of several groups `group/name`.
@@ -29,10 +31,15 @@ def grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
     Returns:
         Tensors by name, by group, groups sorted.
+
+    Raises:
+        LaloraError: If a name has no group.
     """
     groups: dict[str, dict[str, Tensor]] = {}
     for full, tensor in tensors.items():
-        group, name = full.split("/", 1)
+        group, slash, name = full.partition("/")
+        if not slash:
+            raise LaloraError(f"tensor '{full}' has no place there")
         groups.setdefault(group, {})[name] = tensor
     return dict(sorted(groups.items()))
 

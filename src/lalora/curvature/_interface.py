@@ -25,6 +25,10 @@ class Curvature(Protocol):
         """Names of the adapter tensors with curvature, in a fixed order."""
         ...
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every tensor of the adapter that the curvature knows."""
+        ...
+
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
         """Return q(Δ) as a scalar."""
         ...
@@ -47,7 +51,7 @@ class Curvature(Protocol):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Rebuild what `tensors` returned."""
+        """Rebuild what `tensors` returned, believing nothing: tensors that make no curvature are refused."""
         ...
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._anchor import Anchor, a_name, b_name, fitting, homes
+from lalora.curvature._anchor import Anchor, a_name, anchors_from, b_name, fitting, homes, shapes_of
+from lalora.curvature._believed import require_countable, require_names
 from lalora.curvature._factors import Factors
 from lalora.curvature._flat import flat, grouped, total, undisturbed
 
@@ -51,6 +52,14 @@ class Kronecker(ABC):
     def names(self) -> tuple[str, ...]:
         """Names of the adapter tensors with curvature, in a fixed order."""
         return tuple(name for layer in self.anchors for name in self._charged(layer))
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Look up the shape of every tensor of the adapter that the curvature knows.
+
+        Returns:
+            Shape by tensor name.
+        """
+        return shapes_of(self.anchors)
 
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
         """Compute q(Δ).
@@ -124,10 +133,18 @@ class Kronecker(ABC):
 
         Returns:
             The curvature.
+
+        Raises:
+            LaloraError: If a tensor is missing, too many, or makes no curvature.
         """
         parts = grouped(tensors)
-        anchors = {layer: Anchor.from_tensors(part) for layer, part in grouped(parts.get("anchors", {})).items()}
-        return cls(Factors.from_tensors(parts["factors"]), anchors)
+        require_names(parts, ("factors",), ("anchors",))
+        factors = Factors.from_tensors(parts["factors"])
+        anchors = anchors_from(parts.get("anchors", {}), {layer: factors.shape(layer) for layer in factors.layers})
+        for layer in factors.layers:
+            most = float(factors.x(layer).trace.double()) * float(factors.g(layer).trace.double())
+            require_countable(layer, most * (anchors[layer].most() if layer in anchors else 1))
+        return cls(factors, anchors)
 
     def _layer(self, layer: str, delta: Mapping[str, Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
         charged = self._charged(layer)

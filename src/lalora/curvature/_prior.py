@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor, a_name, b_name, homes
+from lalora.curvature._believed import LARGEST, named, require_countable, require_names, require_number
 from lalora.curvature._bilinear import true_change
 from lalora.curvature._flat import flat, grouped, total, undisturbed
 from lalora.curvature._weight_space import WeightSpace
@@ -34,6 +35,14 @@ class AdapterPrior:
     def names(self) -> tuple[str, ...]:
         """Names of the adapter tensors with curvature, in a fixed order."""
         return tuple(self.precision)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Look up the shape of every tensor of the adapter that the curvature knows.
+
+        Returns:
+            Shape by tensor name.
+        """
+        return {}
 
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
         """Compute δ‖Δ‖².
@@ -110,8 +119,11 @@ class AdapterPrior:
 
         Returns:
             The prior.
+
+        Raises:
+            LaloraError: If one is no number, or out of range.
         """
-        return cls({name: float(tensors[name]) for name in sorted(tensors)})
+        return cls({name: require_number(name, tensors[name], 0, LARGEST) for name in sorted(tensors)})
 
 
 @dataclass(frozen=True)
@@ -214,7 +226,16 @@ class WeightPrior(WeightSpace):
 
         Returns:
             The prior.
+
+        Raises:
+            LaloraError: If a tensor is missing, too many, or makes no prior.
         """
-        anchors = grouped({name: tensor for name, tensor in tensors.items() if name != "precision"}).get("anchors", {})
-        starts = {layer: Anchor.from_tensors(part) for layer, part in grouped(anchors).items()}
-        return cls(float(tensors["precision"]), starts)
+        parts = grouped({name: tensor for name, tensor in tensors.items() if name != "precision"})
+        require_names({name.split("/")[0]: tensor for name, tensor in tensors.items()}, ("precision",), ("anchors",))
+        starts = {
+            layer: named(layer, Anchor.from_tensors, part) for layer, part in grouped(parts.get("anchors", {})).items()
+        }
+        precision = require_number("precision", tensors["precision"], 0, LARGEST)
+        for layer, anchor in starts.items():
+            require_countable(layer, precision * anchor.most())
+        return cls(precision, starts)

@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor
+from lalora.curvature._believed import named, require_names, require_not_negative
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._flat import flat, grouped, total
 from lalora.curvature._interface import Curvature
@@ -20,6 +21,7 @@ from lalora.curvature._tri_kfac import TriKfac
 from lalora.curvature._weight_diagonal import WeightDiagonal
 from lalora.curvature._weight_kfac import WeightKfac
 from lalora.curvature._weight_space import WeightSpace
+from lalora.errors import LaloraError
 
 PARTS: dict[str, type[Curvature]] = {
     part.kind: part for part in (Diagonal, Kfac, TriKfac, WeightKfac, WeightDiagonal, AdapterPrior, WeightPrior)
@@ -62,6 +64,14 @@ class Sum:
     def names(self) -> tuple[str, ...]:
         """Names of the adapter tensors with curvature, in a fixed order."""
         return tuple(sorted({name for part in self.parts for name in part.names}))
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Look up the shape of every tensor of the adapter that the curvature knows.
+
+        Returns:
+            Shape by tensor name.
+        """
+        return {name: shape for part in self.parts for name, shape in part.shapes().items()}
 
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
         """Compute q(Δ).
@@ -147,10 +157,22 @@ class Sum:
 
         Returns:
             The sum.
+
+        Raises:
+            LaloraError: If a part is missing, too many, of an unknown kind or no curvature, or a weight is negative.
         """
         numbered = grouped({name: tensor for name, tensor in tensors.items() if name != "weights"})
+        order = [str(number) for number in range(len(numbered))]
+        require_names(numbered, order)
+        require_names(tensors, ("weights",), tensors)
+        weights = require_not_negative("weights", tensors["weights"], 1)
+        if len(weights) != len(order):
+            raise LaloraError(f"{len(weights)} weights do not go with {len(order)} curvatures")
         parts = []
-        for number in sorted(numbered, key=int):
-            ((kind, part),) = grouped(numbered[number]).items()
-            parts.append(PARTS[kind].from_tensors(part))
-        return cls.of(parts, tensors["weights"].tolist())
+        for number in order:
+            kinds = grouped(numbered[number])
+            if len(kinds) != 1 or not kinds.keys() <= PARTS.keys():
+                raise LaloraError(f"part {number} is of kind '{', '.join(kinds)}', which this lalora does not know")
+            ((kind, part),) = kinds.items()
+            parts.append(named(f"part {number}", PARTS[kind].from_tensors, part))
+        return cls.of(parts, weights.tolist())

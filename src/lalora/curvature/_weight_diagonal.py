@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._anchor import Anchor, a_name, b_name, fitting, homes, same_start
+from lalora.curvature._anchor import Anchor, a_name, anchors_from, b_name, fitting, homes, same_start
+from lalora.curvature._believed import require_countable, require_names, require_not_negative
 from lalora.curvature._flat import flat, grouped, total, undisturbed
 from lalora.curvature._weight_space import WeightSpace, change
 
@@ -167,8 +168,19 @@ class WeightDiagonal(WeightSpace):
 
         Returns:
             The curvature.
+
+        Raises:
+            LaloraError: If a tensor is missing, too many, or makes no curvature.
         """
         parts = grouped(tensors)
-        fisher = parts.get("F", {})
-        anchors = {layer: Anchor.from_tensors(part) for layer, part in grouped(parts.get("anchors", {})).items()}
-        return cls({layer: fisher[layer] for layer in sorted(fisher)}, anchors)
+        require_names(parts, (), ("F", "anchors"))
+        found = parts.get("F", {})
+        fisher = {layer: require_not_negative(layer, found[layer], 2) for layer in sorted(found)}
+        shapes = {layer: (block.shape[0], block.shape[1]) for layer, block in fisher.items()}
+        anchors = anchors_from(parts.get("anchors", {}), shapes)
+        for layer, block in fisher.items():
+            require_countable(
+                layer,
+                (float(block.max()) if block.numel() else 0.0) * (anchors[layer].most() if layer in anchors else 1),
+            )
+        return cls(fisher, anchors)

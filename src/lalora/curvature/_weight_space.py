@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._anchor import Anchor
+from lalora.curvature._anchor import Anchor, shapes_of
 from lalora.errors import LaloraError
 
 
@@ -48,6 +48,14 @@ class WeightSpace(ABC):
         Raises:
             LaloraError: If the curvature is not attached.
         """
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Look up the shape of every tensor of the adapter that the curvature knows.
+
+        Returns:
+            Shape by tensor name.
+        """
+        return shapes_of(self.anchors)
 
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
         """Compute q(Δ).

@@ -15,11 +15,12 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import peft_model, snapshot, trainable_tensors
-from lalora.curvature import CURVATURES, Curvature, added, mean_eigenvalue
-from lalora.errors import LaloraError
+from lalora.curvature import CURVATURES, Curvature, added, grouped, mean_eigenvalue, require_names
+from lalora.errors import LaloraError, one_line
 from lalora.laplace import _hub, _storage
 from lalora.laplace._attached import Attached
 from lalora.laplace._beside import beside
+from lalora.laplace._consistent import require_consistent
 from lalora.laplace._fingerprint import require_same_base
 from lalora.laplace._limits import require_non_negative, require_prior
 from lalora.laplace._penalty import Penalty
@@ -333,21 +334,24 @@ class Laplace:
                 the prior is out of range.
         """
         tensors, description = _storage.read(Path(folder))
-        provenance = Provenance.from_json(description["provenance"])
         kind = description["kind"]
         if kind not in CURVATURES:
             raise LaloraError(
                 f"'{folder}' holds a curvature of kind '{kind}', which this lalora does not know: upgrade it"
             )
-        parts: dict[str, dict[str, Tensor]] = {"mean": {}, kind: {}}
-        for key, tensor in tensors.items():
-            part, name = key.split("/", 1)
-            parts[part][name] = tensor
+        provenance = Provenance.from_json(description["provenance"])
         shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
-        curvature = CURVATURES[kind].from_tensors(parts[kind])
-        return cls(
-            parts["mean"], shapes, curvature, provenance, float(description["prior"]) if prior is None else prior
-        )
+        try:
+            parts = grouped(tensors)
+            require_names(parts, (), ("mean", kind))
+            mean = parts.get("mean", {})
+            curvature = CURVATURES[kind].from_tensors(parts.get(kind, {}))
+            require_consistent(mean, shapes, curvature, provenance)
+        except LaloraError as error:
+            raise LaloraError(
+                f"'{Path(folder) / description['tensors']}' is no curvature: {one_line(error)}"
+            ) from error
+        return cls(mean, shapes, curvature, provenance, float(description["prior"]) if prior is None else prior)
 
     def push_to_hub(
         self, repo_id: str, licence: str = "other", *, dtype: torch.dtype | None = None, **options: Any

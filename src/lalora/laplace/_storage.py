@@ -6,18 +6,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import safetensors
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 from lalora.files import write_atomically
 
 FORMAT = 1
 TENSORS = "laplace-*.safetensors"
 DESCRIPTION = "laplace.json"
+_LONGEST_DESCRIPTION = 32 << 20
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -57,43 +59,90 @@ def write(folder: Path, tensors: Mapping[str, Tensor], description: Mapping[str,
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read both files.
+    """Read both files, which may come from a stranger: what they say is checked before it is used.
 
     Args:
         folder: Where they lie.
 
     Returns:
-        Tensors by name, and the description.
+        Tensors by name, and the description, every field of which is of its type and range.
 
     Raises:
-        LaloraError: If a file is missing, truncated, altered, or of a newer format.
+        LaloraError: If a file is missing, truncated, altered, linked to from elsewhere, of a newer format, or says
+            what none that lalora writes would say.
     """
-    description_file = folder / DESCRIPTION
-    if not description_file.is_file():
-        raise LaloraError(f"'{folder}' is not a Laplace: '{DESCRIPTION}' is missing; fit it again or fetch it again")
+    from lalora.laplace._description import require_description  # only whoever reads a file waits for pydantic
+
+    description_file = _file(folder, DESCRIPTION)
+    body = _description(description_file)
     try:
-        body = json.loads(description_file.read_text(encoding="utf-8"))
-        stated = body.pop("sha256")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise LaloraError(f"'{description_file}' is truncated or altered: fetch it again or fit again") from error
-    if isinstance(body.get("format"), int) and body["format"] > FORMAT:
-        raise LaloraError(
-            f"'{description_file}' has format {body['format']}, this lalora reads {FORMAT}: upgrade lalora"
-        )
-    if _checksum(body) != stated:
-        raise LaloraError(f"'{description_file}' is truncated or altered (wrong SHA-256): fetch it again or fit again")
-    tensors_file = folder / body["tensors"]
-    if not tensors_file.is_file():
-        raise LaloraError(
-            f"'{folder}' is not a Laplace: '{tensors_file.name}' is missing; fit it again or fetch it again"
-        )
-    data = tensors_file.read_bytes()
-    if hashlib.sha256(data).hexdigest() != body["tensors_sha256"]:
+        require_description(body)
+    except LaloraError as error:
+        raise LaloraError(f"'{description_file}' is not a Laplace that lalora wrote: {one_line(error)}") from error
+    tensors_file = _file(folder, body["tensors"])
+    with tensors_file.open("rb") as file:
+        digest = _digest(file)
+    if digest != body["tensors_sha256"]:
         raise LaloraError(f"'{tensors_file}' is truncated or altered (wrong SHA-256): fetch it again or fit again")
     try:
-        return safetensors.torch.load(data), body
+        # It compares names, types, shapes and places with the size of the file before it takes memory.
+        with safetensors.safe_open(tensors_file, framework="pt") as content:
+            names = content.keys()
+            return {name: content.get_tensor(name) for name in names}, body
     except SafetensorError as error:
-        raise LaloraError(f"'{tensors_file}' is not a safetensors file: {error}") from error
+        raise LaloraError(f"'{tensors_file}' is not a safetensors file: {one_line(error)}") from error
+
+
+def _file(folder: Path, name: str) -> Path:
+    file = folder / name
+    if not file.is_file():
+        raise LaloraError(f"'{folder}' is not a Laplace: '{name}' is missing; fit it again or fetch it again")
+    # In the hub's cache a file is a link from `snapshots/<commit>/` to `blobs/`.
+    home = folder.resolve()
+    if home.parent.name == "snapshots":
+        home = home.parents[1]
+    if not file.resolve().is_relative_to(home):
+        raise LaloraError(f"'{file}' is a link to outside of its folder: put the file itself there")
+    return file
+
+
+def _description(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > _LONGEST_DESCRIPTION:
+        raise LaloraError(f"'{file}' is larger than {_LONGEST_DESCRIPTION >> 20} MiB, and so not a Laplace")
+    try:
+        body = json.loads(
+            file.read_text(encoding="utf-8"), parse_constant=_not_a_number, object_pairs_hook=_without_duplicates
+        )
+        stated = body.pop("sha256")
+        version = body.get("format")
+        newer = isinstance(version, int) and version > FORMAT
+        checksum = _checksum(body)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise LaloraError(f"'{file}' is truncated or altered: fetch it again or fit again") from error
+    if newer:
+        shown = version if version < 10**6 else "of a later day"
+        raise LaloraError(f"'{file}' has format {shown}, this lalora reads {FORMAT}: upgrade lalora")
+    if checksum != stated:
+        raise LaloraError(f"'{file}' is truncated or altered (wrong SHA-256): fetch it again or fit again")
+    return dict(body)
+
+
+def _not_a_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field stands there twice")
+    return found
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _checksum(body: Mapping[str, Any]) -> str:

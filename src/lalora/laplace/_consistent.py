@@ -1,0 +1,78 @@
+"""Whether the parts of a file belong together: mean, shapes, curvature and settings of one adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lalora.curvature import Curvature, Sum, WeightSpace, require_finite
+from lalora.errors import LaloraError
+from lalora.laplace._provenance import Provenance
+
+_LARGEST_MEAN = 1e6
+
+
+def require_consistent(
+    mean: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    curvature: Curvature,
+    provenance: Provenance,
+) -> None:
+    """Refuse parts that no fit would have put together.
+
+    Args:
+        mean: μ by tensor name.
+        shapes: Shape of every trainable tensor; none for the Laplace of a base model.
+        curvature: Λ, checked by itself.
+        provenance: How it was made, checked by itself.
+
+    Raises:
+        LaloraError: If two of them disagree.
+    """
+    _require_kind(curvature, provenance)
+    if bool(shapes) != bool(provenance.lora):
+        raise LaloraError("the shapes of an adapter and its LoRA settings go together: one of them is missing")
+    for name, tensor in mean.items():
+        require_finite(name, tensor)
+        if shapes.get(name) != tuple(tensor.shape):
+            raise LaloraError(f"the mean of '{name}' has a shape that is not the one in the description")
+        if tensor.numel() and not float(tensor.abs().max()) <= _LARGEST_MEAN:
+            raise LaloraError(f"the mean of '{name}' is larger than {_LARGEST_MEAN:g}")
+    for part in curvature.parts if isinstance(curvature, Sum) else (curvature,):
+        _require_beside(part, shapes)
+    if shapes:
+        _require_ranks(mean, shapes, provenance.lora)
+
+
+def _require_kind(curvature: Curvature, provenance: Provenance) -> None:
+    several = provenance.combine in ("separate", "tasks")
+    if isinstance(curvature, Sum):
+        kinds = {part.kind for part in curvature.parts}
+        if not several or not curvature.parts or provenance.curvature not in kinds:
+            raise LaloraError("a sum of curvatures does not go with what the description says of the fit")
+    elif curvature.kind != provenance.curvature:
+        raise LaloraError(f"a curvature of kind '{curvature.kind}' does not go with a fit of '{provenance.curvature}'")
+
+
+def _require_beside(part: Curvature, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if not shapes:
+        if not isinstance(part, WeightSpace) or part.anchors:
+            raise LaloraError("a Laplace of a base model is in weight space, and knows no adapter")
+        return
+    found = part.shapes()
+    for name in found:
+        if shapes.get(name) != found[name]:
+            raise LaloraError(f"the curvature of '{name}' has a shape that is not the one in the description")
+
+
+def _require_ranks(mean: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], lora: Mapping[str, Any]) -> None:
+    # An adapter is built from these settings, so nothing may stand in them that no tensor in the file has paid for.
+    most = max((max(tensor.shape, default=0) for tensor in mean.values()), default=0)
+    ranks = {name: shape[0] for name, shape in shapes.items() if name.endswith(".lora_A.weight") and len(shape) == 2}
+    for rank in (lora["r"], *(lora["rank_pattern"] or {}).values(), *ranks.values()):
+        if rank > most:
+            raise LaloraError(f"no tensor in the file is of the rank {rank} that the description tells of")
+    if ranks and lora["r"] not in ranks.values() and not lora["rank_pattern"]:
+        raise LaloraError(f"the adapter is of rank {lora['r']} by its settings, and of another by its tensors")
