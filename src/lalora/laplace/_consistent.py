@@ -74,5 +74,3 @@ def _require_ranks(mean: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, .
     for rank in (lora["r"], *(lora["rank_pattern"] or {}).values(), *ranks.values()):
         if rank > most:
             raise LaloraError(f"no tensor in the file is of the rank {rank} that the description tells of")
-    if ranks and lora["r"] not in ranks.values() and not lora["rank_pattern"]:
-        raise LaloraError(f"the adapter is of rank {lora['r']} by its settings, and of another by its tensors")
