@@ -1,23 +1,34 @@
 """YAML that remembers where each key was written, so that a mistake can be named by file and line."""
 
+import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 
 Path = tuple[str | int, ...]
 _DEEPEST = 20
+_MOST_NODES = 20_000
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `1e-3` as a number, as YAML 1.2 does; PyYAML on its own wants `1.0e-3`."""
+    """Reads numbers as YAML 1.2 does: `1e-3` is one; `010`, `1:30` and `1_000`, which YAML 1.1 converts, are text."""
+
+    yaml_implicit_resolvers = {  # ruff: ignore[mutable-class-default]  # as in the class above
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith((":int", ":float"))]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
 )
 
 
@@ -60,9 +71,9 @@ def parse_value(text: str) -> Any:
         ValueError: If it is no YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError("not a YAML value") from error
+        return parse(text, "value").value
+    except LaloraError as error:
+        raise ValueError(str(error)) from error
 
 
 def parse(text: str, file: str) -> Marked:
@@ -78,24 +89,36 @@ def parse(text: str, file: str) -> Marked:
     Raises:
         LaloraError: If it is no YAML, holds a key twice, or is nested without end.
     """
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        raise LaloraError(f"{file}: not valid YAML: {one_line(error)}") from error
     try:
         root = loader.get_single_node()
         places: dict[Path, str] = {(): file}
         if root is None:
             return Marked(None, places)
-        _mark(root, (), file, places)
+        _mark(root, (), file, places, itertools.count(1))
         return Marked(loader.construct_document(root), places)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise LaloraError(f"{file}{line}: not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise LaloraError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise LaloraError(f"{file}: not valid YAML: {one_line(error)}") from error
+    except RecursionError as error:
+        raise LaloraError(f"{file}: nested too deep for a recipe") from error
+    except (ValueError, TypeError, OverflowError, LookupError) as error:  # of a number or date that is none
+        raise LaloraError(f"{file}: not valid YAML: {one_line(error)}") from error
     finally:
         loader.dispose()
 
 
-def _mark(node: yaml.Node, path: Path, file: str, places: dict[Path, str]) -> None:
+def _mark(node: yaml.Node, path: Path, file: str, places: dict[Path, str], visited: Iterator[int]) -> None:
+    # An alias is gone through again each time it stands for what it names.
+    if next(visited) > _MOST_NODES:
+        raise LaloraError(f"{file}: more than {_MOST_NODES:,} values, aliases written out, are too many for a recipe")
+    if isinstance(node, yaml.ScalarNode) and not all(c.isprintable() or c in "\n\t" for c in node.value):
+        raise LaloraError(f"{file}, line {node.start_mark.line + 1}: holds a control character, {node.value!r:.60}")
     if len(path) > _DEEPEST:
         raise LaloraError(f"{file}, line {node.start_mark.line + 1}: nested too deep for a recipe")
     if isinstance(node, yaml.MappingNode):
@@ -105,9 +128,10 @@ def _mark(node: yaml.Node, path: Path, file: str, places: dict[Path, str]) -> No
             if inner in places and key.value != "<<":
                 raise LaloraError(f"{place}: '{key.value}' is there twice, first in {places[inner]}")
             places[inner] = place
-            _mark(value, inner, file, places)
+            _mark(key, inner, file, places, visited)
+            _mark(value, inner, file, places, visited)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             inner = (*path, index)
             places[inner] = f"{file}, line {item.start_mark.line + 1}"
-            _mark(item, inner, file, places)
+            _mark(item, inner, file, places, visited)

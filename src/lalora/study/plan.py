@@ -1,6 +1,7 @@
 """A grid of settings becomes a list of runs."""
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lalora.domains.prompts import short
 from lalora.errors import LaloraError
 from lalora.study.knobs import METHOD_KNOBS, SELF_SOURCE, knobs, label
 from lalora.study.marked_yaml import Marked, Path
 from lalora.study.settings import RunSettings
+
+_MOST_RUNS = 10_000
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,20 @@ def expand(
     Raises:
         LaloraError: If a setting is unknown, of the wrong type or out of range, or nothing is left to run.
     """
+    count = len(seeds) * sum(math.prod(len(choices) for choices in _choices(entry)) for entry in grid)
+    if count > _MOST_RUNS:
+        raise LaloraError(f"{marks.place(('grid',))}: the grid has {count:,} runs; a study has {_MOST_RUNS:,} at most")
     plans: dict[str, RunPlan] = {}
     for index, entry in enumerate(grid):
         for chosen in _combinations(entry):
             for seed in seeds:
                 settings = _settings(base, chosen, seed, index, marks)
                 name = "-".join([settings.method, *_words(chosen, settings), f"seed-{seed}"])
+                if len(name.encode()) > _LONGEST_NAME:
+                    raise LaloraError(
+                        f"{marks.place(('grid', index))}: this run's folder would have a name of {len(name.encode())} "
+                        f"bytes, and file systems take {_LONGEST_NAME}: put what is the same for all runs under base"
+                    )
                 plans[name] = RunPlan(name, _label(chosen, settings), settings)
     if not plans:
         raise LaloraError(f"{marks.place(('grid',))}: the grid has no runs: give at least one entry and no empty list")
@@ -112,12 +125,15 @@ def complaint(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"'{key}' is missing"
     message = error["msg"][0].lower() + error["msg"][1:]
-    return f"'{key}' is {error['input']!r}: {message}"
+    return f"'{key}' is {short(repr(error['input']))}: {message.removeprefix('value error, ')}"
 
 
 def _combinations(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    choices = [value if _is_choice(key, value) else [value] for key, value in entry.items()]
-    return [dict(zip(entry, values, strict=True)) for values in itertools.product(*choices)]
+    return [dict(zip(entry, values, strict=True)) for values in itertools.product(*_choices(entry))]
+
+
+def _choices(entry: Mapping[str, Any]) -> list[list[Any]]:
+    return [value if _is_choice(key, value) else [value] for key, value in entry.items()]
 
 
 def _is_choice(key: str, value: Any) -> bool:

@@ -8,11 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lalora.domains.prompts import short
 from lalora.errors import LaloraError
 from lalora.study.marked_yaml import Marked, parse, parse_value
 from lalora.study.plan import RunPlan, expand, validated
 from lalora.study.settings import RunSettings, SelectSettings, StudySettings
 
+_LARGEST = 1 << 18
+_DEEPEST_EXTENDS = 8
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 
 
@@ -22,10 +25,10 @@ class Published(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     run: str = Field(description="The label that the setting has in tables here.")
-    source_accuracy: float = Field(ge=0, le=1, description="Mean over sources, 0 to 1.")
-    target_accuracy: float = Field(ge=0, le=1, description="0 to 1.")
-    source_spread: float | None = Field(None, ge=0, description="Standard deviation over seeds.")
-    target_spread: float | None = Field(None, ge=0, description="Standard deviation over seeds.")
+    source_accuracy: float = Field(ge=0, allow_inf_nan=False, le=1, description="Mean over sources, 0 to 1.")
+    target_accuracy: float = Field(ge=0, allow_inf_nan=False, le=1, description="0 to 1.")
+    source_spread: float | None = Field(None, ge=0, allow_inf_nan=False, description="Standard deviation over seeds.")
+    target_spread: float | None = Field(None, ge=0, allow_inf_nan=False, description="Standard deviation over seeds.")
 
 
 class PublishedCost(BaseModel):
@@ -35,9 +38,11 @@ class PublishedCost(BaseModel):
 
     run: str = Field(description="The label that the setting has in tables here.")
     part: str = Field(description="`fit <source>`, `ready`, `forward`, `backward`, `method` or `optimizer`.")
-    seconds: float | None = Field(None, gt=0, description="Of one micro-batch, or of a fit.")
-    allocated: float | None = Field(None, gt=0, description="GPU memory held by tensors, in GB.")
-    reserved: float | None = Field(None, gt=0, description="GPU memory held by the allocator, in GB.")
+    seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="Of one micro-batch, or of a fit.")
+    allocated: float | None = Field(None, gt=0, allow_inf_nan=False, description="GPU memory held by tensors, in GB.")
+    reserved: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="GPU memory held by the allocator, in GB."
+    )
     order: str | None = Field(None, description="How time and memory grow, for one adapted layer.")
 
 
@@ -155,7 +160,10 @@ def _refuse_choice_without_rows(select: SelectSettings, study: StudySettings, ma
 def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
     path = _find(source)
     try:
-        text = path.read_text(encoding="utf-8")
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise LaloraError(f"{path}: {size:,} bytes are too many for a recipe, which has {_LARGEST:,} at most")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise LaloraError(f"{path}: cannot be read: {error}") from error
     marks = parse(text, path.name if source in _names() else source)
@@ -164,6 +172,8 @@ def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
     if marks.value.get("extends") is None:
         return marks
     parent = _beside(str(marks.value["extends"]), path)
+    if len(above) > _DEEPEST_EXTENDS:
+        raise LaloraError(f"{marks.place(('extends',))}: more than {_DEEPEST_EXTENDS} recipes extend one another")
     if parent in (*above, source):
         raise LaloraError(f"{marks.place(('extends',))}: '{parent}' extends itself")
     inherited, base = _read(parent, (*above, source)), marks.value.setdefault("base", {})
@@ -196,8 +206,12 @@ def _find(source: str) -> Path:
     if source in _names():
         return BUILT_IN / f"{source}.yaml"
     path = Path(source)
+    if not source.isprintable():
+        raise LaloraError(f"{source!r} is no name of a recipe: it holds control characters")
     if path.is_file():
         return path
+    if path.exists():
+        raise LaloraError(f"{source}: is no file that can be read as a recipe")
     if path.suffix in (".yaml", ".yml"):
         raise LaloraError(f"{source}: there is no such file")
     raise LaloraError(f"no recipe '{source}': built in are {', '.join(_names())}; or give the path of a YAML file")
@@ -205,13 +219,13 @@ def _find(source: str) -> Path:
 
 def _override(marks: Marked, override: str) -> None:
     key, sign, text = override.partition("=")
-    place = f"--set {override}"
+    place = f"--set {short(override)}"
     if not sign or not key:
         raise LaloraError(f"{place}: write it as key=value")
     try:
         value = parse_value(text)
     except ValueError as error:
-        raise LaloraError(f"{place}: not a YAML value") from error
+        raise LaloraError(f"{place}: not a YAML value ({error})") from error
     document = marks.value
     base, grid = document.get("base"), document.get("grid")
     if key == "extends":

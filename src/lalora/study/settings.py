@@ -8,10 +8,34 @@ from lalora.curvature import WeightDiagonal
 from lalora.domains import DOMAINS
 from lalora.methods import METHODS, EwcLora
 
-Place = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+def at_most(limit: float, reason: str) -> AfterValidator:
+    """Bound a number and say why.
+
+    Args:
+        limit: The largest value.
+        reason: Why no larger one means anything.
+
+    Returns:
+        A validator for an annotation.
+    """
+
+    def check(value: Any) -> Any:
+        if isinstance(value, int | float) and value > limit:
+            raise ValueError(f"it can be {limit:g} at most: {reason}")
+        return value
+
+    return AfterValidator(check)
+
+
+Place = Annotated[str, Field(min_length=1, max_length=4096)]
+Count = Annotated[int, Field(ge=1), at_most(10**9, "no machine goes through more")]
+Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take 32 bits")]
+Rows = Annotated[int, Field(ge=1), at_most(2**20, "a batch must fit into memory")]
+Rank = Annotated[int, Field(ge=1), at_most(2**16, "no layer of a language model is wider")]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), at_most(1e30, "float32 holds no larger products")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e30, "float32 holds no larger products")]
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e3, "weights would overflow at once")]
 CurvatureKind = Literal["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"]
 
 
@@ -64,7 +88,7 @@ class StudySettings(_Settings):
     )
     target_accuracy_rows: int = Field(0, ge=0, description="The same for the target.")
     max_new_tokens: Count = Field(128, description="Length of a generated answer to a target question, in tokens.")
-    evaluation_batch_size: Count = Field(8, description="Rows a batch in all measurements.")
+    evaluation_batch_size: Rows = Field(8, description="Rows a batch in all measurements.")
     evaluate_at: list[Count] = Field(
         default_factory=list,
         description="Optimizer steps after which loss and KL are measured, besides first and last.",
@@ -115,8 +139,8 @@ class RunSettings(_Settings):
     """What may differ between the runs of a study."""
 
     method: Place = Field(description=f"How to fine-tune: {', '.join(METHODS)}.")
-    seed: int = Field(0, ge=0, description="Of the adapter's start, the order of the data and the sampled labels.")
-    rank: Count = Field(16, description="r of the adapter.")
+    seed: Seed = Field(0, description="Of the adapter's start, the order of the data and the sampled labels.")
+    rank: Rank = Field(16, description="r of the adapter.")
     alpha: Count = Field(32, description="α of the adapter: its output is scaled by α/r.")
     dropout: float = Field(0.0, ge=0, lt=1, description="On the input of the adapter while training.")
     target_modules: Place | list[Place] = Field(
@@ -124,15 +148,15 @@ class RunSettings(_Settings):
         description="`all-linear`, a regular expression, or a list of module names such as [q_proj, k_proj].",
     )
     steps: Count = Field(description="Optimizer steps.")
-    batch_size: Count = Field(4, description="Rows a forward pass of each process.")
+    batch_size: Rows = Field(4, description="Rows a forward pass of each process.")
     accumulation: Count = Field(1, description="Forward passes an optimizer step.")
-    learning_rate: Positive = Field(5e-4, description="Peak learning rate of AdamW.")
+    learning_rate: LearningRate = Field(5e-4, description="Peak learning rate of AdamW.")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="Of the learning rate.")
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
     weight_decay: NonNegative = Field(0.0, description="Of AdamW.")
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
     proxy_rows: Count = Field(8, description="Rows of each source that a method may see.")
-    proxy_batch_size: Count = Field(4, description="Rows a batch of these; counts for `fisher: batch` and for `kl`.")
+    proxy_batch_size: Rows = Field(4, description="Rows a batch of these; counts for `fisher: batch` and for `kl`.")
     proxy_sources: list[Place] | None = Field(
         None, min_length=1, description="Sources whose rows these are. null: all sources of the study."
     )

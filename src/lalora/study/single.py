@@ -184,9 +184,10 @@ def evaluate_adapter(
     Returns:
         The metrics of the base and of the model with the adapter.
     """
+    kind = resolve_dtype(dtype)
     adapter_settings(adapter)
     say(f"loading {model} and the data")
-    base = load_model(model, resolve_dtype(dtype))
+    base = load_model(model, kind)
     tokenizer = load_tokenizer(model)
     limit_to_context(tokenizer, base.config)
     with tempfile.TemporaryDirectory() as folder:
@@ -195,7 +196,7 @@ def evaluate_adapter(
         say("measuring the base model")
         before = measure(plain, tokenizer, evalset, 0, accuracy=True)
         tuned = load_adapter(plain.unload(), adapter, model).to(device())
-        untouched = None if why_not_base(tuned) is None else load_model(model, resolve_dtype(dtype)).to(device())  # type: ignore[arg-type]
+        untouched = None if why_not_base(tuned) is None else load_model(model, kind).to(device())  # type: ignore[arg-type]
         say("measuring the adapter")
         return before, measure(tuned, tokenizer, evalset, 0, accuracy=True, base=untouched)
 
