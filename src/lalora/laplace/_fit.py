@@ -23,7 +23,7 @@ from lalora.fisher import (
 from lalora.laplace._anchors import anchors_of, target_layers
 from lalora.laplace._fingerprint import fingerprint
 from lalora.laplace._laplace import Laplace, mean_and_shapes
-from lalora.laplace._limits import require_prior
+from lalora.laplace._limits import require_integer, require_prior, require_share
 from lalora.laplace._provenance import Dataset, adapted_layers, describe
 
 _KRONECKER: dict[str, type[Kfac] | type[TriKfac] | type[WeightKfac]] = {
@@ -92,11 +92,13 @@ def fit(
             raise LaloraError(f"{name}='{value}' is unknown: choose {' or '.join(known)}")
     if curvature in _KRONECKER and fisher == "batch":
         raise LaloraError(f"fisher='batch' does not factor: use 'token' or 'sequence' with curvature='{curvature}'")
-    if rank is not None and rank < 1:
-        raise LaloraError(f"rank must be 1 or more, not {rank}")
-    if keep is not None and not 0 < keep <= 1:
-        raise LaloraError(f"keep must be a share of the trace, above 0 and at most 1, not {keep}")
+    if rank is not None:
+        require_integer("rank", rank, 1)
+    if keep is not None:
+        words = "a share of the trace, above 0 and at most 1"
+        require_share("keep", keep, words, with_zero=False, with_one=True)
     require_prior(prior)
+    require_integer("seed", seed, 0, 2**64 - 1)
     if target_modules is None:
         if curvature in (WeightKfac.kind, WeightDiagonal.kind) and not has_adapter(model):
             raise LaloraError(

@@ -300,8 +300,10 @@ class Laplace:
                 the one they have. Eigenvalues and the adapter's start are kept as they are.
 
         Raises:
-            LaloraError: If it cannot be written.
+            LaloraError: If it cannot be written, or the dtype is none.
         """
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise LaloraError(f"dtype must be a floating-point type such as torch.bfloat16, not {dtype!r}")
         tensors = {f"mean/{name}": tensor for name, tensor in self.mean.items()}
         for name, tensor in self.curvature.tensors().items():
             narrow = dtype is not None and tensor.dim() > 1 and "anchors/" not in name

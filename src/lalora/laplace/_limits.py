@@ -1,6 +1,7 @@
 """Numbers that a penalty can be weighed with."""
 
 import math
+from numbers import Integral, Real
 
 from lalora.errors import LaloraError
 
@@ -15,8 +16,48 @@ def require_non_negative(name: str, value: float) -> None:
     Raises:
         LaloraError: If it is negative, NaN or infinite.
     """
-    if not (math.isfinite(value) and value >= 0):
-        raise LaloraError(f"{name} must be a finite number ≥ 0, not {value}")
+    if not (_is_number(value) and math.isfinite(value) and value >= 0):
+        raise LaloraError(f"{name} must be a finite number ≥ 0, not {value!r}")
+
+
+def require_share(name: str, value: float, words: str, *, with_zero: bool, with_one: bool) -> None:
+    """Refuse what is no share.
+
+    Args:
+        name: What it is called, such as `keep`.
+        value: The share.
+        words: What it must be, for the message.
+        with_zero: Whether 0 is one.
+        with_one: Whether 1 is one.
+
+    Raises:
+        LaloraError: If it is no number or out of range.
+    """
+    if not (_is_number(value) and 0 <= value <= 1) or (value == 0 and not with_zero) or (value == 1 and not with_one):
+        raise LaloraError(f"{name} must be {words}, not {value!r}")
+
+
+def require_integer(name: str, value: int, least: int, most: int = 2**63 - 1) -> None:
+    """Refuse what is no whole number, or out of range.
+
+    Args:
+        name: What it is called, such as `rank`.
+        value: The number.
+        least: Smallest value.
+        most: Largest value.
+
+    Raises:
+        LaloraError: If it is neither.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        wanted = f"{least} or more" if isinstance(value, Integral) and not isinstance(value, bool) else "a whole number"
+        raise LaloraError(f"{name} must be {wanted}, not {value!r}")
+    if value > most:
+        raise LaloraError(f"{name} must be at most {most}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def require_prior(value: float | str) -> None:

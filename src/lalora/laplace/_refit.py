@@ -12,6 +12,7 @@ from lalora.errors import LaloraError
 from lalora.fisher import Batch, Sources, named_sources
 from lalora.laplace._fit import fit
 from lalora.laplace._laplace import Laplace
+from lalora.laplace._limits import require_share
 
 
 def require_decay(decay: float) -> None:
@@ -23,8 +24,7 @@ def require_decay(decay: float) -> None:
     Raises:
         LaloraError: If it is below 0, or 1 and above.
     """
-    if not 0 <= decay < 1:
-        raise LaloraError(f"refit_decay must be at least 0 and below 1, not {decay}")
+    require_share("refit_decay", decay, "at least 0 and below 1", with_zero=True, with_one=False)
 
 
 def refit(

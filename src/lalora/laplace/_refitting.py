@@ -12,6 +12,7 @@ from typing_extensions import Self
 from lalora.errors import LaloraError
 from lalora.fisher import Batch, Sources, named_sources
 from lalora.laplace._laplace import Laplace
+from lalora.laplace._limits import require_integer
 from lalora.laplace._refit import refit, require_decay
 
 _FOLDER = "laplace"
@@ -49,8 +50,7 @@ class Refitting:
         require_decay(decay)
         if every is None:
             return cls(None, {}, decay)
-        if every < 1:
-            raise LaloraError(f"refit_every must be 1 or more, not {every}")
+        require_integer("refit_every", every, 1)
         kept = {name: list(batches) for name, batches in named_sources(sources).items()}
         if not any(kept.values()):
             raise LaloraError("refit_every needs source text: give the batches that lalora.fit was given")

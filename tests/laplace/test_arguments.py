@@ -1,0 +1,56 @@
+"""Arguments that mean nothing: one line each, from Python as from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import lalora
+from lalora import LaloraError
+from lalora.laplace import refit
+from tiny import batches, lora, rows
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 1.5}, "rank must be a whole number, not 1.5"),
+        ({"rank": "2"}, "rank must be a whole number, not '2'"),
+        ({"rank": True}, "rank must be a whole number, not True"),
+        ({"rank": 0}, "rank must be 1 or more, not 0"),
+        ({"keep": "0.5"}, "keep must be a share of the trace"),
+        ({"keep": float("nan")}, "keep must be a share of the trace"),
+        ({"prior": None}, "prior must be a finite number ≥ 0, not None"),
+        ({"prior": True}, "prior must be a finite number ≥ 0, not True"),
+        ({"prior": [1.0]}, "prior must be a finite number"),
+        ({"seed": -1}, "seed must be 0 or more, not -1"),
+        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
+        ({"seed": 2**70}, "seed must be at most"),
+    ],
+)
+def test_a_fit_refuses_in_a_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(LaloraError, match=message):
+        lalora.fit(lora(), batches(rows(2), 2), curvature="kfac", progress=False, **options)
+
+
+def test_a_laplace_refuses_in_a_line(tmp_path: Path) -> None:
+    model = lora()
+    source = batches(rows(2), 2)
+    laplace = lalora.fit(model, source, progress=False)
+    wrong: Any
+    for wrong in ("1", None, True, [1], float("nan")):
+        with pytest.raises(LaloraError, match="strength must be a finite number"):
+            laplace.penalty(model, wrong)
+    for wrong in ("x", None, True):
+        with pytest.raises(LaloraError, match="refit_decay must be at least 0"):
+            refit(laplace, model, source, decay=wrong, progress=False)
+    for wrong in ("bf16", torch.int8):
+        with pytest.raises(LaloraError, match="dtype must be a floating-point type"):
+            laplace.save(tmp_path, wrong)
+    laplace.save(tmp_path)
+    for wrong in (True, [1], -1.0):
+        with pytest.raises(LaloraError, match="prior must be a finite number"):
+            lalora.Laplace.load(tmp_path, wrong)
