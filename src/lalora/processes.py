@@ -6,6 +6,7 @@ torch.distributed is not initialised, nothing is sent.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from lalora.errors import LaloraError, is_known_to_all, make_known_to_all
 
+_LONGEST = 60
 T = TypeVar("T")
 
 
@@ -145,6 +147,25 @@ def require_alike(value: object, message: str) -> None:
         raise LaloraError(message)
 
 
+def require_same(facts: Mapping[str, object]) -> None:
+    """Refuse to begin where the processes were told different things, and say what and who.
+
+    Args:
+        facts: What each process goes by, by name; small, and plain enough to pickle.
+
+    Raises:
+        LaloraError: If any of them differs from the first process's.
+    """
+    first, *others = gathered({name: repr(value) for name, value in facts.items()})
+    for rank, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other.get(name) != value:
+                raise LaloraError(
+                    f"the processes differ in '{name}': {_shown(value)} in process 0, {_shown(other.get(name))} in "
+                    f"process {rank}; start all of them with the same"
+                )
+
+
 def total(tensor: Tensor) -> Tensor:
     """Sum a tensor over the processes.
 
@@ -192,6 +213,12 @@ def sent(tensor: Tensor, source: int) -> Tensor:
     carried = _carried(tensor)
     dist.broadcast(carried, source)
     return carried.to(tensor.device)
+
+
+def _shown(value: str | None) -> str:
+    if value is None or len(value) <= _LONGEST:
+        return value or "nothing"
+    return f"something with the hash {hashlib.sha256(value.encode()).hexdigest()[:8]}"
 
 
 def _raised(error: Exception | None) -> None:

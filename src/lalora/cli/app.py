@@ -11,7 +11,7 @@ from lalora.cli.fit import fit
 from lalora.cli.methods import methods
 from lalora.cli.report import report
 from lalora.cli.run import run
-from lalora.cli.several import require_command_for_several
+from lalora.cli.several import require_command_for_several, require_launch
 from lalora.cli.train import train
 from lalora.cli.voice import quiet_libraries, resumable
 from lalora.version import __version__
@@ -54,5 +54,6 @@ def _common(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
+    require_launch()
     require_command_for_several(context.invoked_subcommand)
     quiet_libraries()

@@ -10,6 +10,8 @@ from lalora.errors import LaloraError, make_known_to_all
 # A launcher ends all processes when the first one ends. The main one comes first: it has a line to say and a folder
 # to leave in order.
 _HEAD_START_S = 5.0
+_LAST_PORT = 65535
+_MOST_DIGITS = 10
 
 
 def is_main() -> bool:
@@ -18,7 +20,7 @@ def is_main() -> bool:
     Returns:
         Whether it is the first of those that a launcher started, or the only one.
     """
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("RANK", "0").strip() in ("0", "") or not os.environ["RANK"].strip().isdecimal()
 
 
 @contextmanager
@@ -55,7 +57,36 @@ def count() -> int:
     Returns:
         Their number, 1 without a launcher.
     """
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE", "1") or "1") if _is_count(os.environ.get("WORLD_SIZE", "1") or "1") else 1
+
+
+def require_launch() -> None:
+    """Refuse what a launcher cannot have meant.
+
+    Raises:
+        LaloraError: If a variable of the launch is no number, or out of range.
+    """
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
+        text = os.environ.get(name)
+        if text and not _is_count(text):
+            raise LaloraError(
+                f"the environment says {name}={text[:40]!r}, which is no number: unset it, or use a launcher"
+            )
+    several, rank = count(), int(os.environ.get("RANK") or "0")
+    if several < 1 or rank >= several:
+        raise LaloraError(f"the environment says RANK={rank} of WORLD_SIZE={several}: ranks go from 0 to one below it")
+    if several > 1:
+        missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+        if missing:
+            raise LaloraError(
+                f"WORLD_SIZE={several} and no {missing[0]}: start the processes with torchrun or accelerate"
+            )
+        if int(os.environ["MASTER_PORT"]) > _LAST_PORT:
+            raise LaloraError(f"MASTER_PORT={os.environ['MASTER_PORT']} is no port: they go to {_LAST_PORT}")
+
+
+def _is_count(text: str) -> bool:
+    return text.strip().isascii() and text.strip().isdecimal() and len(text.strip()) < _MOST_DIGITS
 
 
 def start_of_command() -> list[str]:

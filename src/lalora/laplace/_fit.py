@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
+from lalora import processes
 from lalora.adapter import has_adapter, lora_layers, peft_model
 from lalora.curvature import Curvature, Diagonal, Factors, Kfac, Sum, TriKfac, WeightDiagonal, WeightKfac
 from lalora.errors import LaloraError
@@ -124,6 +125,19 @@ def fit(
         layers = {name: layers[name] for name in anchors}
     # Before any forward pass, in which some quantised weights repack themselves.
     base = fingerprint(model, layers)
+    processes.require_same(
+        {
+            "curvature": curvature,
+            "fisher": fisher,
+            "labels": labels,
+            "combine": combine,
+            "rank": rank,
+            "keep": keep,
+            "prior": prior,
+            "seed": seed,
+            "base model": base,
+        }
+    )
     stage_one = Pass(model, labels, seed, progress)
     squared: list[dict[str, Tensor]] = []
     moments: list[Moments] = []

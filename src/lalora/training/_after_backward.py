@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from lalora import processes
 from lalora.errors import LaloraError, TrainingDivergedError
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
+    from transformers.trainer_utils import TrainOutput
 else:
     _Trainer = object
+
+# Settings that name a process or where it writes, not what it computes.
+_OF_A_PROCESS = ("local_rank", "output_dir", "logging_dir", "run_name", "push_to_hub_token", "hub_token", "report_to")
+_ROWS_LOOKED_AT = 5
 
 
 class AfterBackwardMixin(_Trainer):
@@ -39,6 +45,42 @@ class AfterBackwardMixin(_Trainer):
         # The filter replaces a NaN loss by the running average, which hides a run that diverged.
         self.args.logging_nan_inf_filter = False
         self._loss_of_step = torch.zeros(())
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train, once all processes go by the same.
+
+        Args:
+            *args: The Trainer's own.
+            **kwargs: The Trainer's own.
+
+        Returns:
+            The Trainer's own.
+
+        Raises:
+            LaloraError: If the processes differ in anything that they must agree in.
+        """
+        if processes.count() > 1:
+            with processes.together():
+                facts = self.facts()
+            processes.require_same(facts)
+        return super().train(*args, **kwargs)
+
+    def facts(self) -> dict[str, object]:
+        """Collect what all processes of a training have to agree in.
+
+        Returns:
+            Values by name, plain enough to compare.
+        """
+        settings = {name: value for name, value in vars(self.args).items() if _is_setting(name, value)}
+        model = cast("nn.Module", self.model)
+        trained = [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
+        heads = [p.detach().flatten()[:16].tolist() for p in model.parameters() if p.requires_grad]
+        return {
+            **settings,
+            "trained tensors": trained,
+            "start of trained tensors": heads,
+            **_rows_of(self.train_dataset),
+        }
 
     def after_backward(self, loss_scale: float) -> None:
         """Change the gradients of a step, or do nothing.
@@ -91,3 +133,16 @@ class AfterBackwardMixin(_Trainer):
                 f"training diverged: the {what} is {float(value)} at step {self.state.global_step + 1}"
                 f"{self.describe_run()}; lower the learning rate or the strength"
             )
+
+
+def _is_setting(name: str, value: object) -> bool:
+    return name not in _OF_A_PROCESS and isinstance(value, str | int | float | bool | None)
+
+
+def _rows_of(dataset: Any) -> dict[str, object]:
+    # A few rows tell another order or other data; a stream cannot be asked.
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        return {}
+    count = len(dataset)
+    places = sorted({round(part * (count - 1) / (_ROWS_LOOKED_AT - 1)) for part in range(_ROWS_LOOKED_AT)})
+    return {"number of training rows": count, "training rows": [str(dataset[place]) for place in places if count]}

@@ -102,6 +102,17 @@ class LaplaceMixin(AfterBackwardMixin):
         self.laplace = self._refitting.due(self.laplace, self._adapted, self.state.global_step)
         self.laplace.add_gradient(self._adapted, self.strength, loss_scale)
 
+    def facts(self) -> dict[str, object]:
+        """Collect what all processes have to agree in, the penalty included.
+
+        Returns:
+            Values by name.
+        """
+        known = self.laplace.curvature.tensors()
+        sums = {name: float(tensor.double().sum()) for name, tensor in known.items()}
+        every = self._refitting.every
+        return super().facts() | {"strength": self.strength, "refit_every": every, "Laplace": sums}
+
     def describe_run(self) -> str:
         """Name the strength.
 
