@@ -17,6 +17,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
+from hostile.sandbox import Sandbox
 from lalora.study import Recipe, load_recipe, run_study
 from tiny import llama
 
@@ -150,3 +151,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """Runs calls and command lines in processes of their own."""
+    with Sandbox() as running:
+        yield running

@@ -114,7 +114,8 @@ BROKEN = [
     ("\n\n", r"bad\.jsonl is empty"),
     ('{"question": "a"}\n', r"bad\.jsonl:1: no column 'answer'; gsm8k needs question, answer, the row has question"),
     ('{"question": "a", "answer": ["b"]}\n', r"bad\.jsonl:1: column 'answer' should be text, found a list"),
-    ('{"question": "a", "answer": null}\n', r"bad\.jsonl:1: column 'answer' should be text, found null"),
+    ('{"question": "a", "answer": null}\n', r"bad\.jsonl: no rows left: the column 'answer' is empty"),
+    ('{"question": null, "answer": "b"}\n', r"bad\.jsonl:1: column 'question' should be text, found null"),
     ('{"question": "a", "answer": "b"}\n', r"no rows to (score|train on) are left for gsm8k"),
 ]
 
@@ -153,7 +154,7 @@ def test_broken_gzip(content: bytes, tmp_path: Path) -> None:
 
 def test_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(b'{"question": "\xff"}\n')
-    with pytest.raises(LaloraError, match=r"cannot read .*rows\.jsonl"):
+    with pytest.raises(LaloraError, match=r"rows\.jsonl:1: is not UTF-8"):
         load_domain("gsm8k", str(tmp_path / "rows.jsonl"))
 
 

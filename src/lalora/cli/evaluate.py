@@ -31,7 +31,7 @@ def evaluate(
 
     if out is not None:
         require_writable(out)
-    domains = {**places(source), **places(target or []), **places(held_out or [])}
+    domains = places([*source, *(target or []), *(held_out or [])])
     with resumable("nothing was written"):
         base, tuned = evaluate_adapter(
             model, dtype, adapter, domains, say,

@@ -21,7 +21,7 @@ class Domain:
         hub: the id of the data set on the Hugging Face hub.
         config: the data set's configuration there.
         columns: the columns that are needed and the type of their values, as on the hub.
-        label: the column that is empty in rows whose answer was kept secret; those rows are left out.
+        label: the column that holds the answer; rows where it is empty, as where it was kept secret, are left out.
         identity: the columns that say whether two rows ask the same.
         family: the columns whose values related rows share; a family never falls on both sides of a split.
         scored: the names of the split that is scored, the preferred one first.
@@ -120,7 +120,7 @@ DOMAINS: Mapping[str, Domain] = MappingProxyType(
                 hub="openai/gsm8k",
                 config="main",
                 columns={"question": str, "answer": str},
-                label=None,
+                label="answer",
                 identity=("question",),
                 family=("question",),
                 scored=_SCORED_ON_TEST,
@@ -138,7 +138,7 @@ DOMAINS: Mapping[str, Domain] = MappingProxyType(
                 hub="DigitalLearningGmbH/MATH-lighteval",
                 config=None,
                 columns={"problem": str, "solution": str},
-                label=None,
+                label="solution",
                 identity=("problem",),
                 family=("problem",),
                 scored=_SCORED_ON_TEST,

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lalora.domains.domain import DOMAINS, Domain
 from lalora.domains.places import from_embedded, from_hub, from_local
-from lalora.domains.read import Row
+from lalora.domains.read import Row, kind_of
 from lalora.errors import LaloraError
 
 
@@ -63,7 +62,7 @@ def load_domain(name: str, place: str = "embedded") -> DomainData:
 
     Args:
         name: one of the names in `DOMAINS`.
-        place: `"embedded"`, a `.jsonl` or `.jsonl.gz` file, a folder of such files, `"hub"` for the domain's own
+        place: `"embedded"`, a data file (`read.KINDS`), a folder of such files, `"hub"` for the domain's own
             data set on the Hugging Face hub, or the id of another one there.
 
     Returns:
@@ -80,7 +79,7 @@ def load_domain(name: str, place: str = "embedded") -> DomainData:
     if place == "embedded":
         (train, test), origin = from_embedded(domain), f"embedded {domain.embedded}"
         notes += [domain.note] if domain.note else []
-    elif path.exists() or place.startswith((".", "/", "~")) or re.search(r"\.jsonl(\.gz)?$", place):
+    elif path.exists() or place.startswith((".", "/", "~")) or kind_of(path):
         (train, test), origin = from_local(domain, path), str(path)
     else:
         hub = domain.hub if place == "hub" else place

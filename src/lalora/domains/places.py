@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lalora.assets import asset_folder, why_unavailable
 from lalora.domains.domain import Domain
-from lalora.domains.read import Row, checked, read_jsonl
+from lalora.domains.read import KINDS, Row, checked, read_rows
 from lalora.errors import LaloraError, one_line
 
 Splits = tuple[list[Row] | None, list[Row]]
@@ -33,7 +33,7 @@ def from_embedded(domain: Domain) -> Splits:
 
 
 def from_local(domain: Domain, place: Path) -> Splits:
-    """Read a domain from a `.jsonl` or `.jsonl.gz` file or a folder of them.
+    """Read a domain from a data file or a folder of them.
 
     A folder holds `train` and one of `validation`, `dev`, `val` or `test`, or only one of these.
 
@@ -45,21 +45,22 @@ def from_local(domain: Domain, place: Path) -> Splits:
         The training split, `None` where there is one file only, and the rows to score.
 
     Raises:
-        LaloraError: a folder without a usable file.
+        LaloraError: a folder without a usable file, or with two for one split.
     """
     if not place.is_dir():
-        return None, checked(domain, read_jsonl(place), str(place))
-    files = {
-        split: path
-        for split in ("train", *domain.scored)
-        for path in (place / f"{split}.jsonl.gz", place / f"{split}.jsonl")
-        if path.is_file()
-    }
+        return None, checked(domain, read_rows(place), str(place))
+    files: dict[str, Path] = {}
+    for split in ("train", *domain.scored):
+        there = [path for kind in KINDS if (path := place / f"{split}{kind}").exists()]
+        if len(there) > 1:
+            raise LaloraError(f"{place} holds {there[0].name} and {there[1].name}: which of them is '{split}'?")
+        if there:
+            files[split] = there[0]
     if not files:
         raise LaloraError(
-            f"{place} holds none of train, {', '.join(domain.scored)} as .jsonl or .jsonl.gz; name one file so"
+            f"{place} holds none of train, {', '.join(domain.scored)} as {', '.join(KINDS)}; name one file so"
         )
-    return _splits(domain, {split: (read_jsonl(path), str(path)) for split, path in files.items()})
+    return _splits(domain, {split: (read_rows(path), str(path)) for split, path in files.items()})
 
 
 def from_hub(domain: Domain, place: str) -> Splits:
@@ -114,7 +115,7 @@ def _embedded_rows(domain: Domain, path: Path) -> Iterator[tuple[str, Row]]:
         # The table is read directly: load_from_disk wants to write beside the files.
         yield from _numbered(str(path), "", datasets.Dataset.from_file(str(path / "data-00000-of-00001.arrow")))
         return
-    for where, request in read_jsonl(path):
+    for where, request in read_rows(path):
         doc = request["doc"]
         if domain.name == "lambada":
             yield where, {"text": request["request"]["context"] + request["request"]["continuation"]}

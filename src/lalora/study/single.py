@@ -122,6 +122,10 @@ def fit_laplace(
                 laplace.save(out, torch.bfloat16 if bare else None)
                 if self_source is not None:
                     write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
+        asked = checked.proxy_rows if self_source is None else self_source
+        for dataset in laplace.provenance.datasets:
+            if dataset.rows < asked:
+                say(f"{dataset.name}: {asked} rows were asked for, and {dataset.rows} have a completion or are there")
         if laplace.discarded:
             say(f"up to {laplace.discarded:.2%} of a Kronecker factor's trace was left out")
 
