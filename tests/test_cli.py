@@ -511,3 +511,28 @@ def test_a_type_that_is_not_served_is_refused(
         "train": ("--target", f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"),
     }[command]
     assert "auto" in refused(command, mine["model"], *rest, "--dtype", name)
+
+
+def test_what_a_laplace_brings_is_not_asked_for_otherwise(
+    run: Run, refused: Callable[..., str], mine: dict[str, Any]
+) -> None:
+    own = ("--rank", 2, "--alpha", 4, "--target-modules", "q_proj", "--dtype", "float32")
+    assert run("fit", mine["model"], "--source", mine["source"], "--rows", 2, *own)[0] == 0
+    train = ("train", mine["model"], "--target", f"gsm8k={mine['data'] / 'gsm8k.jsonl'}", "--laplace", "laplace")
+    assert "--rank does not go with this Laplace, which brings its own adapter, with r=2" in refused(
+        *train, "--rank", 8
+    )
+    assert "--alpha does not go with this Laplace" in refused(*train, "--rank", 2, "--alpha", 3)
+    assert "--target-modules does not go with this Laplace" in refused(*train, "--target-modules", "v_proj")
+
+
+def test_fewer_rows_than_asked_for_are_told(run: Run, mine: dict[str, Any]) -> None:
+    status, _, said = run("fit", mine["model"], "--source", mine["source"], "--rows", 1000, "--dtype", "float32")
+    assert status == 0
+    assert "winogrande: 1000 rows were asked for, and" in said
+
+
+def test_one_domain_given_twice_is_refused(refused: Callable[..., str], mine: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    said = refused("evaluate", mine["model"], "adapter", "--source", mine["source"], "--held-out", mine["source"])
+    assert "'winogrande' is given twice" in said

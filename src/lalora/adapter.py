@@ -54,7 +54,15 @@ def peft_model(model: nn.Module) -> PeftModel:
     """
     # The bare model is let through first: looking for wrappers walks through all modules, and this runs every step.
     bare = model if isinstance(model, PeftModel) else extract_model_from_parallel(model, keep_torch_compile=False)
-    if not (isinstance(bare, PeftModel) and isinstance(bare.base_model, LoraModel)):
+    if not isinstance(bare, PeftModel) and lora_layers(bare):
+        raise LaloraError(
+            f"the adapter of {type(bare).__name__} was put in by transformers' own add_adapter or load_adapter: give "
+            "the base model to peft.get_peft_model or PeftModel.from_pretrained instead"
+        )
+    if isinstance(bare, PeftModel) and not isinstance(bare.base_model, LoraModel):
+        kind = bare.peft_config[bare.active_adapter].peft_type
+        raise LaloraError(f"its adapter is of kind {getattr(kind, 'value', kind)}: lalora serves LoRA adapters only")
+    if not isinstance(bare, PeftModel):
         raise LaloraError(f"{type(bare).__name__} has no LoRA adapter: wrap it with peft.get_peft_model first")
     if len(bare.active_adapters) != 1:
         raise LaloraError(f"adapters {list(bare.active_adapters)} are active: activate one with set_adapter")
@@ -68,9 +76,10 @@ def has_adapter(model: nn.Module) -> bool:
         model: A model, perhaps inside a parallel or compiled wrapper.
 
     Returns:
-        Whether it is a PEFT model.
+        Whether it is a PEFT model, or holds layers of an adapter otherwise.
     """
-    return isinstance(extract_model_from_parallel(model, keep_torch_compile=False), PeftModel)
+    bare = extract_model_from_parallel(model, keep_torch_compile=False)
+    return isinstance(bare, PeftModel) or bool(lora_layers(bare))
 
 
 def base_model(model: nn.Module) -> nn.Module:
@@ -138,6 +147,23 @@ def trainable_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     if not tensors:
         raise LaloraError(f"adapter '{adapter}' has no trainable tensors: load it with is_trainable=True")
     return tensors
+
+
+def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name the tensors of an adapter, also of one that was loaded for inference and is not trained.
+
+    Args:
+        model: A PEFT LoRA model.
+
+    Returns:
+        What `trainable_tensors` names; where nothing is trainable, every tensor of the active adapter.
+    """
+    bare = peft_model(model)
+    if any(parameter.requires_grad for parameter in bare.parameters()):
+        return trainable_tensors(bare)
+    adapter = bare.active_adapters[0]
+    named = {normalised(name, adapter): (name, parameter) for name, parameter in bare.named_parameters()}
+    return {short: parameter for short, (name, parameter) in named.items() if short != name}
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

@@ -158,7 +158,8 @@ def require_same(facts: Mapping[str, object]) -> None:
     """
     first, *others = gathered({name: repr(value) for name, value in facts.items()})
     for rank, other in enumerate(others, start=1):
-        for name, value in first.items():
+        for name in first | other:
+            value = first.get(name)
             if other.get(name) != value:
                 raise LaloraError(
                     f"the processes differ in '{name}': {_shown(value)} in process 0, {_shown(other.get(name))} in "

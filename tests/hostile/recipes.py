@@ -48,7 +48,7 @@ BROKE: dict[str, tuple[str | bytes, str]] = {
     "rank": (with_base("rank: 1000000000000"), "it can be 65536 at most: no layer of a language model is wider"),
     "steps": (GOOD.replace("steps: 2", "steps: 1" + "0" * 30), "it can be 1e+09 at most"),
     "batch": (with_base("batch_size: 1000000000000"), "it can be 1.04858e+06 at most: a batch must fit into memory"),
-    "learning rate": (GOOD.replace("1e-3", "1e300"), "it can be 1000 at most: weights would overflow at once"),
+    "learning rate": (GOOD.replace("1e-3", "1e300"), "it can be 1e+30 at most: float32 holds no larger products"),
     "infinite rate": (GOOD.replace("1e-3", ".inf"), "finite number"),
     "no number": (GOOD.replace("1e-3", ".nan"), "'learning_rate' is nan"),
     "true rank": (with_base("rank: true"), "valid integer"),

@@ -17,6 +17,8 @@ import datetime, sys
 import torch.distributed as dist
 from transformers import TrainingArguments
 import lalora
+from lalora.methods import METHODS
+from lalora.study.trainer import StudyTrainer
 from tiny import batches, collate, lora, llama, rows
 
 dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=60))
@@ -32,8 +34,10 @@ def fit(**options):
     lalora.fit(chosen, batches(source, 2), progress=False, **options)
 
 
-def train(curvature="diagonal", strength=1.0, data=target, steps=4, **settings):
+def train(curvature="diagonal", strength=1.0, data=target, steps=4, prior=0.0, shift=0.0, **settings):
     laplace = lalora.fit(model, batches(source, 2), curvature=curvature, progress=False)
+    laplace.prior = prior
+    laplace.mean = {name: tensor + shift for name, tensor in laplace.mean.items()}
     args = TrainingArguments(
         output_dir=sys.argv[1], max_steps=steps, per_device_train_batch_size=2, report_to="none", save_strategy="no",
         use_cpu=True, disable_tqdm=True, remove_unused_columns=False, **settings,
@@ -43,11 +47,24 @@ def train(curvature="diagonal", strength=1.0, data=target, steps=4, **settings):
     ).train()
 
 
+def study(method):
+    args = TrainingArguments(
+        output_dir=sys.argv[1], max_steps=4, per_device_train_batch_size=2, report_to="none", save_strategy="no",
+        use_cpu=True, disable_tqdm=True, remove_unused_columns=False,
+    )
+    method.prepare(model, {})
+    StudyTrainer(
+        method=method, run="", model=model, args=args, train_dataset=target, data_collator=collate
+    ).train()
+
+
 cases = {
+    "strength of a method": lambda: study(METHODS["l2"](50.0 * one)),
+    "method": lambda: study(METHODS["l2"](1.0) if one else METHODS["lora"]()),
     "curvature": lambda: fit(curvature="kfac" if one else "diagonal"),
     "seed": lambda: fit(seed=int(one)),
     "labels": lambda: fit(labels="data" if one else "sampled"),
-    "prior": lambda: fit(prior=float(one)),
+    "prior of a fit": lambda: fit(prior=float(one)),
     "base model": lambda: fit(other_model=True),
     "learning_rate": lambda: train(learning_rate=0.1 if one else 0.01),
     "max_steps": lambda: train(steps=6 if one else 4),
@@ -56,7 +73,12 @@ cases = {
     "data_seed": lambda: train(data_seed=rank),
     "strength": lambda: train(strength=1.0 + one),
     "number of training rows": lambda: train(data=target[: 8 - 2 * one]),
-    "training rows": lambda: train(data=target[::-1] if one else target),
+    "training rows": lambda: train(data=[target[1], target[0], *target[2:]] if one else target),
+    "lr_scheduler_kwargs": lambda: train(
+        lr_scheduler_type="cosine_with_restarts", lr_scheduler_kwargs={"num_cycles": 1 + one}
+    ),
+    "prior": lambda: train(prior=float(one)),
+    "Laplace": lambda: train(shift=0.1 * one),
 }
 for name, work in cases.items():
     try:
@@ -70,7 +92,7 @@ DIFFER = {
     "curvature": "'curvature': 'diagonal' in process 0, 'kfac' in process 1",
     "seed": "'seed': 0 in process 0, 1 in process 1",
     "labels": "'labels': 'sampled' in process 0, 'data' in process 1",
-    "prior": "'prior': 0.0 in process 0, 1.0 in process 1",
+    "prior of a fit": "'prior': 0.0 in process 0, 1.0 in process 1",
     "base model": "'base model': something with the hash",
     "learning_rate": "'learning_rate': 0.01 in process 0, 0.1 in process 1",
     "max_steps": "'max_steps': 4 in process 0, 6 in process 1",
@@ -80,6 +102,11 @@ DIFFER = {
     "strength": "'strength': 1.0 in process 0, 2.0 in process 1",
     "number of training rows": "'number of training rows': 8 in process 0, 6 in process 1",
     "training rows": "'training rows': something with the hash",
+    "lr_scheduler_kwargs": "'lr_scheduler_kwargs': {'num_cycles': 1} in process 0, {'num_cycles': 2} in process 1",
+    "prior": "'prior': 0.0 in process 0, 1.0 in process 1",
+    "Laplace": "'Laplace': something with the hash",
+    "strength of a method": "'settings of the method': {'strength': 0.0} in process 0, {'strength': 50.0} in process 1",
+    "method": "'method': 'lora' in process 0, 'l2' in process 1",
 }
 
 

@@ -6,6 +6,7 @@ import sys
 import traceback
 
 from lalora.cli.several import is_main, one_voice
+from lalora.cli.streams import accept_any_character
 from lalora.errors import LaloraError, RunsFailedError, UnexpectedError, fault, is_known_to_all, one_line
 from lalora.files import is_of_the_disk
 
@@ -25,6 +26,7 @@ def main() -> None:
     # else runs on the same cores everything takes many times as long; a short spin costs little either way.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    accept_any_character()
     shows_traceback = _TRACEBACK in sys.argv[1:]
     sys.argv = [word for word in sys.argv if word != _TRACEBACK]
     try:
@@ -41,9 +43,17 @@ def main() -> None:
         if shows_traceback:
             traceback.print_exception(error)
         message, status = _told(error)
+        _close_bars()
         if is_main() or not is_known_to_all(error):
             print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(status)
+
+
+def _close_bars() -> None:
+    # An error must not stand behind a bar on one line.
+    tqdm = sys.modules.get("tqdm")
+    for bar in list(getattr(getattr(tqdm, "tqdm", None), "_instances", ())):
+        bar.close()
 
 
 def _told(error: Exception) -> tuple[str, int]:

@@ -27,8 +27,12 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak of AdamW.")] = 5e-4,
     schedule: Annotated[str, typer.Option(help="constant, linear or cosine.")] = "linear",
     max_length: Annotated[int | None, typer.Option(min=1, help="Leave out rows of more tokens.")] = None,
-    rank: Annotated[int, typer.Option(min=1, help="Of a plain adapter; a Laplace brings its own.")] = 16,
-    alpha: Annotated[int, typer.Option(min=1, help="Of a plain adapter; a Laplace brings its own.")] = 32,
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="16 unless given; a Laplace of an adapter brings its own.")
+    ] = None,
+    alpha: Annotated[
+        int | None, typer.Option(min=1, help="32 unless given; a Laplace of an adapter brings its own.")
+    ] = None,
     target_modules: TargetModules = None,
     scored_rows: Annotated[int, typer.Option(min=1, help="Target rows to measure the loss on.")] = 48,
     dtype: Dtype = "auto",
@@ -48,8 +52,8 @@ def train(
         "accumulation": accumulation,
         "learning_rate": learning_rate,
         "schedule": schedule,
-        "rank": rank,
-        "alpha": alpha,
+        "rank": rank or 16,
+        "alpha": alpha or 32,
         "target_modules": target_modules or "all-linear",
         "seed": seed,
         **_weight(strength, laplace),
@@ -65,7 +69,8 @@ def train(
     command = shlex.join([*start_of_command(), *sys.argv[1:]])
     with resumable(f"checkpoints are kept in {out}; to go on: {command}"):
         join(count())
-        before, after = train_adapter(study, settings, laplace, out, say)
+        asked = {"r": rank, "lora_alpha": alpha, "target_modules": target_modules}
+        before, after = train_adapter(study, settings, laplace, asked, out, say)
         leave()
     print(f"target loss {before['target_loss']:.3f} -> {after['target_loss']:.3f} nats per token; adapter in {out}")
 

@@ -1,6 +1,7 @@
 """What the command line says while it works: its own words, not those of every library."""
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Generator
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+
+_INTERRUPTED = 130
 
 
 def say(message: str) -> None:
@@ -63,5 +66,7 @@ def resumable(advice: str) -> Generator[None, None, None]:
     try:
         yield
     except KeyboardInterrupt as error:
+        # Whoever presses it again wants no tidying up.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
         say(f"\ninterrupted: {advice}")
-        raise typer.Exit(130) from error
+        raise typer.Exit(_INTERRUPTED) from error

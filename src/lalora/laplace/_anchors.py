@@ -11,7 +11,7 @@ from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from torch import nn
 
-from lalora.adapter import linear_pairs, lora_layers, trainable_tensors
+from lalora.adapter import adapter_tensors, linear_pairs, lora_layers
 from lalora.curvature import Anchor, WeightDiagonal, WeightKfac
 from lalora.errors import LaloraError
 
@@ -35,7 +35,7 @@ def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
     Raises:
         LaloraError: If the adapter moves anything else than plain linear LoRA layers.
     """
-    tensors = trainable_tensors(model)
+    tensors = adapter_tensors(model)
     pairs = [pair for pair in linear_pairs(model) if pair.plain and pair.a in tensors and pair.b in tensors]
     served = {name for pair in pairs for name in (pair.a, pair.b)}
     left = [name for name in tensors if name not in served]

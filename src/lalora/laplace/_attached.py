@@ -10,8 +10,9 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from lalora.adapter import trainable_tensors
+from lalora.adapter import adapter_tensors
 from lalora.curvature import Curvature, with_prior
+from lalora.errors import LaloraError
 from lalora.laplace._penalty import displacement
 
 
@@ -50,7 +51,7 @@ class Attached:
         Returns:
             The tensors side by side.
         """
-        tensors = trainable_tensors(model)
+        tensors = adapter_tensors(model)
         names = with_prior(curvature, prior, tensors).names
         if not names:
             return cls(weakref.ref(model), "", torch.device("cpu"), [], [], curvature, curvature)
@@ -81,6 +82,15 @@ class Attached:
             return model.get_parameter(self.first) is parameter
         except AttributeError:
             return False
+
+    def require_trained(self) -> None:
+        """Refuse an adapter that is not trained, which no penalty can hold.
+
+        Raises:
+            LaloraError: If it was loaded for inference.
+        """
+        if not self.parameters[0].requires_grad:
+            raise LaloraError("the adapter has no trainable tensors, so no penalty: load it with is_trainable=True")
 
     def delta(self) -> dict[str, Tensor]:
         """Compute Δ = θ − μ.

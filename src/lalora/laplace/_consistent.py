@@ -47,7 +47,7 @@ def require_consistent(
 
 
 def _require_kind(curvature: Curvature, provenance: Provenance) -> None:
-    several = provenance.combine in ("separate", "tasks")
+    several = provenance.combine in ("separate", "sum", "tasks")
     if isinstance(curvature, Sum):
         kinds = {part.kind for part in curvature.parts}
         if not several or not curvature.parts or provenance.curvature not in kinds:

@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from lalora.adapter import peft_model, snapshot, trainable_tensors
+from lalora.adapter import adapter_tensors, peft_model, trainable_tensors
 from lalora.curvature import CURVATURES, Curvature, added, grouped, mean_eigenvalue, require_names
 from lalora.errors import LaloraError, one_line
 from lalora.laplace import _hub, _storage
@@ -181,6 +181,7 @@ class Laplace:
         attached = self._attach(model)
         if not attached.parameters:
             return torch.zeros((), device=next(model.parameters()).device)
+        attached.require_trained()
         value: Tensor = Penalty.apply(attached.charge, attached.means, strength, *attached.parameters)  # type: ignore[no-untyped-call]
         return value
 
@@ -225,6 +226,7 @@ class Laplace:
         attached = self._attach(model)
         if strength == 0 or not attached.parameters:
             return
+        attached.require_trained()
         _, product = attached.charge.half_quadratic_and_gradient(attached.delta())
         for parameter in attached.parameters:
             if parameter.grad is None:
@@ -245,7 +247,7 @@ class Laplace:
         if self.of_base:
             self.at(model)
             return
-        found = {name: tuple(parameter.shape) for name, parameter in trainable_tensors(model).items()}
+        found = {name: tuple(parameter.shape) for name, parameter in adapter_tensors(model).items()}
         for name, shape in self.shapes.items():
             if name not in found:
                 raise LaloraError(
@@ -271,7 +273,7 @@ class Laplace:
         mean = self.at(model).mean
         return all(
             torch.equal(parameter.cpu(), mean[name].to(parameter.dtype)) if name in mean else not parameter.any()
-            for name, parameter in trainable_tensors(model).items()
+            for name, parameter in adapter_tensors(model).items()
         )
 
     @torch.no_grad()
@@ -409,5 +411,6 @@ def mean_and_shapes(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, tupl
     Returns:
         Its trainable tensors by name, without those that are zero everywhere; the shape of each of them.
     """
-    mean = {name: tensor for name, tensor in snapshot(model).items() if bool(tensor.any())}
-    return mean, {name: tuple(parameter.shape) for name, parameter in trainable_tensors(model).items()}
+    tensors = {name: parameter.detach().cpu().clone() for name, parameter in adapter_tensors(model).items()}
+    mean = {name: tensor for name, tensor in tensors.items() if bool(tensor.any())}
+    return mean, {name: tuple(tensor.shape) for name, tensor in tensors.items()}

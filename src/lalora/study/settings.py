@@ -33,9 +33,9 @@ Count = Annotated[int, Field(ge=1), at_most(10**9, "no machine goes through more
 Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take 32 bits")]
 Rows = Annotated[int, Field(ge=1), at_most(2**20, "a batch must fit into memory")]
 Rank = Annotated[int, Field(ge=1), at_most(2**16, "no layer of a language model is wider")]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), at_most(1e30, "float32 holds no larger products")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e30, "float32 holds no larger products")]
-LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e3, "weights would overflow at once")]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), at_most(3e38, "float32 holds no larger number")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(3e38, "float32 holds no larger number")]
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e30, "float32 holds no larger products")]
 CurvatureKind = Literal["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"]
 
 

@@ -14,6 +14,7 @@ from lalora import processes
 from lalora.assets import adapter_settings, load_adapter, load_model, load_tokenizer
 from lalora.assets.patterns import without_patterns
 from lalora.domains import batches, sample_text, write_text
+from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.evaluation import evaluate as measure
 from lalora.fisher import own_part
@@ -144,7 +145,12 @@ def _written(base: Any, tokenizer: Any, made: Mapping[str, Any]) -> list[Item]:
 
 
 def train_adapter(
-    study: Mapping[str, Any], settings: Mapping[str, Any], laplace: Path | None, out: Path, say: Say
+    study: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    laplace: Path | None,
+    asked: Mapping[str, Any],
+    out: Path,
+    say: Say,
 ) -> tuple[Row, Row]:
     """Fine-tune once and keep the adapter.
 
@@ -152,6 +158,7 @@ def train_adapter(
         study: As in recipes, without sources.
         settings: As in recipes.
         laplace: Folder of a Laplace to hold on to, if any.
+        asked: What the user asked of the adapter by PEFT's names, None where nothing.
         out: Folder of the run.
         say: Tells the user what goes on.
 
@@ -162,6 +169,8 @@ def train_adapter(
         common: StudySettings = validated(StudySettings, study, (), _COMMAND_LINE)
         checked: RunSettings = validated(RunSettings, settings, (), _COMMAND_LINE)
         given = Laplace.load(laplace) if laplace else None
+        if given is not None and not given.of_base:
+            _require_its_adapter(given, asked)
         name = f"LaLoRA λ={checked.strength:g}" if given else "LoRA"
         plan = RunPlan(out.name, name, checked)
     with held_for_all(out):
@@ -170,6 +179,17 @@ def train_adapter(
         train_run(plan, bench, out, name)
     rows = [row for row in read_rows(out / METRICS) if row["kind"] == "eval"]
     return rows[0], rows[-1]
+
+
+def _require_its_adapter(laplace: Laplace, asked: Mapping[str, Any]) -> None:
+    options = {"r": "--rank", "lora_alpha": "--alpha", "target_modules": "--target-modules"}
+    for key, value in asked.items():
+        own = laplace.provenance.lora.get(key)
+        if value is not None and value != own:
+            brings = f"its own adapter, with {key}={own}" if own is not None else "the modules of its own adapter"
+            raise LaloraError(
+                f"{options[key]} does not go with this Laplace, which brings {brings}: leave it out, or fit another one"
+            )
 
 
 def evaluate_adapter(

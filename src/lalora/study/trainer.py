@@ -37,6 +37,15 @@ class StudyTrainer(AfterBackwardMixin, Trainer):
         self._run = run
         self._first = True
 
+    def facts(self) -> dict[str, object]:
+        """Collect what all processes of a run have to agree in, its method included.
+
+        Returns:
+            Values by name.
+        """
+        knobs = {name: value for name, value in vars(self._method).items() if isinstance(value, str | int | float)}
+        return super().facts() | {"method": self._method.name, "settings of the method": knobs}
+
     def compute_loss(
         self,
         model: nn.Module,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -18,7 +20,8 @@ else:
 
 # Settings that name a process or where it writes, not what it computes.
 _OF_A_PROCESS = ("local_rank", "output_dir", "logging_dir", "run_name", "push_to_hub_token", "hub_token", "report_to")
-_ROWS_LOOKED_AT = 5
+_ROWS_LOOKED_AT = 10_000
+_ENTRIES_LOOKED_AT = 1_000
 
 
 class AfterBackwardMixin(_Trainer):
@@ -74,13 +77,10 @@ class AfterBackwardMixin(_Trainer):
         settings = {name: value for name, value in vars(self.args).items() if _is_setting(name, value)}
         model = cast("nn.Module", self.model)
         trained = [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
-        heads = [p.detach().flatten()[:16].tolist() for p in model.parameters() if p.requires_grad]
-        return {
-            **settings,
-            "trained tensors": trained,
-            "start of trained tensors": heads,
-            **_rows_of(self.train_dataset),
-        }
+        start = digest([p for p in model.parameters() if p.requires_grad])
+        base = digest([p.detach().flatten()[:: 1 + p.numel() // _ENTRIES_LOOKED_AT] for p in model.parameters()])
+        weights = {"trained tensors": trained, "start of trained tensors": start, "base weights": base}
+        return {**settings, **weights, **_rows_of(self.train_dataset)}
 
     def after_backward(self, loss_scale: float) -> None:
         """Change the gradients of a step, or do nothing.
@@ -136,13 +136,41 @@ class AfterBackwardMixin(_Trainer):
 
 
 def _is_setting(name: str, value: object) -> bool:
-    return name not in _OF_A_PROCESS and isinstance(value, str | int | float | bool | None)
+    return name not in _OF_A_PROCESS and isinstance(value, str | int | float | bool | dict | list | tuple | None)
 
 
 def _rows_of(dataset: Any) -> dict[str, object]:
-    # A few rows tell another order or other data; a stream cannot be asked.
+    # They tell another order as well as other data; a stream cannot be asked.
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         return {}
     count = len(dataset)
-    places = sorted({round(part * (count - 1) / (_ROWS_LOOKED_AT - 1)) for part in range(_ROWS_LOOKED_AT)})
-    return {"number of training rows": count, "training rows": [str(dataset[place]) for place in places if count]}
+    seen = hashlib.sha256()
+    for place in range(0, count, 1 + count // _ROWS_LOOKED_AT):
+        _add(seen, dataset[place])
+    return {"number of training rows": count, "training rows": seen.hexdigest()}
+
+
+def _add(seen: Any, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            seen.update(str(key).encode(errors="replace"))
+            _add(seen, value[key])
+    else:
+        plain = value.tolist() if isinstance(value, Tensor) else value
+        seen.update(str(plain).encode(errors="replace"))
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Hash tensors by their shapes and values, in order.
+
+    Args:
+        tensors: On any device.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    seen = hashlib.sha256()
+    for tensor in tensors:
+        seen.update(str(tuple(tensor.shape)).encode())
+        seen.update(tensor.detach().double().cpu().contiguous().numpy().tobytes())
+    return seen.hexdigest()

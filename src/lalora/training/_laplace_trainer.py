@@ -17,7 +17,7 @@ from lalora.adapter import peft_model
 from lalora.fisher import Batch, Sources
 from lalora.laplace import Laplace, Refitting, require_non_negative
 from lalora.training import _checkpoint
-from lalora.training._after_backward import AfterBackwardMixin
+from lalora.training._after_backward import AfterBackwardMixin, digest
 
 
 class LaplaceMixin(AfterBackwardMixin):
@@ -108,10 +108,13 @@ class LaplaceMixin(AfterBackwardMixin):
         Returns:
             Values by name.
         """
-        known = self.laplace.curvature.tensors()
-        sums = {name: float(tensor.double().sum()) for name, tensor in known.items()}
-        every = self._refitting.every
-        return super().facts() | {"strength": self.strength, "refit_every": every, "Laplace": sums}
+        return super().facts() | {
+            "strength": self.strength,
+            "refit_every": self._refitting.every,
+            "refit_decay": self._refitting.decay,
+            "prior": self.laplace.prior,
+            "Laplace": digest([*self.laplace.mean.values(), *self.laplace.curvature.tensors().values()]),
+        }
 
     def describe_run(self) -> str:
         """Name the strength.

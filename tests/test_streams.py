@@ -1,0 +1,56 @@
+"""Streams of any encoding take what is said, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hostile.sandbox import Sandbox
+
+COMMANDS = [
+    ("methods",),
+    ("run", "--list"),
+    ("fit", "--help"),
+    ("assets", "list"),
+    ("run", "nö-λ"),
+    ("run", "--schema"),
+]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_encoding(command: tuple[str, ...], encoding: str, sandbox: Sandbox) -> None:
+    outcome = sandbox.lalora(*command, environment={"PYTHONIOENCODING": encoding})
+    assert not outcome.broken
+    assert outcome.code == (2 if command[-1] == "nö-λ" else 0)
+
+
+def test_symbols_are_spelled_out(sandbox: Sandbox) -> None:
+    outcome = sandbox.lalora("methods", environment={"PYTHONIOENCODING": "ascii"})
+    assert outcome.out.isascii()
+    assert "strength" in outcome.out
+    said = sandbox.lalora("run", "λ‖é", environment={"PYTHONIOENCODING": "ascii"}).err
+    assert "error: no recipe 'lambda||\\xe9'" in said
+
+
+def test_where_the_system_says_ascii() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON"))}
+    path = os.environ.get("PYTHONPATH", "")
+    ended = subprocess.run(
+        [sys.executable, "-m", "lalora", "run", "λ‖"], capture_output=True, check=False,
+        env={**environment, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": path},
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert b"Traceback" not in ended.stderr
+    assert ended.stderr.isascii()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "| head -c 1 >/dev/null"])
+def test_closed_streams(closed: str) -> None:
+    ended = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m lalora run --list {closed}"], capture_output=True, check=False
+    )
+    assert b"Traceback" not in ended.stderr
