@@ -2,11 +2,14 @@
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+_MOST_DIGITS = 30
 
 UNFINISHED = ".lalora-part"
 """How the name of a file ends that is still being written, or whose writer was killed."""
@@ -47,3 +50,50 @@ def write_atomically(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def read_small(path: Path, most: int = 1 << 27) -> str:
+    """Read a text file that somebody else may have made.
+
+    Args:
+        path: The file.
+        most: Its most bytes.
+
+    Returns:
+        Its text.
+
+    Raises:
+        FileNotFoundError: There is none.
+        OSError: It cannot be read.
+        ValueError: It is no regular file (a pipe or a device may never end), too large, or not UTF-8.
+    """
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    if size > most:
+        raise ValueError(f"it has {size:,} bytes, more than the {most:,} that are read")
+    return path.read_text(encoding="utf-8")
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON whose nesting and whole numbers are bounded.
+
+    Args:
+        text: Of anybody's.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: It is not JSON, nested too deep, or holds a whole number of more digits than any count has.
+    """
+    try:
+        return json.loads(text, parse_int=_bounded)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def _bounded(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"it holds a number of {len(digits):,} digits")
+    return int(digits)

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from lalora.errors import LaloraError
 
@@ -16,6 +16,9 @@ def _finite(value: float | None) -> float | None:
 
 Number = Annotated[float | None, AfterValidator(_finite)]
 """A measured number; one that was not measured, is NaN or infinite reads as None."""
+
+Label = Annotated[str, Field(max_length=300, pattern=r"^[^$]*$")]
+"""What a run, a method or a study is called; a `$` would begin a formula in pictures."""
 
 
 class Evaluation(BaseModel):
@@ -73,9 +76,9 @@ class Cost(BaseModel):
 class Run(BaseModel):
     """One fine-tuning."""
 
-    name: str
-    method: str
-    label: str
+    name: Label
+    method: Label
+    label: Label
     strength: Number = None
     seed: int | None = None
     settings: dict[str, Any] = {}
@@ -101,7 +104,7 @@ class Run(BaseModel):
 class Setting(BaseModel):
     """A setting of a method, by the validation rows: what was learned and kept there, and S_B."""
 
-    label: str
+    label: Label
     learning: Number = None
     keeping: Number = None
     score: Number = None
@@ -110,7 +113,7 @@ class Setting(BaseModel):
 class Chosen(BaseModel):
     """The settings of one method, and the labels of those that were chosen."""
 
-    method: str
+    method: Label
     knob: str
     settings: list[Setting]
     stability: str
@@ -122,7 +125,7 @@ class Chosen(BaseModel):
 class Comparison(BaseModel):
     """A chosen setting minus the baseline in one metric of the scored rows; `sure` where the interval excludes zero."""
 
-    label: str
+    label: Label
     metric: str
     mean: Number = None
     low: Number = None
@@ -199,7 +202,7 @@ def parse(results: dict[str, Any], where: str = "results") -> Results:
     Raises:
         LaloraError: a field is missing or of the wrong type, or the format is another one.
     """
-    found = results.get("format")
+    found = None if isinstance(results.get("format"), bool) else results.get("format")
     if not isinstance(found, int) or found < FORMAT:
         raise LaloraError(
             f"{where}: written in an older format ({found}) than this lalora reads ({FORMAT}); run the study again"

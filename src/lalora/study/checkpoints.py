@@ -1,8 +1,11 @@
 """Which of the Trainer's checkpoints can be trusted after a kill."""
 
-import json
 import shutil
 from pathlib import Path
+
+from lalora.files import parse_json, read_small
+
+_MOST_DIGITS = 16
 
 
 def newest_complete(folder: Path) -> tuple[int, Path] | None:
@@ -37,14 +40,14 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
     found = []
     for path in folder.glob("checkpoint-*"):
         step = path.name.removeprefix("checkpoint-")
-        if step.isdigit() and path.is_dir():
+        if step.isascii() and step.isdecimal() and len(step) < _MOST_DIGITS and path.is_dir():
             found.append((int(step), path))
     return found
 
 
 def _is_complete(step: int, path: Path) -> bool:
     try:
-        state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        state = parse_json(read_small(path / "trainer_state.json"))
     except (OSError, ValueError):
         return False
-    return isinstance(state, dict) and state.get("global_step") == step
+    return isinstance(state, dict) and type(state.get("global_step")) is int and state["global_step"] == step

@@ -10,6 +10,7 @@ from lalora.study.records import read_json, write_json
 
 METRICS, TIMING, ADAPTER = "metrics.jsonl", "timing.jsonl", "adapter_model.safetensors"
 DONE = "done.json"
+_HASHED = (METRICS, ADAPTER)
 
 
 def is_done(folder: Path, identity_key: str) -> bool:
@@ -37,9 +38,11 @@ def damaged(folder: Path) -> Path | None:
     marker = folder / DONE
     if not marker.exists():
         return None
-    hashes: dict[str, str] = _written(folder).get("sha256", {})
-    broken = [folder / name for name, hash_ in hashes.items() if _sha256(folder / name) != hash_]
-    return next(iter(broken), None) if hashes else marker
+    hashes = _written(folder).get("sha256")
+    # Of these files and no others: a name that somebody else wrote there is not followed.
+    if not isinstance(hashes, dict) or set(hashes) != set(_HASHED):
+        return marker
+    return next((folder / name for name in _HASHED if _sha256(folder / name) != hashes[name]), None)
 
 
 def threads(folder: Path) -> int | None:
@@ -62,7 +65,7 @@ def mark_done(folder: Path, identity_key: str) -> None:
         folder: Of the run; all its other files are there.
         identity_key: Of all that its result depends on.
     """
-    hashes = {name: _sha256(folder / name) for name in (METRICS, ADAPTER)}
+    hashes = {name: _sha256(folder / name) for name in _HASHED}
     write_json(folder / DONE, {"key": identity_key, "threads": torch.get_num_threads(), "sha256": hashes})
 
 
@@ -72,4 +75,4 @@ def _written(folder: Path) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

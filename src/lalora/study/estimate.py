@@ -21,6 +21,7 @@ from lalora.study.settings import RunSettings, StudySettings
 
 # An adapter in float32 with its gradient and the two moments of AdamW.
 _BYTES_A_WEIGHT = 16
+_LONGEST_STEP = 1e6
 _USUAL_LENGTH = 512
 _FLOP_A_WEIGHT = 4
 """Of a token in training: two forward, two for the gradients of activations; frozen weights need none of their own."""
@@ -108,7 +109,12 @@ def seconds(study: StudySettings, plans: Sequence[RunPlan], folder: Path) -> tup
     Returns:
         Seconds, and what they are made from.
     """
-    timed = [row["seconds"] for file in sorted(folder.glob(f"*/{TIMING}")) for row in read_rows(file)]
+    timed = [
+        row["seconds"]
+        for file in sorted(folder.glob(f"*/{TIMING}"))
+        for row in read_rows(file)
+        if isinstance(row.get("seconds"), float) and 0 < row["seconds"] < _LONGEST_STEP
+    ]
     if timed:
         middle = sorted(timed)[len(timed) // 2]
         steps = sum(plan.settings.steps for plan in plans)

@@ -1,10 +1,11 @@
 """Files that a killed process never leaves half-written, and metrics as JSON Lines."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-from lalora.files import write_atomically
+from lalora.files import parse_json, read_small, write_atomically
 
 Row = dict[str, Any]
 
@@ -36,16 +37,16 @@ def read_json(path: Path) -> Any:
         path: The file.
 
     Returns:
-        Its content, or None if there is no such file or it is not JSON.
+        Its content, or None if there is no such regular file or it is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return parse_json(read_small(path))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read JSON Lines up to the first line that a killed writer left incomplete.
+    """Read JSON Lines up to the first line that is no row, as where a writer was killed.
 
     Args:
         path: The file.
@@ -54,12 +55,12 @@ def read_rows(path: Path) -> list[Row]:
         The rows; none if there is no such file.
     """
     rows: list[Row] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+    with contextlib.suppress(FileNotFoundError, ValueError):  # ends at what no writer of ours finished
+        for line in read_small(path).splitlines():
+            row = parse_json(line)
+            if not isinstance(row, dict):
                 break
+            rows.append(row)
     return rows
 
 
@@ -81,5 +82,5 @@ def cut_back(path: Path, step: int) -> None:
         path: JSON Lines whose rows have a `step`.
         step: The last step to keep; -1 keeps nothing.
     """
-    kept = [row for row in read_rows(path) if row["step"] <= step]
+    kept = [row for row in read_rows(path) if type(row.get("step")) is int and row["step"] <= step]
     write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
