@@ -536,3 +536,21 @@ def test_one_domain_given_twice_is_refused(refused: Callable[..., str], mine: di
     (tmp_path / "adapter").mkdir()
     said = refused("evaluate", mine["model"], "adapter", "--source", mine["source"], "--held-out", mine["source"])
     assert "'winogrande' is given twice" in said
+
+
+DRY: dict[str, tuple[dict[str, Any], str]] = {
+    "a column": ({"sources": {"winogrande": "{data}/gsm8k.jsonl"}}, "no column 'sentence'"),
+    "a file that is not there": ({"target": {"gsm8k": "./nowhere.jsonl"}}, "there is no data file"),
+    "a model that is not there": ({"model": "./nowhere"}, "there is no model folder ./nowhere"),
+    "a model that is none": ({"model": "{data}"}, "cannot load the "),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), DRY.values(), ids=DRY.keys())
+def test_a_dry_run_refuses_what_the_run_would(
+    refused: Callable[..., str], recipe_file: Callable[..., str], mine: dict[str, Any], change: Any, message: str
+) -> None:
+    filled = json.loads(json.dumps(change).replace("{data}", str(mine["data"])))
+    recipe = recipe_file(**filled)
+    assert message in refused("run", recipe, "--dry-run")
+    assert message in refused("run", recipe)

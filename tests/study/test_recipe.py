@@ -237,3 +237,23 @@ def test_sources_and_published_runs_that_are_not_there(recipe_file: Callable[...
     published = [{"run": "LaLoRA λ=7", "source_accuracy": 0.5, "target_accuracy": 0.5}]
     with pytest.raises(LaloraError, match=r"no run is called 'LaLoRA λ=7'; there are LaLoRA λ=1, LaLoRA λ=10, LoRA"):
         load_recipe(recipe_file(published=published))
+
+
+def test_places_beside_a_recipe_are_found_from_anywhere(
+    recipe_file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("")
+    (folder / "study.yaml").write_text(
+        "base: {model: smollm2-135m, sources: {winogrande: rows.jsonl}, target: {gsm8k: embedded}, "
+        "method: lora, steps: 1}\n"
+        "grid: [{rank: 2}]\n"
+    )
+    (tmp_path / "other.yaml").write_text("extends: mine/study.yaml\nbase: {}\ngrid: [{method: lora}]\n")
+    monkeypatch.chdir("/")
+    for recipe in ("mine/study.yaml", "other.yaml"):
+        study = load_recipe(str(tmp_path / recipe)).study
+        assert Path(study.sources["winogrande"]).samefile(folder / "rows.jsonl")
+        assert study.model == "smollm2-135m"
+        assert study.target == {"gsm8k": "embedded"}

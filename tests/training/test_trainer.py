@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 
 import lalora
 from lalora import LaloraError, Laplace, LaplaceMixin, LaplaceTrainer, TrainingDivergedError
+from lalora.adapter import trainable_tensors
 from tiny import batches, collate, lora, rows, shake
 
 Arguments = Callable[..., TrainingArguments]
@@ -169,6 +171,7 @@ def test_with_trl(fitted: tuple[Any, Laplace], tmp_path: Path) -> None:
 
 TWO_PROCESSES = """
 import sys
+import warnings
 import torch
 from transformers import TrainingArguments
 import lalora
@@ -209,3 +212,20 @@ def test_two_processes_train_the_same_model(tmp_path: Path) -> None:
     assert [int(result.pop("processes")) for result in results] == [1, 2]
     for name, value in results[0].items():
         assert torch.allclose(value, results[1][name], atol=1e-8), name
+
+
+def test_the_norms_of_both_gradients_are_logged_apart(fitted: tuple[Any, Laplace], arguments: Arguments) -> None:
+    model, laplace = fitted
+    shake(model)
+    start = copy.deepcopy(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the adapter is not at the mean
+        trainer = build(fitted, arguments(max_steps=1, max_grad_norm=0.1, lr_scheduler_type="constant"))
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    tensors = list(trainable_tensors(start).values())
+    of_penalty = torch.autograd.grad(laplace.penalty(start, 4.0), tensors, allow_unused=True)
+    expected = torch.stack([g.norm() for g in of_penalty if g is not None]).norm()
+    assert logged["grad_norm_penalty"] == pytest.approx(float(expected), rel=1e-5)
+    assert logged["grad_norm_target"] > 0
+    assert logged["grad_norm"] <= logged["grad_norm_target"] + logged["grad_norm_penalty"] + 1e-5

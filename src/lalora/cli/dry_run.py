@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
+from lalora.assets import load_config, load_tokenizer
+from lalora.domains.load import is_local, load_domain
 from lalora.errors import LaloraError
 from lalora.study import Recipe
 from lalora.study.estimate import seconds, sizes, state
@@ -19,6 +21,7 @@ def dry_run(recipe: Recipe, folder: Path) -> None:
         recipe: The study.
         folder: Where it would be kept.
     """
+    unchecked = _check(recipe)
     console = Console()
     table = Table(Column("run", overflow="fold"), "rank", "steps", "rows a step", "state", box=None)
     states = {plan.name: state(plan, folder / plan.name) for plan in recipe.runs}
@@ -28,6 +31,8 @@ def dry_run(recipe: Recipe, folder: Path) -> None:
     console.print(table)
     counted = ", ".join(f"{count} {name}" for name, count in Counter(states.values()).items())
     print(f"{len(recipe.runs)} runs of {recipe.study.model} in {folder}: {counted}")
+    if unchecked:
+        print(f"not on this machine, so not checked: {', '.join(unchecked)}")
     left = [plan for plan in recipe.runs if states[plan.name] != "done"]
     try:
         largest = max((sizes(recipe.study, plan.settings) for plan in recipe.runs), key=lambda size: size.memory)
@@ -40,3 +45,19 @@ def dry_run(recipe: Recipe, folder: Path) -> None:
             print(f"training: about {timedelta(seconds=round(took))} ({reckoned}); measuring comes on top")
     except LaloraError as error:
         print(f"memory and time: not known ({error})")
+
+
+def _check(recipe: Recipe) -> list[str]:
+    # What lies here is read, so that a dry run refuses what the run would; nothing is fetched.
+    study, elsewhere = recipe.study, []
+    if is_local(study.model):
+        load_config(study.model)
+        load_tokenizer(study.model)
+    else:
+        elsewhere.append(study.model)
+    for name, place in {**study.sources, **study.target, **study.held_out}.items():
+        if is_local(place):
+            load_domain(name, place)
+        else:
+            elsewhere.append(f"{name} ({place})")
+    return elsewhere

@@ -79,7 +79,7 @@ def load_domain(name: str, place: str = "embedded") -> DomainData:
     if place == "embedded":
         (train, test), origin = from_embedded(domain), f"embedded {domain.embedded}"
         notes += [domain.note] if domain.note else []
-    elif path.exists() or place.startswith((".", "/", "~")) or kind_of(path):
+    elif is_local(place):
         (train, test), origin = from_local(domain, path), str(path)
     else:
         hub = domain.hub if place == "hub" else place
@@ -103,6 +103,19 @@ def load_domain(name: str, place: str = "embedded") -> DomainData:
     train, test = _ordered(train), _ordered(unseen)
     sha = {"train": _sha(_text(row) for row in train), "test": _sha(_text(row) for row in test)}
     return DomainData(domain, origin, train, test, " ".join(notes) or None, sha)
+
+
+def is_local(place: str) -> bool:
+    """Tell whether a place is on this machine.
+
+    Args:
+        place: as for `load_domain`.
+
+    Returns:
+        Whether it names a file or folder, be it there or not.
+    """
+    path = Path(place).expanduser()
+    return path.exists() or place.startswith((".", "/", "~")) or kind_of(path) is not None
 
 
 def _text(row: Row, columns: Sequence[str] | None = None) -> str:

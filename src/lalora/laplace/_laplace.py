@@ -209,7 +209,7 @@ class Laplace:
         return 0.5 * float(attached.curvature.quadratic(attached.delta()))
 
     @torch.no_grad()
-    def add_gradient(self, model: nn.Module, strength: float, loss_scale: float = 1.0) -> None:
+    def add_gradient(self, model: nn.Module, strength: float, loss_scale: float = 1.0) -> Tensor:
         """Add the gradient of the penalty to the `.grad` of the adapter, so that it counts exactly once.
 
         Call it after the last micro-batch's backward pass and before clipping.
@@ -219,13 +219,16 @@ class Laplace:
             strength: λ ≥ 0.
             loss_scale: Factor that gradients carry at this point, as under fp16 loss scaling.
 
+        Returns:
+            The norm of the penalty's gradient, without that factor.
+
         Raises:
             LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
         """
         require_non_negative("strength", strength)
         attached = self._attach(model)
         if strength == 0 or not attached.parameters:
-            return
+            return torch.zeros(())
         attached.require_trained()
         _, product = attached.charge.half_quadratic_and_gradient(attached.delta())
         for parameter in attached.parameters:
@@ -234,6 +237,9 @@ class Laplace:
         gradients = [parameter.grad for parameter in attached.parameters if parameter.grad is not None]
         cast = [product[name].to(grad.dtype) for name, grad in zip(attached.charge.names, gradients, strict=True)]
         torch._foreach_add_(gradients, cast, alpha=strength * loss_scale)
+        norms = torch._foreach_norm(list(product.values()))
+        whole: Tensor = torch.stack([norm.to(norms[0].device) for norm in norms]).norm()
+        return whole * strength
 
     def check(self, model: nn.Module) -> None:
         """Refuse a model that this Laplace does not belong to.

@@ -169,6 +169,8 @@ def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
     marks = parse(text, path.name if source in _names() else source)
     if not isinstance(marks.value, dict):
         raise LaloraError(f"{marks.place(())}: a recipe is a mapping with the keys base and grid")
+    if source not in _names():
+        _from_the_recipe(marks.value.get("base"), path.parent)
     if marks.value.get("extends") is None:
         return marks
     parent = _beside(str(marks.value["extends"]), path)
@@ -190,6 +192,19 @@ def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
             if path[:1] == ("base",) and path[1:2] and path[1] in missing
         }
     return marks
+
+
+def _from_the_recipe(base: Any, folder: Path) -> None:
+    # What lies beside a recipe is named as it lies there, from wherever the recipe is run.
+    if not isinstance(base, dict):
+        return
+    for places in (base, *(base.get(key) for key in ("sources", "target", "held_out"))):
+        if not isinstance(places, dict):
+            continue
+        for name, place in places.items():
+            is_place = places is not base or name == "model"
+            if is_place and isinstance(place, str) and place and (folder / place).exists():
+                places[name] = str(folder / place)
 
 
 def _beside(parent: str, path: Path) -> str:

@@ -123,8 +123,7 @@ class AfterBackwardMixin(_Trainer):
             gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
             # Under fp16 an infinite gradient is the scaler's to see: it skips the step and lowers the scale.
             if scaler is None and gradients:
-                norms = torch._foreach_norm(gradients)
-                self._require_finite("gradient's norm", torch.stack([norm.to(loss.device) for norm in norms]).norm())
+                self._require_finite("gradient's norm", norm(gradients))
         return loss
 
     def _require_finite(self, what: str, value: Tensor) -> None:
@@ -133,6 +132,20 @@ class AfterBackwardMixin(_Trainer):
                 f"training diverged: the {what} is {float(value)} at step {self.state.global_step + 1}"
                 f"{self.describe_run()}; lower the learning rate or the strength"
             )
+
+
+def norm(tensors: list[Tensor]) -> Tensor:
+    """Compute the norm of tensors as of one vector.
+
+    Args:
+        tensors: On any devices; may be none.
+
+    Returns:
+        A scalar on the device of the first.
+    """
+    norms = torch._foreach_norm(tensors) if tensors else [torch.zeros(())]
+    whole: Tensor = torch.stack([one.to(norms[0].device) for one in norms]).norm()
+    return whole
 
 
 def _is_setting(name: str, value: object) -> bool:

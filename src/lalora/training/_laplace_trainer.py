@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -17,16 +17,17 @@ from lalora.adapter import peft_model
 from lalora.fisher import Batch, Sources
 from lalora.laplace import Laplace, Refitting, require_non_negative
 from lalora.training import _checkpoint
-from lalora.training._after_backward import AfterBackwardMixin, digest
+from lalora.training._after_backward import AfterBackwardMixin, digest, norm
 
 
 class LaplaceMixin(AfterBackwardMixin):
     """Adds λ·½ΔᵀΛΔ to the objective of any Trainer (paper, Eq. 12), exactly once per optimizer step.
 
     `class MyTrainer(LaplaceMixin, SFTTrainer)` is all that TRL needs. The reported `loss` is the target loss alone,
-    in training and in evaluation; `penalty` (what is charged, in nats) and `forecast` (½ΔᵀΛΔ, nats per source token)
-    are logged beside it and so reach whatever `report_to` names. A checkpoint holds the Laplace, and a resumed run goes
-    on with it. With `model_init` each new model begins at the mean of the Laplace.
+    in training and in evaluation. Beside it, and so in whatever `report_to` names, stand `penalty` (what is charged, in
+    nats), `forecast` (½ΔᵀΛΔ, nats per source token), and the norms of the two gradients before clipping,
+    `grad_norm_target` and `grad_norm_penalty`. A checkpoint holds the Laplace, and a resumed run goes on with it. With
+    `model_init` each new model begins at the mean of the Laplace.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class LaplaceMixin(AfterBackwardMixin):
         self._given = laplace
         self.laplace = laplace
         self.strength = strength
+        self._norms: dict[str, Tensor] = {}
         super().__init__(*args, **kwargs)
         self.laplace.check(self._adapted)
         if not self.laplace.is_mean(self._adapted):
@@ -100,7 +102,10 @@ class LaplaceMixin(AfterBackwardMixin):
             loss_scale: Factor that the gradients carry.
         """
         self.laplace = self._refitting.due(self.laplace, self._adapted, self.state.global_step)
-        self.laplace.add_gradient(self._adapted, self.strength, loss_scale)
+        gradients = [parameter.grad for parameter in self._adapted.parameters() if parameter.grad is not None]
+        of_target = norm(gradients) / loss_scale
+        of_penalty = self.laplace.add_gradient(self._adapted, self.strength, loss_scale)
+        self._norms = {"grad_norm_target": of_target, "grad_norm_penalty": of_penalty}
 
     def facts(self) -> dict[str, object]:
         """Collect what all processes have to agree in, the penalty included.
@@ -125,7 +130,7 @@ class LaplaceMixin(AfterBackwardMixin):
         return f" with strength {self.strength:g}"
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the penalty and the forecast beside the target loss.
+        """Log the penalty, the forecast and the gradients' norms before clipping beside the target loss.
 
         Args:
             logs: What the Trainer logs.
@@ -134,6 +139,7 @@ class LaplaceMixin(AfterBackwardMixin):
         if "loss" in logs:
             penalty = self.laplace.penalty(self._adapted, self.strength)
             logs |= {"penalty": float(penalty.detach()), "forecast": self.laplace.forecast(self._adapted)}
+            logs |= {name: float(value) for name, value in self._norms.items()}
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
