@@ -19,14 +19,16 @@ def why_not_base(model: PeftModel) -> str | None:
     Returns:
         The reason, a part of a sentence; None where it does give the base model.
     """
-    for name in model.active_adapters:
-        config = model.peft_config[name]
+    # An adapter that is not active has changed the base weights all the same.
+    for config in model.peft_config.values():
         start = getattr(config, "init_lora_weights", True)
         if start not in _LEAVE_THE_BASE:
             return f"init_lora_weights={start!r} rewrote its base weights"
         bias = getattr(config, "bias", "none")
         if bias != "none":
             return f"bias={bias!r} trains its biases in place"
+        if getattr(config, "layer_replication", None):
+            return "layer_replication repeats its layers"
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not any(holder in name for holder in HOLDERS):
             return f"'{name}' is trained in place"

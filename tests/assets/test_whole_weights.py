@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from peft import IA3Config, LoHaConfig, LoraConfig, PromptTuningConfig, get_peft_model
 from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from lalora import LaloraError
 from lalora.assets import load_adapter, load_model
@@ -32,6 +33,10 @@ def configured(folder: Path, file: str = "config.json", **changes: Any) -> None:
 
 def without(part: str) -> Change:
     return lambda tensors: {name: tensor for name, tensor in tensors.items() if part not in name}
+
+
+def besides(name: str, *shape: int) -> Change:
+    return lambda tensors: {**tensors, name: torch.ones(shape)}
 
 
 def reshaped(part: str) -> Change:
@@ -59,6 +64,18 @@ MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda folder: rewritten(folder / "model.safetensors", reshaped("layers.1.mlp.up_proj")),
         r"has, in another shape, the weight 'model\.layers\.1\.mlp\.up_proj",
     ),
+    "biases that its configuration leaves out": (
+        lambda folder: rewritten(folder / "model.safetensors", besides("model.layers.1.self_attn.q_proj.bias", 16)),
+        r"has besides the weight 'model\.layers\.1\.self_attn\.q_proj\.bias', so its files do not fit",
+    ),
+    "norms that its architecture leaves out": (
+        lambda folder: rewritten(folder / "model.safetensors", besides("model.layers.1.self_attn.q_norm.weight", 4)),
+        r"has besides the weight 'model\.layers\.1\.self_attn\.q_norm\.weight'",
+    ),
+    "scales of a quantisation that is not configured": (
+        lambda folder: rewritten(folder / "model.safetensors", besides("model.layers.1.mlp.up_proj.weight_scale", 20)),
+        r"has besides the weight 'model\.layers\.1\.mlp\.up_proj\.weight_scale'",
+    ),
     "no head": (
         lambda folder: rewritten(folder / "model.safetensors", without("lm_head")), "lacks the weight 'lm_head",
     ),
@@ -71,6 +88,25 @@ def test_a_model_is_refused(model: Path, damage: Callable[[Path], None], message
     with pytest.raises(LaloraError, match=message) as caught:
         load_model(str(model), torch.float32)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.self_attn.rotary_emb.inv_freq", "v_head.summary.weight", "visual.blocks.0.norm.weight"]
+)
+def test_what_a_model_of_text_does_not_need_is_harmless(model: Path, name: str) -> None:
+    rewritten(model / "model.safetensors", besides(name, 2))
+    ids = torch.arange(8)[None]
+    assert torch.equal(load_model(str(model), torch.float32)(input_ids=ids).logits, llama()(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("kind", ["bias", "masked_bias"])
+def test_masks_that_old_files_keep_are_harmless(kind: str, tmp_path: Path) -> None:
+    config = GPT2Config(
+        vocab_size=31, n_positions=8, n_embd=8, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2, pad_token_id=0
+    )
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    rewritten(tmp_path / "model.safetensors", besides(f"transformer.h.0.attn.{kind}", 1))
+    load_model(str(tmp_path), torch.float32)
 
 
 def test_tied_weights_are_no_missing_ones(tmp_path: Path) -> None:
@@ -86,6 +122,8 @@ def adapter(tmp_path: Path) -> Path:
 
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+UP = f"{PREFIX}model.layers.0.mlp.up_proj"
 ADAPTERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a missing tensor": (
         lambda folder: rewritten(folder / WEIGHTS, without("layers.1.mlp.up_proj.lora_B")),
@@ -98,6 +136,28 @@ ADAPTERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another rank": (
         lambda folder: configured(folder, SETTINGS, r=5),
         r"is no adapter of tiny: .*size mismatch for .*copying a param with shape",
+    ),
+    "weights of the base": (
+        lambda folder: rewritten(folder / WEIGHTS, besides(f"{UP}.base_layer.weight", 20, 16)),
+        r"has '.*up_proj\.base_layer\.weight', not as in tiny and not named in modules_to_save",
+    ),
+    "weights of no layer": (
+        lambda folder: rewritten(
+            folder / WEIGHTS, besides(f"{PREFIX}model.layers.0.mlp.gate.weight", 16)
+        ),
+        r"has '.*mlp\.gate\.weight', not as in tiny",
+    ),
+    "a head that its settings leave out": (
+        lambda folder: rewritten(
+            folder / WEIGHTS, besides(f"{PREFIX}lm_head.weight", 31, 16)
+        ),
+        r"has '.*lm_head\.weight', not as in tiny and not named in modules_to_save: an adapter leaves its base",
+    ),
+    "a number that is none": (
+        lambda folder: rewritten(
+            folder / WEIGHTS, lambda tensors: {name: tensor * float("nan") for name, tensor in tensors.items()}
+        ),
+        r"holds '.*lora_A\.weight' and \d+ more, which is not finite",
     ),
     "cut": (
         lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-7]), "is no adapter of tiny",

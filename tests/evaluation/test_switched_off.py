@@ -69,6 +69,36 @@ def test_without_it_the_score_is_refused(settings: dict[str, Any]) -> None:
         score_text(model, batches(ITEMS, 2))
 
 
+def test_a_base_that_carries_the_adapter_itself_is_refused() -> None:
+    base = llama()
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa"))
+    with pytest.raises(LaloraError, match="the base model that is given carries a LoRA adapter"):
+        score_text(model, batches(ITEMS, 2), base)
+
+
+def test_an_adapter_that_is_not_active_has_rewritten_the_base() -> None:
+    base = llama()
+    untouched = copy.deepcopy(base)
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa"))
+    model.add_adapter("plain", LoraConfig(r=2, target_modules=["q_proj"]))
+    model.set_adapter("plain")
+    with pytest.raises(LaloraError, match="since init_lora_weights='pissa' rewrote its base weights"):
+        score_text(model, batches(ITEMS, 2))
+    right = kl_by_hand(untouched, model, ITEMS)
+    assert score_text(model, batches(ITEMS, 2), untouched).kl == pytest.approx(right, rel=1e-3)
+
+
+def test_layers_that_an_adapter_repeats_are_not_those_of_the_base() -> None:
+    base = llama()
+    untouched = copy.deepcopy(base)
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], layer_replication=[(0, 2), (0, 2)]))
+    with pytest.raises(LaloraError, match="since layer_replication repeats its layers"):
+        score_text(model, batches(ITEMS, 2))
+    right = kl_by_hand(untouched, model, ITEMS)
+    assert right > 0.01
+    assert score_text(model, batches(ITEMS, 2), untouched).kl == pytest.approx(right, rel=1e-3)
+
+
 def test_a_weight_that_is_trained_in_place() -> None:
     model = lora()
     model.get_base_model().model.norm.weight.requires_grad_(True)

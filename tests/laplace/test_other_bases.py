@@ -14,7 +14,7 @@ from transformers import MixtralConfig, MixtralForCausalLM
 
 import lalora
 from lalora import LaloraError
-from lalora.adapter import trainable_tensors
+from lalora.adapter import linear_pairs, trainable_tensors
 from lalora.study.single import at_mean
 from tiny import VOCABULARY, batches, llama, lora, rows
 
@@ -35,6 +35,56 @@ def test_a_fingerprint_that_is_not_a_number_fits_no_model(place: int) -> None:
     for summary in laplace.provenance.fingerprint["layers"].values():
         summary[place] = float("nan")
     with pytest.raises(LaloraError, match="the model here is another"):
+        laplace.check(lora())
+
+
+class Packed(nn.Module):
+    """Keeps its weight under a name of its own, as layers of several quantisations do."""
+
+    def __init__(self, linear: nn.Linear, name: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.name = linear.in_features, linear.out_features, name
+        self.register_buffer(name, linear.weight.detach().to(dtype))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.get_buffer(self.name).to(x.dtype).T + 0.25
+
+
+PACKED = {"another name": ("qweight", torch.float32), "eight bits": ("weight", torch.float8_e4m3fn)}
+
+
+@pytest.mark.parametrize(("name", "dtype"), PACKED.values(), ids=PACKED.keys())
+def test_packed_weights_are_known_by_what_they_compute(name: str, dtype: torch.dtype) -> None:
+    def model(seed: int) -> PeftModel:
+        made = lora(seed, target_modules=["q_proj"])
+        for layer in made.get_base_model().model.layers:
+            layer.self_attn.q_proj.base_layer = Packed(layer.self_attn.q_proj.base_layer, name, dtype)
+        return made
+
+    laplace = lalora.fit(model(0), SOURCE, progress=False)
+    plain = lalora.fit(lora(target_modules=["q_proj"]), SOURCE, progress=False)
+    for layer, summary in plain.provenance.fingerprint["layers"].items():
+        found = laplace.provenance.fingerprint["layers"][layer]
+        assert found == pytest.approx(summary, abs=1e-4 if dtype == torch.float32 else 0.1)
+    laplace.check(model(0))
+    laplace.check(lora(target_modules=["q_proj"]))
+    with pytest.raises(LaloraError, match="the model here is another"):
+        laplace.check(model(5))
+
+
+def test_a_weight_that_cannot_be_read_is_named() -> None:
+    model = lora(target_modules=["q_proj"])
+    layer = model.get_base_model().model.layers[1].self_attn.q_proj
+    layer.base_layer = Packed(layer.base_layer, "qweight", torch.float32)
+    del layer.base_layer.in_features
+    with pytest.raises(LaloraError, match=r"the base weight of '.*layers\.1.*q_proj' cannot be read \(Packed\)"):
+        lalora.fit(model, SOURCE, progress=False)
+
+
+def test_a_fingerprint_of_nothing_fits_no_model() -> None:
+    laplace = lalora.fit(lora(), SOURCE, progress=False)
+    laplace.provenance.fingerprint["layers"].clear()
+    with pytest.raises(LaloraError, match="does not tell the weights of its base model"):
         laplace.check(lora())
 
 
@@ -162,3 +212,71 @@ def test_weights_that_are_offloaded_are_named() -> None:
     layer.base_layer.weight = nn.Parameter(layer.base_layer.weight.to("meta"), requires_grad=False)
     with pytest.raises(LaloraError, match=r"the weight of '.*layers\.0\.self_attn\.q_proj' is not in memory"):
         lalora.fit(model, SOURCE, progress=False)
+
+
+class Experts(nn.Module):
+    """Three linear experts; the second is for short rows alone, the third for none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.experts[0](x)
+        return y + self.experts[1](x) if x.shape[1] <= 8 else y
+
+
+def of_experts() -> nn.Module:
+    base = llama()
+    torch.manual_seed(3)
+    for layer in base.model.layers:
+        layer.mlp = Experts()
+    return base
+
+
+@pytest.mark.parametrize("curvature", ["weight-kfac", "weight-diagonal"])
+def test_a_base_fit_leaves_experts_that_no_row_reaches(curvature: str) -> None:
+    settings = {"curvature": curvature, "progress": False}
+    short = [{name: value[:, :8] for name, value in batch.items()} for batch in batches(rows(4), 2)]
+    with pytest.warns(UserWarning, match=r"no row reaches '.*layers\.0\.mlp\.experts\.2' and 1 more: this Laplace"):
+        laplace = lalora.fit(of_experts(), short, target_modules="all-linear", **settings)
+    known = laplace.provenance.fingerprint["layers"]
+    assert not [name for name in known if name.endswith("experts.2")]
+    reached = lalora.fit(of_experts(), short, target_modules=["experts.0", "experts.1"], **settings)
+
+    def moved(modules: list[str]) -> PeftModel:
+        torch.manual_seed(4)
+        return get_peft_model(of_experts(), LoraConfig(r=2, target_modules=modules))
+
+    served = moved(["experts.0", "experts.1"])
+    laplace.check(served)
+    reached.check(served)
+    with torch.no_grad():
+        for parameter in trainable_tensors(served).values():
+            parameter.add_(0.1)
+    assert laplace.forecast(served) == reached.forecast(served) > 0
+    with pytest.raises(LaloraError, match=r"experts\.2"):
+        laplace.check(moved(["experts.0", "experts.2"]))
+
+
+@pytest.mark.parametrize("combine", ["mean", "separate"])
+@pytest.mark.parametrize("curvature", ["weight-kfac", "weight-diagonal"])
+def test_a_base_fit_on_sources_that_reach_other_experts_is_refused(curvature: str, combine: str) -> None:
+    whole = batches(rows(4), 2)
+    short = [{name: value[:, :8] for name, value in batch.items()} for batch in whole]
+    with pytest.raises(LaloraError, match="experts.1' and source 'whole' does not|reach different layers"):
+        lalora.fit(
+            of_experts(), {"whole": whole, "short": short}, curvature=curvature, target_modules="all-linear",
+            combine=combine, progress=False,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["layers.1.self_attn.q_proj", r"layers\.1\.self_attn\.q_proj", "q_proj"])
+def test_ranks_and_scales_of_single_layers_come_back_from_a_file(key: str, tmp_path: Path) -> None:
+    lalora.fit(lora(rank_pattern={key: 5}, alpha_pattern={key: 9}), SOURCE, progress=False).save(tmp_path)
+    laplace = lalora.Laplace.load(tmp_path)
+    model = at_mean(llama(), laplace)
+    assert laplace.is_mean(model)
+    scales = {layer: pair.scaling for pair in linear_pairs(model) if (layer := pair.layer).endswith("q_proj")}
+    assert scales["base_model.model.model.layers.1.self_attn.q_proj"] == 9 / 5
+    assert scales["base_model.model.model.layers.0.self_attn.q_proj"] == (9 / 5 if key == "q_proj" else 6 / 3)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from torch import nn
 
+from lalora.adapter import HOLDERS
 from lalora.assets.patterns import without_patterns
 from lalora.errors import LaloraError, one_line
 
@@ -30,8 +33,8 @@ def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
         The PEFT model.
 
     Raises:
-        LaloraError: If the folder holds no LoRA adapter, one of another model, or weights that are damaged, missing or
-            too many.
+        LaloraError: If the folder holds no LoRA adapter, one of another model, weights that are damaged, missing, too
+            many or not finite, or weights of the base model that differ from its own.
     """
     settings = adapter_settings(folder)
     weights = folder / _WEIGHTS
@@ -41,18 +44,39 @@ def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
         config = known.from_peft_type(**known.check_kwargs(**tame))
         with safe_open(weights, framework="pt") as file:
             there = set(file.keys())
+            alike = _unchanged(base, [name for name in there if not _of_adapter(name)], file)
         tuned = PeftModel.from_pretrained(base, str(folder), config=config)
-        wanted = set(get_peft_model_state_dict(tuned, save_embedding_layers=False))
+        loaded = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     except Exception as error:  # whatever a library makes of a damaged folder
         raise LaloraError(f"{folder} is no adapter of {model}: {one_line(error)}") from error
-    for kind, names in (("lacks", wanted - there), ("has", there - wanted)):
-        # PEFT saves embeddings and head along where the vocabulary grew.
-        named = sorted(name for name in names if kind == "lacks" or "lora_" in name)
-        if named:
-            more = f" and {len(named) - 1} more" if len(named) > 1 else ""
-            meant = "which its settings name" if kind == "lacks" else f"which do not fit its settings on {model}"
-            raise LaloraError(f"{weights} {kind} '{named[0]}'{more}, {meant}: it is damaged or of another model")
+    # PEFT saves embeddings and head along where they are adapted. Any other base weight in the file takes the place of
+    # the model's own, after which the model with its adapter switched off is not its base.
+    extra = there - set(loaded) - alike
+    damaged = "it is damaged or of another model"
+    for what, names, meant in (
+        ("lacks", set(loaded) - there, f"which its settings name: {damaged}"),
+        ("has", set(filter(_of_adapter, extra)), f"which do not fit its settings on {model}: {damaged}"),
+        ("has", extra, f"not as in {model} and not named in modules_to_save: an adapter leaves its base as it is"),
+        ("holds", {name for name, tensor in loaded.items() if not tensor.isfinite().all()}, "which is not finite"),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise LaloraError(f"{weights} {what} '{min(names)}'{more}, {meant}")
     return tuned
+
+
+def _of_adapter(name: str) -> bool:
+    return any(holder in name for holder in HOLDERS)
+
+
+def _unchanged(base: nn.Module, names: Sequence[str], file: Any) -> set[str]:
+    held = base.state_dict()
+    found = set()
+    for name in names:
+        own = held.get(name.removeprefix("base_model.model.").replace(".base_layer.", "."))
+        if own is not None and list(own.shape) == file.get_slice(name).get_shape():
+            found |= {name} if torch.equal(file.get_tensor(name).to(own), own) else set()
+    return found
 
 
 def adapter_settings(folder: Path) -> dict[str, Any]:

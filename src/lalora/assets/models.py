@@ -1,7 +1,7 @@
 """Load models and tokenizers by embedded name, local folder or hub id."""
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,11 @@ def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
 
 def _require_whole(name: str, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
     # transformers makes up what is missing at random and drops what is too much.
-    patterns = {_NUMBER.sub("N", key) for key in model.state_dict()}
     other_shapes = [one[0] if isinstance(one, tuple) else one for one in info.get("mismatched_keys", ())]
     found = {
         "lacks": sorted(info.get("missing_keys", ())),
         "has, in another shape,": sorted(other_shapes),
-        "has besides": sorted(key for key in info.get("unexpected_keys", ()) if _NUMBER.sub("N", key) in patterns),
+        "has besides": _dropped(model, info.get("unexpected_keys", ())),
     }
     for what, keys in found.items():
         if keys:
@@ -71,6 +70,27 @@ def _require_whole(name: str, model: PreTrainedModel, info: Mapping[str, Any]) -
                 f"the model '{name}' {what} the weight '{keys[0]}'{more}, so its files do not fit its config.json: "
                 "fetch it again"
             )
+
+
+def _dropped(model: PreTrainedModel, unexpected: Iterable[str]) -> list[str]:
+    # Towers, heads and buffers of other tasks are harmless. What belongs to a layer that the model has is not.
+    tensors = {_pattern(key) for key in model.state_dict()}
+    modules = {_pattern(name) for name, _ in model.named_modules()}
+    holders = {_pattern(name) for name, module in model.named_modules() if [*module.parameters(recurse=False)]}
+    packed = getattr(model, "is_quantized", False)  # with names of its own
+
+    def belongs(key: str) -> bool:
+        pattern = _pattern(key)
+        holder, _, kind = pattern.rpartition(".")
+        layer = pattern[: pattern.find(".N.") + 2]
+        new_module = kind in ("weight", "bias") and layer in modules and holder not in modules
+        return pattern in tensors or (not packed and (holder in holders or new_module))
+
+    return sorted(filter(belongs, unexpected))
+
+
+def _pattern(name: str) -> str:
+    return _NUMBER.sub("N", name)
 
 
 def load_config(name_or_path: str) -> PretrainedConfig:

@@ -11,7 +11,7 @@ import regex
 
 from lalora.errors import LaloraError
 
-_LITERAL = re.compile(r"[A-Za-z0-9_.\-]*")
+_LITERAL = re.compile(r"(?:[A-Za-z0-9_.\-]|\\\.)*")
 _LONGEST = 4096
 _SECONDS = 2.0
 _LEAST_SECONDS = 1e-3
@@ -53,7 +53,7 @@ def _by_name(values: Any, modules: Sequence[str], where: str) -> dict[str, Any]:
     # PEFT takes the first key that matches a name or its end, after a dot.
     if not isinstance(values, Mapping):
         raise LaloraError(f"{where} must map names of modules to numbers, not {_shown(values)}")
-    if all(_is_literal(key) and "." not in key for key in values):
+    if all(map(_is_literal, values)):
         return dict(values)
     found: dict[str, Any] = {}
     for key, value in values.items():

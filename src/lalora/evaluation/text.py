@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lalora.adapter import peft_model
+from lalora.adapter import lora_layers, peft_model
 from lalora.batches import checked
 from lalora.completion import completion
 from lalora.errors import LaloraError
@@ -55,13 +55,18 @@ def score_text(
 
     Raises:
         LaloraError: If there is no completion token in any batch, a batch is unusable, the model does not predict the
-            next token, or switching the adapter off does not give the base model.
+            next token, switching the adapter off does not give the base model, or `base` carries an adapter itself.
     """
     adapted = peft_model(model)
     reason = why_not_base(adapted) if base is None else None
     if reason is not None:
         raise LaloraError(
             f"with its adapter switched off this model is not its base model, since {reason}: give the base model"
+        )
+    if base is not None and lora_layers(base):
+        raise LaloraError(
+            "the base model that is given carries a LoRA adapter, as PEFT puts it into the model that it is given: "
+            "load the base model once more"
         )
     sums = torch.zeros(2, dtype=torch.float64)
     tokens = 0

@@ -6,7 +6,7 @@ import hashlib
 import math
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -18,6 +18,7 @@ from lalora.adapter import base_config
 from lalora.errors import LaloraError
 
 _PROJECTIONS = 4
+_ROWS = 1024
 _NORM_TOLERANCE = 0.05
 _LEAST_CORRELATION = 0.9
 _SHAPE_SETTINGS = ("model_type", "hidden_size", "num_hidden_layers")
@@ -41,7 +42,7 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprin
         A JSON-ready mapping with `config` and `layers` (name to [norm, projections…]).
 
     Raises:
-        LaloraError: If a weight is not in memory, or holds a number that is not finite.
+        LaloraError: If a weight is not in memory, cannot be read, or holds a number that is not finite.
     """
     settings = base_config(model).to_dict()
     summaries = {}
@@ -49,14 +50,13 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprin
         base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
         # A wrapped bare parameter, as of the experts of a mixture, has a name of its own.
         weight = getattr(base, layer.parameter_name if isinstance(layer, ParamWrapper) else "weight", None)
-        if isinstance(weight, Tensor):
-            if weight.is_meta:
-                raise LaloraError(
-                    f"the weight of '{name}' is not in memory (offloaded): load the model without offloading to disk"
-                )
-            summaries[name] = _summary(name, weight) if weight.is_floating_point() else _of_quantised(name, base)
-            if not all(map(math.isfinite, summaries[name])):
-                raise LaloraError(f"the base weight of '{name}' is not finite: the model is damaged, load it again")
+        if isinstance(weight, Tensor) and weight.is_meta:
+            raise LaloraError(
+                f"the weight of '{name}' is not in memory (offloaded): load the model without offloading to disk"
+            )
+        summaries[name] = _summary(name, weight) if _is_plain(weight) else _of_quantised(name, base, model)
+        if not all(map(math.isfinite, summaries[name])):
+            raise LaloraError(f"the base weight of '{name}' is not finite: the model is damaged, load it again")
     return {"config": {key: settings[key] for key in _SHAPE_SETTINGS if key in settings}, "layers": summaries}
 
 
@@ -75,6 +75,8 @@ def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], bas
     for key, value in expected["config"].items():
         if found["config"].get(key) != value:
             raise LaloraError(f"{prefix}: {key} is {found['config'].get(key)} instead of {value}")
+    if not expected["layers"]:
+        raise LaloraError(f"this Laplace does not tell the weights of its base model '{base_model}': fit it again")
     ours: list[float] = []
     theirs: list[float] = []
     for name, summary in expected["layers"].items():
@@ -85,15 +87,33 @@ def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], bas
             raise LaloraError(f"{prefix}: the weight of '{name}' has norm {other[0]:.4g} instead of {summary[0]:.4g}")
         ours += summary[1:]
         theirs += other[1:]
-    if ours and not _cosine(torch.tensor(ours), torch.tensor(theirs)) >= _LEAST_CORRELATION:
+    if not _cosine(torch.tensor(ours), torch.tensor(theirs)) >= _LEAST_CORRELATION:
         raise LaloraError(f"{prefix}: its weights have the same shapes and norms but other values")
 
 
-def _of_quantised(name: str, module: nn.Module) -> list[float]:
+def _is_plain(weight: Any) -> TypeGuard[Tensor]:
+    return type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point() and weight.itemsize > 1
+
+
+def _of_quantised(name: str, module: nn.Module, model: nn.Module) -> list[float]:
     seen = _first_seen.setdefault(module, {})
     if name not in seen:
-        seen[name] = _summary(name, dequantize_module_weight(module))
+        readable = hasattr(module, "weight") or hasattr(module, "W_q")  # as HQQ calls it
+        weight = dequantize_module_weight(module) if readable else None
+        seen[name] = _summary(name, weight if _is_plain(weight) else _of_unit_vectors(name, module, model))
     return seen[name]
+
+
+@torch.no_grad()
+def _of_unit_vectors(name: str, module: nn.Module, model: nn.Module) -> Tensor:
+    # What a packed layer computes is known, however it keeps its weight.
+    width = getattr(module, "in_features", None)
+    if not isinstance(width, int):
+        raise LaloraError(f"the base weight of '{name}' cannot be read ({type(module).__name__}): adapt other layers")
+    like = next(parameter for parameter in model.parameters() if _is_plain(parameter))
+    zero = module(like.new_zeros(1, width))
+    unit = torch.eye(width, dtype=like.dtype, device=like.device)
+    return torch.cat([module(unit[start : start + _ROWS]) - zero for start in range(0, width, _ROWS)]).T
 
 
 def _summary(name: str, weight: Tensor) -> list[float]:

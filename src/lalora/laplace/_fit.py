@@ -144,6 +144,7 @@ def fit(
     datasets: list[Dataset] = []
     named = named_sources(sources)
     untouched: set[str] | None = None
+    left: dict[str, list[str]] = {}
     for dataset, batches in named.items():
         if curvature in _KRONECKER:
             gathered = KroneckerCollector(layers, fisher)
@@ -164,7 +165,9 @@ def fit(
             reached = set(squared[-1])
             untouched = squares.unreached() if untouched is None else untouched & squares.unreached()
         unreached = sorted((set(layers) if anchors is None else set(anchors)) - reached)
-        if unreached:
+        left[dataset] = unreached
+        # A fit of the base model serves the layers that it can, such as the experts that were chosen.
+        if unreached and (anchors is not None or len(unreached) == len(layers)):
             raise LaloraError(
                 f"no row of source '{dataset}' reaches module '{unreached[0]}': leave it out of the adapter"
             )
@@ -174,6 +177,8 @@ def fit(
             f"no row of any source reaches '{min(untouched)}': leave its module out of the adapter, freeze it, or give "
             "rows that reach it"
         )
+    if any(left.values()):
+        base["layers"] = _without_unreached(base["layers"], left)
     factors = [moment.factors(rank, keep) for moment in moments]
     if rank is not None and factors:
         _tell_of_rank(rank, factors)
@@ -197,6 +202,24 @@ def fit(
     if anchors is None:
         return Laplace({}, {}, total, provenance, prior)
     return Laplace(*mean_and_shapes(model), total, provenance, prior)
+
+
+def _without_unreached(known: dict[str, list[float]], left: dict[str, list[str]]) -> dict[str, list[float]]:
+    first, *others = left
+    for other in others:
+        for here, there in ((first, other), (other, first)):
+            if only := sorted(set(left[here]) - set(left[there])):
+                raise LaloraError(
+                    f"source '{there}' reaches module '{only[0]}' and source '{here}' does not: leave it out of "
+                    "target_modules, or give rows that reach it"
+                )
+    names = left[first]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    warnings.warn(
+        f"no row reaches '{names[0]}'{more}: this Laplace knows nothing of them and serves no adapter on them",
+        stacklevel=3,
+    )
+    return {name: summary for name, summary in known.items() if name not in names}
 
 
 def _tell_of_rank(rank: int, factors: list[Factors]) -> None:
