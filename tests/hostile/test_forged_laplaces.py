@@ -62,6 +62,7 @@ def test_a_forged_file_is_refused_in_one_line_or_is_a_curvature(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.timeout(1800)
 def test_thousands_of_forged_files(sandbox: Sandbox, originals: Path, tmp_path: Path) -> None:
     require_none_broken(sandbox, originals, list(range(SHORT, LONG)), tmp_path)

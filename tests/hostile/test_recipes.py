@@ -116,7 +116,8 @@ def test_mutations_end_in_one_line(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_many_mutations_end_in_one_line(sandbox: Sandbox, tmp_path: Path) -> None:
-    codes = fuzz(3000, 2, sandbox, tmp_path)
+    codes = fuzz(1500, 2, sandbox, tmp_path)
     print(f"\n{codes[True]} mutated recipes refused, {codes.get(False, 0)} sound")
-    assert codes[True] > 2000
+    assert codes[True] > 1000

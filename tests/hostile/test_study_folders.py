@@ -185,6 +185,7 @@ def test_mutated_results_are_drawn_or_refused(sandbox: Sandbox, tmp_path: Path) 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_many_mutated_results_are_drawn_or_refused(sandbox: Sandbox, tmp_path: Path) -> None:
     codes = fuzz(600, 2, sandbox, tmp_path)
     print(f"\n{codes[True]} mutated results refused, {codes[False]} drawn")
