@@ -29,7 +29,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "run": (("run", "smoke"), "lalora.study.run_study"),
-    "run --dry-run": (("run", "smoke", "--dry-run"), "lalora.cli.dry_run.state"),
+    "run --dry-run": (("run", "smoke", "--dry-run"), "lalora.cli.dry_run.rehearse"),
     "run --schema": (("run", "--schema"), "lalora.study.recipe_schema"),
     "fit": (("fit", "model"), "lalora.study.single.fit_laplace"),
     "train": (("train", "model"), "lalora.study.single.train_adapter"),

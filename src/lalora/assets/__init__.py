@@ -2,9 +2,10 @@
 
 from lalora.assets.adapters import adapter_settings, load_adapter
 from lalora.assets.hub import why_unavailable
-from lalora.assets.models import load_config, load_model, load_tokenizer, random_model
+from lalora.assets.models import is_here, load_config, load_model, load_tokenizer, random_model
 from lalora.assets.pins import Asset
-from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, verify
+from lalora.assets.shapes import known_shape
+from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, is_fetched, verify
 
 __all__ = [
     "Asset",
@@ -14,6 +15,9 @@ __all__ = [
     "catalogue",
     "fetch",
     "home",
+    "is_fetched",
+    "is_here",
+    "known_shape",
     "load_adapter",
     "load_config",
     "load_model",

@@ -56,9 +56,21 @@ def catalogue() -> list[AssetStatus]:
         One status for each asset, in the catalogue's order.
     """
     return [
-        AssetStatus(asset, "ready" if (_folder(asset) / MANIFEST).is_file() else "missing", _folder(asset))
+        AssetStatus(asset, "ready" if is_fetched(asset.name) else "missing", _folder(asset))
         for asset in ASSETS.values()
     ]
+
+
+def is_fetched(name: str) -> bool:
+    """Tell whether the cache holds an asset.
+
+    Args:
+        name: the asset's name.
+
+    Returns:
+        Whether it can be used without fetching it.
+    """
+    return (_folder(find(name)) / MANIFEST).is_file()
 
 
 def asset_folder(name: str) -> Path:
@@ -70,8 +82,7 @@ def asset_folder(name: str) -> Path:
     Returns:
         The unpacked folder; for a model, a folder for `from_pretrained`.
     """
-    folder = _folder(find(name))
-    return folder if (folder / MANIFEST).is_file() else fetch(name)
+    return _folder(find(name)) if is_fetched(name) else fetch(name)
 
 
 def fetch(name: str) -> Path:

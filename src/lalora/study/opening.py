@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from lalora.evaluation import EvalSet
 from lalora.study.base_model import load_base, load_words
 from lalora.study.bench import Bench, Say, common_identity, run_identity
 from lalora.study.folder import fresh_folder, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
-from lalora.study.material import evaluation_set, prepare
+from lalora.study.material import Material, evaluation_set, prepare
 from lalora.study.recipe import Recipe
+from lalora.study.settings import StudySettings
 from lalora.study.start import with_adapter
 
 SHARED = "shared"
@@ -36,10 +38,22 @@ def open_bench(recipe: Recipe, folder: Path, say: Say) -> Bench:
         require_same_run(folder / plan.name, run_identity(common, plan))
     require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs))
     shared = folder / SHARED
-    tasks = fresh_folder()
-    evalset = evaluation_set(study, material.domains, material.tokenizer, tasks / "tasks", study.scored_rows)
-    validation = None
-    if material.validation:
-        place = tasks / "validation"
-        validation = evaluation_set(study, material.validation, material.tokenizer, place, study.validation_rows)
+    evalset, validation = evaluation_sets(study, material)
     return Bench(study, material, evalset, validation, common, shared, say)
+
+
+def evaluation_sets(study: StudySettings, material: Material) -> tuple[EvalSet, EvalSet | None]:
+    """Prepare what models are measured on, and what settings are chosen by.
+
+    Args:
+        study: Its settings.
+        material: Its data.
+
+    Returns:
+        The two; no second one where there is nothing to choose.
+    """
+    tasks, tokenizer = fresh_folder(), material.tokenizer
+    evalset = evaluation_set(study, material.domains, tokenizer, tasks / "tasks", study.scored_rows)
+    if not material.validation:
+        return evalset, None
+    return evalset, evaluation_set(study, material.validation, tokenizer, tasks / "validation", study.validation_rows)
