@@ -150,12 +150,18 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         The tokenizer.
 
     Raises:
-        LaloraError: it has no end-of-text token.
+        LaloraError: it has no end-of-text token, or its longest row is no number of tokens.
     """
     with _explained("tokenizer", name_or_path) as where:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**where)
     if tokenizer.eos_token is None:
         raise LaloraError(f"the tokenizer of '{name_or_path}' has no end-of-text token; set its eos_token")
+    longest: Any = tokenizer.model_max_length
+    if not (isinstance(longest, int | float) and longest >= 1):
+        shown = one_line(ValueError(repr(longest)), 80)
+        raise LaloraError(
+            f"the tokenizer of '{name_or_path}' has a model_max_length of {shown}: it must be a number ≥ 1"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

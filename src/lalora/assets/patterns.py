@@ -43,8 +43,8 @@ def without_patterns(settings: Mapping[str, Any], modules: Sequence[str], where:
         if plain.get(key):
             plain[key] = _by_name(plain[key], modules, f"{where}: {key}")
     layers = plain.get("layers_pattern")
-    for pattern in [layers] if isinstance(layers, str) else layers or []:
-        if not _is_literal(pattern):
+    for pattern in layers if isinstance(layers, list) else [layers]:
+        if pattern is not None and not _is_literal(pattern):
             raise LaloraError(f"{where}: layers_pattern must be the name of a module, not {_shown(pattern)}")
     return plain
 

@@ -70,7 +70,7 @@ def train(
     with resumable(f"checkpoints are kept in {out}; to go on: {command}"):
         join(count())
         asked = {"r": rank, "lora_alpha": alpha, "target_modules": target_modules}
-        before, after = train_adapter(study, settings, laplace, asked, out, say)
+        before, after = train_adapter(study, settings, laplace, out, say, asked)
         leave()
     print(f"target loss {before['target_loss']:.3f} -> {after['target_loss']:.3f} nats per token; adapter in {out}")
 

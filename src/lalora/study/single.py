@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -148,9 +149,9 @@ def train_adapter(
     study: Mapping[str, Any],
     settings: Mapping[str, Any],
     laplace: Path | None,
-    asked: Mapping[str, Any],
     out: Path,
     say: Say,
+    asked: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Row, Row]:
     """Fine-tune once and keep the adapter.
 
@@ -158,9 +159,9 @@ def train_adapter(
         study: As in recipes, without sources.
         settings: As in recipes.
         laplace: Folder of a Laplace to hold on to, if any.
-        asked: What the user asked of the adapter by PEFT's names, None where nothing.
         out: Folder of the run.
         say: Tells the user what goes on.
+        asked: What the user asked of the adapter by PEFT's names, None where nothing.
 
     Returns:
         The metrics before and after.
