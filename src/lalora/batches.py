@@ -176,8 +176,9 @@ def _shown(mask: Tensor, where: str) -> Tensor:
             f"{where}: attention_mask holds {_first(mask, shown & (mask != 1))}, not only 0 and 1; if it numbers the "
             "segments of packed rows, turn packing off here"
         )
-    if shown.shape[1] > 2 and bool(((shown[:, 1:] & ~shown[:, :-1]).sum(dim=1) + shown[:, 0] > 1).any()):
-        row = int(((shown[:, 1:] & ~shown[:, :-1]).sum(dim=1) + shown[:, 0]).argmax())
+    runs = (shown[:, 1:] & ~shown[:, :-1]).sum(dim=1) + shown[:, :1].sum(dim=1)
+    if bool((runs > 1).any()):
+        row = int(runs.argmax())
         raise LaloraError(f"{where}, row {row}: attention_mask hides positions between visible ones; leave them out")
     return shown
 

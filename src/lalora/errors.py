@@ -1,6 +1,7 @@
 """Errors that a user can act on: one clear line, no traceback on the command line."""
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -93,6 +94,19 @@ def fault(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _HERE in Path(frame.filename).parents]
     place = f", at {Path(frames[-1].filename).relative_to(_HERE.parent)}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {one_line(error)}{place}; this looks like a fault of lalora: --traceback shows it"
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Name the first of several things, and say how many more there are.
+
+    Args:
+        names: At least one.
+
+    Returns:
+        `'a'`, or `'a' and 3 more`.
+    """
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"'{names[0]}'{more}"
 
 
 def one_line(error: BaseException, longest: int = 500) -> str:

@@ -7,7 +7,7 @@ torch.distributed is not initialised, nothing is sent.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -165,6 +165,22 @@ def require_same(facts: Mapping[str, object]) -> None:
                     f"the processes differ in '{name}': {_shown(value)} in process 0, {_shown(other.get(name))} in "
                     f"process {rank}; start all of them with the same"
                 )
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Hash tensors by their shapes and values, in order.
+
+    Args:
+        tensors: On any device.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    seen = hashlib.sha256()
+    for tensor in tensors:
+        seen.update(str(tuple(tensor.shape)).encode())
+        seen.update(tensor.detach().double().cpu().contiguous().numpy().tobytes())
+    return seen.hexdigest()
 
 
 def total(tensor: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from torch import nn
 
 from lalora.adapter import HOLDERS
 from lalora.assets.patterns import without_patterns
-from lalora.errors import LaloraError, one_line
+from lalora.errors import LaloraError, first_of, one_line
+from lalora.files import parse_json
 
 _SETTINGS = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -60,8 +60,7 @@ def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
         ("holds", {name for name, tensor in loaded.items() if not tensor.isfinite().all()}, "which is not finite"),
     ):
         if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise LaloraError(f"{weights} {what} '{min(names)}'{more}, {meant}")
+            raise LaloraError(f"{weights} {what} {first_of(sorted(names))}, {meant}")
     return tuned
 
 
@@ -97,8 +96,8 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
     if file.stat().st_size > _LARGEST_SETTINGS:
         raise LaloraError(f"{file} is too large for the settings of an adapter ({file.stat().st_size} bytes)")
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        settings = parse_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise LaloraError(f"{file} is not JSON ({one_line(error)}): fetch the adapter again") from error
     if not isinstance(settings, dict):
         raise LaloraError(f"{file} holds no settings of an adapter: fetch it again")

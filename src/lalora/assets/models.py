@@ -21,7 +21,7 @@ from lalora.assets.hub import why_unavailable
 from lalora.assets.pins import ASSETS
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import asset_folder, is_fetched
-from lalora.errors import LaloraError, one_line
+from lalora.errors import LaloraError, first_of, one_line
 from lalora.next_token import require_next_token
 
 _NUMBER = re.compile(r"\d+")
@@ -79,9 +79,8 @@ def _require_whole(name: str, model: PreTrainedModel, info: Mapping[str, Any]) -
     }
     for what, keys in found.items():
         if keys:
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise LaloraError(
-                f"the model '{name}' {what} the weight '{keys[0]}'{more}, so its files do not fit its config.json: "
+                f"the model '{name}' {what} the weight {first_of(keys)}, so its files do not fit its config.json: "
                 "fetch it again"
             )
 

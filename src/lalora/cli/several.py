@@ -20,7 +20,8 @@ def is_main() -> bool:
     Returns:
         Whether it is the first of those that a launcher started, or the only one.
     """
-    return os.environ.get("RANK", "0").strip() in ("0", "") or not os.environ["RANK"].strip().isdecimal()
+    rank = os.environ.get("RANK") or "0"
+    return not _is_count(rank) or int(rank) == 0
 
 
 @contextmanager
@@ -57,7 +58,8 @@ def count() -> int:
     Returns:
         Their number, 1 without a launcher.
     """
-    return int(os.environ.get("WORLD_SIZE", "1") or "1") if _is_count(os.environ.get("WORLD_SIZE", "1") or "1") else 1
+    text = os.environ.get("WORLD_SIZE") or "1"
+    return int(text) if _is_count(text) else 1
 
 
 def require_launch() -> None:

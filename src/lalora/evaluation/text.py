@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -70,7 +71,7 @@ def score_text(
         )
     sums = torch.zeros(2, dtype=torch.float64)
     tokens = 0
-    with undisturbed(adapted), undisturbed(adapted if base is None else base):
+    with undisturbed(adapted), nullcontext() if base is None else undisturbed(base):
         for ready in _ready(adapted, batches):
             tuned = completion(adapted, ready)
             if base is None:

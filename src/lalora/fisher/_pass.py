@@ -150,7 +150,7 @@ class Pass:
                 dataset, f"source '{dataset}' meets another source in another process: give all the same names in order"
             )
             processes.require_alike(
-                _start(self._model),
+                processes.digest(p for p in self._model.parameters() if p.requires_grad),
                 "the trainable tensors differ between processes: set the same seed in all before making the adapter",
             )
         shares = processes.agreed(lambda: self._own_part(dataset, batches, collector))
@@ -250,12 +250,6 @@ def _scale(gradient: Tensor) -> float:
     # to where those of unsure tokens are, and is divided out without rounding.
     largest = float(gradient.abs().max())
     return 2.0 ** min(-math.frexp(largest)[1], _MOST) if largest > 0 else 1.0
-
-
-def _start(model: nn.Module) -> str:
-    # Adapters of different seeds differ in their first entries already; as text because NaN is not equal to itself.
-    heads = [parameter.detach().flatten()[:16].tolist() for parameter in model.parameters() if parameter.requires_grad]
-    return str(heads)
 
 
 def all_finite(tensors: list[Tensor]) -> bool:

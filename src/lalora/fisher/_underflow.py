@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+from lalora.errors import first_of
+
 
 def tell_of_underflow(names: Sequence[str]) -> None:
     """Warn that a curvature is zero although gradients are not.
@@ -12,9 +14,8 @@ def tell_of_underflow(names: Sequence[str]) -> None:
     Args:
         names: Of tensors or layers.
     """
-    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
     warnings.warn(
-        f"the gradients of '{names[0]}'{others} are so small that their squares are zero in this precision, and no "
+        f"the gradients of {first_of(names)} are so small that their squares are zero in this precision, and no "
         "penalty will hold them: load the model in float64",
         stacklevel=3,
     )

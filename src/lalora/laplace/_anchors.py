@@ -13,7 +13,7 @@ from torch import nn
 
 from lalora.adapter import adapter_tensors, linear_pairs, lora_layers
 from lalora.curvature import Anchor, WeightDiagonal, WeightKfac
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, first_of
 
 _BESIDE_LAYERS = ("modules_to_save", "trainable_tokens", "lora_embedding_")
 _PREFIX = "base_model.model."
@@ -64,9 +64,8 @@ def tell_of_free(names: Sequence[str]) -> None:
     Args:
         names: Of trainable tensors or layers.
     """
-    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
     warnings.warn(
-        f"the penalty leaves '{names[0]}'{others} free: a curvature in weight space knows of linear LoRA layers only; "
+        f"the penalty leaves {first_of(names)} free: a curvature in weight space knows of linear LoRA layers only; "
         "curvature='diagonal' holds everything",
         stacklevel=4,
     )

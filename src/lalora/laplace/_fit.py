@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lalora import processes
 from lalora.adapter import has_adapter, lora_layers, peft_model
 from lalora.curvature import Curvature, Diagonal, Factors, Kfac, Sum, TriKfac, WeightDiagonal, WeightKfac
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, first_of
 from lalora.fisher import (
     ESTIMATORS,
     Batch,
@@ -214,9 +214,8 @@ def _without_unreached(known: dict[str, list[float]], left: dict[str, list[str]]
                     "target_modules, or give rows that reach it"
                 )
     names = left[first]
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     warnings.warn(
-        f"no row reaches '{names[0]}'{more}: this Laplace knows nothing of them and serves no adapter on them",
+        f"no row reaches {first_of(names)}: this Laplace knows nothing of them and serves no adapter on them",
         stacklevel=3,
     )
     return {name: summary for name, summary in known.items() if name not in names}

@@ -237,9 +237,7 @@ class Laplace:
         gradients = [parameter.grad for parameter in attached.parameters if parameter.grad is not None]
         cast = [product[name].to(grad.dtype) for name, grad in zip(attached.charge.names, gradients, strict=True)]
         torch._foreach_add_(gradients, cast, alpha=strength * loss_scale)
-        norms = torch._foreach_norm(list(product.values()))
-        whole: Tensor = torch.stack([norm.to(norms[0].device) for norm in norms]).norm()
-        return whole * strength
+        return nn.utils.get_total_norm(list(product.values())) * strength
 
     def check(self, model: nn.Module) -> None:
         """Refuse a model that this Laplace does not belong to.

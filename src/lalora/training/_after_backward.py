@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -77,8 +77,10 @@ class AfterBackwardMixin(_Trainer):
         settings = {name: value for name, value in vars(self.args).items() if _is_setting(name, value)}
         model = cast("nn.Module", self.model)
         trained = [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
-        start = digest([p for p in model.parameters() if p.requires_grad])
-        base = digest([p.detach().flatten()[:: 1 + p.numel() // _ENTRIES_LOOKED_AT] for p in model.parameters()])
+        start = processes.digest([p for p in model.parameters() if p.requires_grad])
+        base = processes.digest(
+            [p.detach().flatten()[:: 1 + p.numel() // _ENTRIES_LOOKED_AT] for p in model.parameters()]
+        )
         weights = {"trained tensors": trained, "start of trained tensors": start, "base weights": base}
         return {**settings, **weights, **_rows_of(self.train_dataset)}
 
@@ -123,7 +125,7 @@ class AfterBackwardMixin(_Trainer):
             gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
             # Under fp16 an infinite gradient is the scaler's to see: it skips the step and lowers the scale.
             if scaler is None and gradients:
-                self._require_finite("gradient's norm", norm(gradients))
+                self._require_finite("gradient's norm", nn.utils.get_total_norm(gradients))
         return loss
 
     def _require_finite(self, what: str, value: Tensor) -> None:
@@ -132,20 +134,6 @@ class AfterBackwardMixin(_Trainer):
                 f"training diverged: the {what} is {float(value)} at step {self.state.global_step + 1}"
                 f"{self.describe_run()}; lower the learning rate or the strength"
             )
-
-
-def norm(tensors: list[Tensor]) -> Tensor:
-    """Compute the norm of tensors as of one vector.
-
-    Args:
-        tensors: On any devices; may be none.
-
-    Returns:
-        A scalar on the device of the first.
-    """
-    norms = torch._foreach_norm(tensors) if tensors else [torch.zeros(())]
-    whole: Tensor = torch.stack([one.to(norms[0].device) for one in norms]).norm()
-    return whole
 
 
 def _is_setting(name: str, value: object) -> bool:
@@ -171,19 +159,3 @@ def _add(seen: Any, value: Any) -> None:
     else:
         plain = value.tolist() if isinstance(value, Tensor) else value
         seen.update(str(plain).encode(errors="replace"))
-
-
-def digest(tensors: Iterable[Tensor]) -> str:
-    """Hash tensors by their shapes and values, in order.
-
-    Args:
-        tensors: On any device.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    seen = hashlib.sha256()
-    for tensor in tensors:
-        seen.update(str(tuple(tensor.shape)).encode())
-        seen.update(tensor.detach().double().cpu().contiguous().numpy().tobytes())
-    return seen.hexdigest()

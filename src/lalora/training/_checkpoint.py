@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from lalora.errors import LaloraError, one_line
-from lalora.files import write_atomically
+from lalora.files import parse_json, read_small, write_atomically
 from lalora.laplace import Laplace
 
 _LAPLACE = "laplace"
@@ -53,9 +53,9 @@ def load(given: Laplace, model: nn.Module, strength: float, checkpoint: Path) ->
             "from a checkpoint that a lalora Trainer wrote, or start anew"
         )
     kept = Laplace.load(folder)
+    kept.check(model)
     try:
-        kept.check(model)
-        before = float(json.loads((folder / _STRENGTH).read_text(encoding="utf-8"))["strength"])
+        before = float(parse_json(read_small(folder / _STRENGTH))["strength"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LaloraError(f"{folder / _STRENGTH} is damaged ({one_line(error)}): resume from another one") from error
     if before != strength:

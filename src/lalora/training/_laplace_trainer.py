@@ -17,7 +17,7 @@ from lalora.adapter import peft_model
 from lalora.fisher import Batch, Sources
 from lalora.laplace import Laplace, Refitting, require_non_negative
 from lalora.training import _checkpoint
-from lalora.training._after_backward import AfterBackwardMixin, digest, norm
+from lalora.training._after_backward import AfterBackwardMixin
 
 
 class LaplaceMixin(AfterBackwardMixin):
@@ -103,7 +103,7 @@ class LaplaceMixin(AfterBackwardMixin):
         """
         self.laplace = self._refitting.due(self.laplace, self._adapted, self.state.global_step)
         gradients = [parameter.grad for parameter in self._adapted.parameters() if parameter.grad is not None]
-        of_target = norm(gradients) / loss_scale
+        of_target = nn.utils.get_total_norm(gradients) / loss_scale
         of_penalty = self.laplace.add_gradient(self._adapted, self.strength, loss_scale)
         self._norms = {"grad_norm_target": of_target, "grad_norm_penalty": of_penalty}
 
@@ -118,7 +118,7 @@ class LaplaceMixin(AfterBackwardMixin):
             "refit_every": self._refitting.every,
             "refit_decay": self._refitting.decay,
             "prior": self.laplace.prior,
-            "Laplace": digest([*self.laplace.mean.values(), *self.laplace.curvature.tensors().values()]),
+            "Laplace": processes.digest([*self.laplace.mean.values(), *self.laplace.curvature.tensors().values()]),
         }
 
     def describe_run(self) -> str:
