@@ -44,12 +44,23 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _sync(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink()
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def _sync(folder: Path) -> None:
+    # Names reach the disk in the order in which files were written, so that after a power cut none names a missing one.
+    with contextlib.suppress(OSError):  # of a system or a file system that syncs no folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_small(path: Path, most: int = 1 << 27) -> str:

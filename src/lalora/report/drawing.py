@@ -25,6 +25,15 @@ def draw(results: dict[str, Any], folder: Path) -> None:
     Raises:
         LaloraError: the results have another format or lack a field, or the folder cannot be written.
     """
+    for name, content in _drawn(results).items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / name, content)
+        except OSError as error:
+            raise LaloraError(f"{folder / name}: cannot be written ({error.strerror})") from error
+
+
+def _drawn(results: dict[str, Any]) -> dict[str, bytes]:
     study = parse(results)
     pictures = {"tradeoff": tradeoff(study), "curves": curves(study)}
     if calibration(study):
@@ -34,10 +43,4 @@ def draw(results: dict[str, Any], folder: Path) -> None:
     files = {f"{name}.png": picture.png for name, picture in pictures.items()}
     files |= {f"{name}.pdf": picture.pdf for name, picture in pictures.items()}
     files |= tables(study)
-    files["report.html"] = render(study).encode()
-    for name, content in files.items():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / name, content)
-        except OSError as error:
-            raise LaloraError(f"{folder / name}: cannot be written ({error.strerror})") from error
+    return files | {"report.html": render(study).encode()}
