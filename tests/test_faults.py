@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,19 @@ def test_the_place_is_the_innermost_one_of_lalora() -> None:
     except ValueError as error:
         assert "ValueError: " in fault(error)
         assert ", at lalora/domains/tokens.py:" in fault(error)
+
+
+def test_a_library_that_cannot_be_imported_is_no_fault_of_lalora(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken_library.py"
+    broken.write_text("LIMIT = float('x')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def importing(*_: object) -> None:
+        importlib.import_module("broken_library")
+
+    monkeypatch.setattr("lalora.cli.report.load_results", importing)
+    code, said = run("report", "folder")
+    assert code == 2
+    assert f"ValueError in {broken}: could not convert" in said

@@ -96,6 +96,20 @@ def fault(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}{place}; this looks like a fault of lalora: --traceback shows it"
 
 
+def imported_in(error: BaseException) -> str | None:
+    """Tell during the import of which library an error was raised.
+
+    Args:
+        error: Of any library.
+
+    Returns:
+        Its file; None if it was raised otherwise, or by lalora itself.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    of_modules = [frame.filename for frame in frames if frame.name == "<module>"]
+    return of_modules[-1] if of_modules and _HERE not in Path(of_modules[-1]).parents else None
+
+
 def first_of(names: Sequence[str]) -> str:
     """Name the first of several things, and say how many more there are.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas
 import pytest
+import zstandard
 
 from hostile.sandbox import Sandbox
 from lalora import LaloraError
@@ -26,6 +27,8 @@ LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
 def write(path: Path) -> Path:
     if path.name.endswith(".gz"):
         path.write_bytes(gzip.compress(LINES.encode()))
+    elif path.name.endswith(".zst"):
+        path.write_bytes(zstandard.compress(LINES.encode()))
     elif path.suffix == ".json":
         path.write_text(json.dumps(ROWS))
     elif path.suffix == ".csv":
@@ -37,7 +40,7 @@ def write(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.csv", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.json", "a.csv", "a.parquet"])
 def test_every_kind_gives_the_same_rows(name: str, tmp_path: Path) -> None:
     assert [row for _, row in read_rows(write(tmp_path / name))] == ROWS
     whole = load_domain("gsm8k", str(tmp_path / name))
@@ -83,10 +86,13 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
     "no gzip": ("a.jsonl.gz", LINES.encode(), "cannot read .*a.jsonl.gz"),
     "NUL": ("a.jsonl", b"\0" * 1000, "a.jsonl:1: not valid JSON"),
     "a line without end": ("a.jsonl.gz", gzip.compress(b"x" * (70 << 20)), "a.jsonl.gz:1: longer than any row"),
-    "no parquet": ("a.parquet", b"PAR1 nothing", "cannot read .*a.parquet as parquet"),
-    "cut parquet": ("a.parquet", b"", "cannot read .*a.parquet as parquet"),
-    "a json without rows": ("a.json", b"{", "cannot read .*a.json as json"),
-    "no zst": ("a.jsonl.zst", LINES.encode(), "cannot read .*a.jsonl.zst as json"),
+    "no parquet": ("a.parquet", b"PAR1 nothing", "cannot read .*a.parquet"),
+    "cut parquet": ("a.parquet", b"", "cannot read .*a.parquet"),
+    "a json without rows": ("a.json", b"{", "a.json:1: not valid JSON"),
+    "no zst": ("a.jsonl.zst", LINES.encode(), "cannot read .*a.jsonl.zst"),
+    "blank lines without end": ("a.jsonl.gz", gzip.compress(b"\n" * 10**6), "a.jsonl.gz:10001: 10,000 blank lines"),
+    "half a surrogate pair": ("a.jsonl", b'{"question": "\\ud800", "answer": "1"}', "a.jsonl:1: not valid"),
+    "a column twice": ("a.jsonl", b'{"question": "a", "answer": "1", "answer": "2"}', "'answer' is there twice"),
     "nothing": ("a.jsonl", b"", "is empty; gsm8k needs at least one row"),
     "another kind": ("a.docx", b"x", "is of no kind that is read here"),
 }  # fmt: skip

@@ -26,6 +26,7 @@ def aliases(levels: int, width: int) -> str:
 
 BROKE: dict[str, tuple[str | bytes, str]] = {
     "aliases of aliases": (aliases(9, 9), "aliases written out, are too many"),
+    "a recipe whose name no file has": ("extends: " + "9" * 400 + "\n" + GOOD, "File name too long"),
     "a list in itself": ("base: &a [*a]\ngrid: []\n", "nested too deep"),
     "depth": ("[" * 200_000, "nested too deep"),
     "depth of mappings": ("{a: " * 3_000, "nested too deep"),

@@ -24,6 +24,8 @@ BROKE: dict[str, tuple[str, str, str, Any, str]] = {
     "a length that is NaN": ("model", "tokenizer_config.json", "model_max_length", float("nan"), "must be a number"),
     "no length at all": ("model", "tokenizer_config.json", "model_max_length", -1, "must be a number"),
     "layers that are a number": ("adapter", "adapter_config.json", "layers_pattern", 1.5, "layers_pattern must be"),
+    "tokens that are a text": ("adapter", "adapter_config.json", "alora_invocation_tokens", "auto", "a valid list"),
+    "a rank that is a list": ("adapter", "adapter_config.json", "r", [8], "r is [8] (Input should be a valid integer"),
     "layers that are true": ("adapter", "adapter_config.json", "layers_pattern", True, "layers_pattern must be"),
 }
 

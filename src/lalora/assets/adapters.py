@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 from torch import nn
 
 from lalora.adapter import HOLDERS
-from lalora.assets.patterns import without_patterns
+from lalora.assets.patterns import shown, without_patterns
 from lalora.errors import LaloraError, first_of, one_line
 from lalora.files import parse_json
 
 _SETTINGS = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _LARGEST_SETTINGS = 1 << 20
+# Of the start only, which the saved weights replace; PEFT documents values that its annotation lacks.
+_LOOSE = ("init_lora_weights",)
+# An alpha may be a fraction, and other versions of PEFT have other settings.
+_HARMLESS = ("int_from_float", "unexpected_keyword_argument")
 
 
 def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
@@ -39,6 +44,7 @@ def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
     settings = adapter_settings(folder)
     weights = folder / _WEIGHTS
     tame = without_patterns(settings, [name for name, _ in base.named_modules()], str(folder / _SETTINGS))
+    _require_types(tame, folder / _SETTINGS)
     try:
         known: Any = LoraConfig  # which ships no types
         config = known.from_peft_type(**known.check_kwargs(**tame))
@@ -62,6 +68,18 @@ def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
         if names:
             raise LaloraError(f"{weights} {what} {first_of(sorted(names))}, {meant}")
     return tuned
+
+
+def _require_types(settings: Mapping[str, Any], file: Path) -> None:
+    # PEFT checks few of them when it loads an adapter, and a wrong one fails in the first forward pass or later.
+    given = {name: value for name, value in settings.items() if name not in _LOOSE}
+    try:
+        TypeAdapter(LoraConfig).validate_python(given)
+    except ValidationError as error:
+        for wrong in error.errors():
+            if wrong["loc"] and wrong["type"] not in _HARMLESS:
+                given_there = shown(given[str(wrong["loc"][0])])
+                raise LaloraError(f"{file}: {wrong['loc'][0]} is {given_there} ({wrong['msg']})") from error
 
 
 def _of_adapter(name: str) -> bool:

@@ -45,14 +45,14 @@ def without_patterns(settings: Mapping[str, Any], modules: Sequence[str], where:
     layers = plain.get("layers_pattern")
     for pattern in layers if isinstance(layers, list) else [layers]:
         if pattern is not None and not _is_literal(pattern):
-            raise LaloraError(f"{where}: layers_pattern must be the name of a module, not {_shown(pattern)}")
+            raise LaloraError(f"{where}: layers_pattern must be the name of a module, not {shown(pattern)}")
     return plain
 
 
 def _by_name(values: Any, modules: Sequence[str], where: str) -> dict[str, Any]:
     # PEFT takes the first key that matches a name or its end, after a dot.
     if not isinstance(values, Mapping):
-        raise LaloraError(f"{where} must map names of modules to numbers, not {_shown(values)}")
+        raise LaloraError(f"{where} must map names of modules to numbers, not {shown(values)}")
     if all(map(_is_literal, values)):
         return dict(values)
     found: dict[str, Any] = {}
@@ -64,7 +64,7 @@ def _by_name(values: Any, modules: Sequence[str], where: str) -> dict[str, Any]:
 
 def _matched(pattern: Any, modules: Sequence[str], where: str) -> list[str]:
     if not isinstance(pattern, str) or len(pattern) > _LONGEST:
-        raise LaloraError(f"{where}: a pattern is a text of at most {_LONGEST} characters, not {_shown(pattern)}")
+        raise LaloraError(f"{where}: a pattern is a text of at most {_LONGEST} characters, not {shown(pattern)}")
     try:
         compiled, deadline = regex.compile(pattern), time.monotonic() + _SECONDS
         return [
@@ -73,10 +73,10 @@ def _matched(pattern: Any, modules: Sequence[str], where: str) -> list[str]:
             if compiled.fullmatch(name, timeout=max(deadline - time.monotonic(), _LEAST_SECONDS))
         ]
     except (regex.error, RecursionError, OverflowError) as error:
-        raise LaloraError(f"{where}: {_shown(pattern)} is no regular expression") from error
+        raise LaloraError(f"{where}: {shown(pattern)} is no regular expression") from error
     except TimeoutError as error:
         raise LaloraError(
-            f"{where}: {_shown(pattern)} takes too long to match; list the names of the modules instead"
+            f"{where}: {shown(pattern)} takes too long to match; list the names of the modules instead"
         ) from error
 
 
@@ -84,6 +84,14 @@ def _is_literal(pattern: Any) -> bool:
     return isinstance(pattern, str) and _LITERAL.fullmatch(pattern) is not None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Show a value of anybody's in a message.
+
+    Args:
+        value: Of any length.
+
+    Returns:
+        80 characters of it at most.
+    """
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -7,7 +7,7 @@ import traceback
 
 from lalora.cli.several import is_main, one_voice
 from lalora.cli.streams import accept_any_character
-from lalora.errors import LaloraError, RunsFailedError, UnexpectedError, fault, is_known_to_all, one_line
+from lalora.errors import LaloraError, RunsFailedError, UnexpectedError, fault, imported_in, is_known_to_all, one_line
 from lalora.files import is_of_the_disk
 
 _BAD_INPUT, _FAULT, _INTERRUPTED = 2, 70, 130
@@ -72,4 +72,7 @@ def _told(error: Exception) -> tuple[str, int]:
             return f"{where}{error.strerror}", _BAD_INPUT
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own, not imported here
         return f"out of memory ({one_line(error)}): take fewer rows a batch, or a smaller model or rank", _BAD_INPUT
+    if (file := imported_in(error)) is not None:
+        said = f"{type(error).__name__} in {file}: {one_line(error)}"
+        return f"{said}; mend that installation, or the environment variable that it reads", _BAD_INPUT
     return fault(error), _FAULT
