@@ -1,0 +1,100 @@
+"""What clipping should look at: the sum of both gradients, or the target's alone. A training of the real model each.
+
+Run with `python benchmarks/clipping.py`: 40 steps of GSM8K with each curvature, strength and way to clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from material import MODEL, SOURCES, Batch, adapted, text
+from output import publish, table
+from timing import machine
+from torch import nn
+from transformers import Trainer, TrainingArguments
+
+import lalora
+from lalora import Laplace
+from lalora.assets import load_model
+from lalora.evaluation import score_text
+from lalora.training import LaplaceMixin
+
+STRENGTHS = {"diagonal": (1e3, 1e5, 1e7), "weight-kfac": (30.0, 1e3, 1e5)}
+CLIP = 1.0
+ROWS = 32
+
+
+class ClipsTheTarget(LaplaceMixin, Trainer):
+    """Clips the target's gradient before the penalty's is added; the Trainer itself clips nothing."""
+
+    def after_backward(self, loss_scale: float) -> None:
+        nn.utils.clip_grad_norm_(self._adapted.parameters(), CLIP)
+        super().after_backward(loss_scale)
+
+
+class ClipsTheSum(LaplaceMixin, Trainer):
+    """Clips as the Trainer does."""
+
+
+def main() -> None:
+    """Train with each, and measure."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--steps", type=int, default=40)
+    steps = arguments.parse_args().steps
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    base = load_model(MODEL, torch.bfloat16).to(device)
+    fitted = {name: text(name, 8, 4, device) for name in SOURCES}
+    held = {name: text(name, 8 + ROWS, 8, device)[1:] for name in SOURCES}
+    rows = text("gsm8k", 4 * steps + ROWS, 4, device)
+    learned, scored = rows[:steps], rows[steps:]
+    found: list[dict[str, Any]] = []
+    for curvature, strengths in STRENGTHS.items():
+        for strength in strengths:
+            for trainer in (ClipsTheSum, ClipsTheTarget):
+                model = adapted(base, "all-linear", 16)
+                laplace = lalora.fit(model, fitted, curvature=curvature, progress=False)
+                norms = trained(trainer, model, laplace, strength, learned)
+                drift = [score_text(model, part).kl for part in held.values()]
+                found.append({
+                    "curvature": curvature, "strength": strength, "clips": trainer.__name__,
+                    "target loss": score_text(model, scored).loss, "source KL": sum(drift) / len(drift),
+                    **{name: max(values) for name, values in norms.items()},
+                })  # fmt: skip
+                base = model.unload()
+                report(found, steps, device)
+
+
+def trained(
+    trainer: type[LaplaceMixin], model: nn.Module, laplace: Laplace, strength: float, rows: Sequence[Batch]
+) -> dict[str, list[float]]:
+    """Train in place; return the norms of both gradients at each step."""
+    arguments = TrainingArguments(
+        output_dir="runs/benchmarks/clipping", max_steps=len(rows), per_device_train_batch_size=1, learning_rate=2e-3,
+        lr_scheduler_type="constant", max_grad_norm=0.0 if trainer is ClipsTheTarget else CLIP, logging_steps=1,
+        save_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False, use_cpu=True,
+        train_sampling_strategy="sequential",
+    )  # fmt: skip
+    running: Any = trainer(
+        model=model, args=arguments, train_dataset=list(rows), data_collator=lambda items: items[0],
+        laplace=laplace, strength=strength,
+    )  # fmt: skip
+    running.train()
+    history = [entry for entry in running.state.log_history if "grad_norm_penalty" in entry]
+    return {name: [entry[name] for entry in history] for name in ("grad_norm_target", "grad_norm_penalty")}
+
+
+def report(found: Sequence[dict[str, Any]], steps: int, device: torch.device) -> None:
+    """Write what is there so far."""
+    head = list(found[0])
+    rows = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in entry.values()] for entry in found]
+    where = f"{steps} steps of 4 rows of GSM8K, {MODEL}, rank 16, all-linear, learning rate 2e-3, on {machine(device)}"
+    publish(
+        "clipping", f"{where}; norms are the largest of a run, before clipping.\n\n{table(head, rows)}", {"runs": found}
+    )
+
+
+if __name__ == "__main__":
+    main()
