@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -54,3 +55,29 @@ def test_closed_streams(closed: str) -> None:
         ["bash", "-c", f"{sys.executable} -m lalora run --list {closed}"], capture_output=True, check=False
     )
     assert b"Traceback" not in ended.stderr
+
+
+INTERRUPTED = """
+import time
+from lalora.cli.voice import resumable
+try:
+    with resumable("what was finished is kept"):
+        print("working", flush=True)
+        time.sleep(60)
+finally:
+    print("tidying up", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_interrupt_ends_at_once() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for said in ("working", "tidying up"):
+        assert process.stdout.readline().strip() == said
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err.strip() == "interrupted: what was finished is kept"

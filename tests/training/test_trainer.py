@@ -124,8 +124,8 @@ def test_an_adapter_that_is_not_at_the_mean_is_told(fitted: tuple[Any, Laplace],
     build(fitted, arguments())
 
 
-@pytest.mark.parametrize("strength", [-1.0, float("nan")])
-def test_bad_strength(fitted: tuple[Any, Laplace], arguments: Arguments, strength: float) -> None:
+@pytest.mark.parametrize("strength", [-1.0, float("nan"), "1", None, True])
+def test_bad_strength(fitted: tuple[Any, Laplace], arguments: Arguments, strength: Any) -> None:
     with pytest.raises(LaloraError, match="strength must be a finite number"):
         build(fitted, arguments(), strength=strength)
 
