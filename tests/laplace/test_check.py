@@ -46,8 +46,17 @@ def test_other_values_of_the_same_norms_are_refused(laplace: lalora.Laplace) -> 
     for name, parameter in other.named_parameters():
         if not parameter.requires_grad:
             parameter.data *= norms[name] / parameter.norm()
-    with pytest.raises(LaloraError, match="its weights have the same shapes and norms but other values"):
+    with pytest.raises(LaloraError, match="has the same shape and norm but other values"):
         laplace.check(other)
+
+
+@pytest.mark.parametrize("layer", ["self_attn.q_proj", "mlp.down_proj"])
+def test_one_layer_with_other_values_is_refused(laplace: lalora.Laplace, layer: str) -> None:
+    model = lora()
+    own, other = (block.get_submodule(layer).base_layer.weight.data for block in model.get_base_model().model.layers)
+    own.copy_(other * own.norm() / other.norm())
+    with pytest.raises(LaloraError, match=f"the weight of '.*0.{layer}' has the same shape and norm but other values"):
+        laplace.check(model)
 
 
 def test_another_configuration_is_refused(laplace: lalora.Laplace) -> None:

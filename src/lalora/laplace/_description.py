@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from lalora.errors import LaloraError
+from lalora.laplace._fingerprint import PROJECTIONS
 
 
 def _printable(text: str) -> str:
@@ -38,7 +39,7 @@ class _Dataset(_Strict):
 
 class _Fingerprint(_Strict):
     config: dict[Name, Name | Annotated[int, Field(ge=-(2**63), lt=2**63)]]
-    layers: dict[Name, Annotated[list[Number], Field(min_length=5, max_length=5)]]
+    layers: dict[Name, Annotated[list[Number], Field(min_length=1 + PROJECTIONS, max_length=1 + PROJECTIONS)]]
 
 
 class _Lora(_Strict):

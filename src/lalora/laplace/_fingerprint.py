@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from lalora.adapter import base_config
 from lalora.errors import LaloraError
 
-_PROJECTIONS = 4
+PROJECTIONS = 32
 _ROWS = 1024
 _NORM_TOLERANCE = 0.05
-_LEAST_CORRELATION = 0.9
+# Mean squared difference of a layer's projections: ε² for rounding by ε of the norm, 2 for unrelated weights.
+_MOST_APART = 0.3
 _SHAPE_SETTINGS = ("model_type", "hidden_size", "num_hidden_layers")
 # Of quantised weights the first look counts: some backends repack them in their first forward pass.
 _first_seen: weakref.WeakKeyDictionary[nn.Module, dict[str, list[float]]] = weakref.WeakKeyDictionary()
@@ -77,18 +78,15 @@ def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], bas
             raise LaloraError(f"{prefix}: {key} is {found['config'].get(key)} instead of {value}")
     if not expected["layers"]:
         raise LaloraError(f"this Laplace does not tell the weights of its base model '{base_model}': fit it again")
-    ours: list[float] = []
-    theirs: list[float] = []
     for name, summary in expected["layers"].items():
         other = found["layers"].get(name)
         if other is None:
             raise LaloraError(f"{prefix}: it has no adapted module '{name}'")
-        if not abs(other[0] - summary[0]) <= _NORM_TOLERANCE * summary[0]:  # written so that NaN is a difference
+        # Both are written so that NaN is a difference.
+        if not abs(other[0] - summary[0]) <= _NORM_TOLERANCE * summary[0]:
             raise LaloraError(f"{prefix}: the weight of '{name}' has norm {other[0]:.4g} instead of {summary[0]:.4g}")
-        ours += summary[1:]
-        theirs += other[1:]
-    if not _cosine(torch.tensor(ours), torch.tensor(theirs)) >= _LEAST_CORRELATION:
-        raise LaloraError(f"{prefix}: its weights have the same shapes and norms but other values")
+        if not _apart(summary[1:], other[1:]) <= _MOST_APART:
+            raise LaloraError(f"{prefix}: the weight of '{name}' has the same shape and norm but other values")
 
 
 def _is_plain(weight: Any) -> TypeGuard[Tensor]:
@@ -120,8 +118,8 @@ def _summary(name: str, weight: Tensor) -> list[float]:
     matrix = weight.detach().reshape(weight.shape[0], -1)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     generator = torch.Generator().manual_seed(seed)
-    left = _signs(_PROJECTIONS, matrix.shape[0], generator).to(matrix)
-    right = _signs(_PROJECTIONS, matrix.shape[1], generator).to(matrix.device)
+    left = _signs(PROJECTIONS, matrix.shape[0], generator).to(matrix)
+    right = _signs(PROJECTIONS, matrix.shape[1], generator).to(matrix.device)
     norm = torch.linalg.vector_norm(matrix, dtype=torch.promote_types(matrix.dtype, torch.float32))
     projections = ((left @ matrix) * right).sum(dim=1) / norm.clamp_min(1e-30)
     return [round(float(value), 6) for value in (norm, *projections)]
@@ -131,5 +129,5 @@ def _signs(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     return torch.randint(0, 2, (rows, columns), generator=generator).float().mul_(2).sub_(1)
 
 
-def _cosine(left: Tensor, right: Tensor) -> float:
-    return float(torch.dot(left, right) / (left.norm() * right.norm()).clamp_min(1e-30))
+def _apart(left: Sequence[float], right: Sequence[float]) -> float:
+    return sum((a - b) ** 2 for a, b in zip(left, right, strict=True)) / len(left)
