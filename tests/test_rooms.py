@@ -9,7 +9,18 @@ import pytest
 
 import lalora
 
-ROOMS = ("curvature", "fisher", "laplace", "training", "methods", "assets", "domains", "evaluation", "study")
+ROOMS = (
+    "curvature",
+    "fisher",
+    "laplace",
+    "softening",
+    "training",
+    "methods",
+    "assets",
+    "domains",
+    "evaluation",
+    "study",
+)
 BELOW = ("report", "cli")
 SHARED = ("adapter", "batches", "completion", "errors", "files", "next_token", "processes", "switched_off", "version")
 SOURCE = Path(lalora.__file__).parent

@@ -8,9 +8,11 @@ from lalora.version import __version__
 
 if TYPE_CHECKING:
     from lalora.laplace import Laplace, fit
+    from lalora.softening import Front, soften
     from lalora.training import LaplaceMixin, LaplaceTrainer
 
 __all__ = [
+    "Front",
     "LaloraError",
     "Laplace",
     "LaplaceMixin",
@@ -18,6 +20,7 @@ __all__ = [
     "TrainingDivergedError",
     "__version__",
     "fit",
+    "soften",
 ]
 
 
@@ -25,8 +28,8 @@ def __getattr__(name: str) -> Any:
     # torch takes seconds to import; the command line must be able to end Ctrl-C well from its first moment.
     if name not in __all__:
         raise AttributeError(f"module 'lalora' has no attribute '{name}'")
-    room = "training" if name in ("LaplaceMixin", "LaplaceTrainer") else "laplace"
-    return getattr(import_module(f"lalora.{room}"), name)
+    rooms = {"LaplaceMixin": "training", "LaplaceTrainer": "training", "Front": "softening", "soften": "softening"}
+    return getattr(import_module(f"lalora.{rooms.get(name, 'laplace')}"), name)
 
 
 def __dir__() -> list[str]:

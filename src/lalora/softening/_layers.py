@@ -1,0 +1,125 @@
+"""Every layer of an adapter in coordinates where both of its curvatures are diagonal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lalora.curvature import Anchor, Factor, Factors
+from lalora.softening._low_rank import softened
+from lalora.softening._pencil import Pencil
+from lalora.softening._shrinkage import Shrunk, oracle_approximating
+
+_INDIFFERENT = 1e-12
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's trained change ΔW₁ = P·left·rightᵀ·Qᵀ.
+
+    Attributes:
+        outputs: P and γ, of the output side.
+        inputs: Q and ξ, of the input side; layers that read one input share it.
+        left: (m, r).
+        right: (n, r).
+    """
+
+    outputs: Pencil
+    inputs: Pencil
+    left: Tensor
+    right: Tensor
+
+    def at(self, strength: float) -> Self:
+        """Soften the layer.
+
+        Args:
+            strength: λ ≥ 0.
+
+        Returns:
+            The layer with the best change of the same rank.
+        """
+        pair = softened(self.left, self.right, self.outputs.ratios, self.inputs.ratios, strength)
+        return replace(self, left=pair[0], right=pair[1])
+
+    def change(self) -> tuple[Tensor, Tensor]:
+        """Return to the weights.
+
+        Returns:
+            (d_out, r) and (r, d_in), of equal norms, whose product is ΔW.
+        """
+        left, right = self.outputs.columns(self.left), self.inputs.columns(self.right)
+        (q_left, r_left), (q_right, r_right) = torch.linalg.qr(left), torch.linalg.qr(right)
+        u, s, v = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
+        return q_left @ (u * s.sqrt()), (s.sqrt()[:, None] * v) @ q_right.T
+
+    def drift(self) -> float:
+        """Predict KL(base ‖ model) on source text.
+
+        Returns:
+            ½⟨G_s, ΔW X_s ΔWᵀ⟩ of the shrunk factors, nats per token.
+        """
+        of_left = self.left.T @ (self.outputs.ratios[:, None] * self.left)
+        of_right = self.right.T @ (self.inputs.ratios[:, None] * self.right)
+        return float((of_left * of_right).sum()) / 2
+
+    def distance(self, trained: Layer) -> float:
+        """Predict KL(trained ‖ model) on target text.
+
+        Args:
+            trained: The layer as it was trained.
+
+        Returns:
+            ½⟨G_t, (ΔW−ΔW₁) X_t (ΔW−ΔW₁)ᵀ⟩ of the shrunk factors, nats per token.
+        """
+        left = torch.cat([self.left, -trained.left], dim=1)
+        right = torch.cat([self.right, trained.right], dim=1)
+        return max(float(((left.T @ left) * (right.T @ right)).sum()) / 2, 0.0)
+
+
+def decomposed(
+    anchors: Mapping[str, Anchor], target: Factors, source: Factors, rows: tuple[int, int]
+) -> dict[str, Layer]:
+    """Decompose both curvatures of every layer.
+
+    Args:
+        anchors: A₁, B₁ and s by layer, as trained; those whose change is not zero.
+        target: X and G around the trained adapter.
+        source: X and G around the base.
+        rows: Of the target and of the source, by which their factors are shrunk.
+
+    Returns:
+        Layers by name.
+    """
+    shared: dict[tuple[str, str], list[str]] = {}
+    for layer in anchors:
+        shared.setdefault((target.keys[layer], source.keys[layer]), []).append(layer)
+    found: dict[str, Layer] = {}
+    for together in shared.values():
+        into = {layer: _wide(anchors[layer].a).T for layer in together}
+        inputs = _pencil(target.x(together[0]), source.x(together[0]), torch.cat(list(into.values()), dim=1), rows)
+        narrow = inputs.narrow()
+        for layer in together:
+            out = _wide(anchors[layer].b) * anchors[layer].scale
+            outputs = _pencil(target.g(layer), source.g(layer), out, rows)
+            left, right = outputs.coordinates(out), inputs.coordinates(into[layer])
+            found[layer] = Layer(outputs.narrow(), narrow, left, right)
+    return found
+
+
+def _pencil(target: Factor, source: Factor, columns: Tensor, rows: tuple[int, int]) -> Pencil:
+    of_target, of_source = (
+        Shrunk.of(factor, oracle_approximating(factor, count))
+        for factor, count in zip((target, source), rows, strict=True)
+    )
+    # Where the target is indifferent, any change at all is too dear.
+    least = _INDIFFERENT * (float(of_source.values.sum()) or 1.0)
+    return Pencil.of(replace(of_target, floor=max(of_target.floor, least)), of_source, columns)
+
+
+def _wide(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None  # a layer whose change is zero is left out before
+    return tensor.double()
