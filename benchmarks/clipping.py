@@ -6,7 +6,9 @@ Run with `python benchmarks/clipping.py`: 40 steps of GSM8K with each curvature,
 from __future__ import annotations
 
 import argparse
+import random
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from lalora.evaluation import score_text
 from lalora.training import LaplaceMixin
 
 STRENGTHS = {"diagonal": (1e3, 1e5, 1e7), "weight-kfac": (30.0, 1e3, 1e5)}
+SEEDS = (0, 1, 2)
 CLIP = 1.0
 ROWS = 32
 
@@ -41,9 +44,11 @@ class ClipsTheSum(LaplaceMixin, Trainer):
 
 def main() -> None:
     """Train with each, and measure."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--steps", type=int, default=40)
-    steps = arguments.parse_args().steps
+    options = argparse.ArgumentParser()
+    options.add_argument("--steps", type=int, default=40)
+    options.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="of sampled labels and the order of rows")
+    arguments = options.parse_args()
+    steps: int = arguments.steps
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_model(MODEL, torch.bfloat16).to(device)
     fitted = {name: text(name, 8, 4, device) for name in SOURCES}
@@ -51,20 +56,19 @@ def main() -> None:
     rows = text("gsm8k", 4 * steps + ROWS, 4, device)
     learned, scored = rows[:steps], rows[steps:]
     found: list[dict[str, Any]] = []
-    for curvature, strengths in STRENGTHS.items():
-        for strength in strengths:
-            for trainer in (ClipsTheSum, ClipsTheTarget):
-                model = adapted(base, "all-linear", 16)
-                laplace = lalora.fit(model, fitted, curvature=curvature, progress=False)
-                norms = trained(trainer, model, laplace, strength, learned)
-                drift = [score_text(model, part).kl for part in held.values()]
-                found.append({
-                    "curvature": curvature, "strength": strength, "clips": trainer.__name__,
-                    "target loss": score_text(model, scored).loss, "source KL": sum(drift) / len(drift),
-                    **{name: max(values) for name, values in norms.items()},
-                })  # fmt: skip
-                base = model.unload()
-                report(found, steps, device)
+    ways = [(curvature, strength) for curvature, strengths in STRENGTHS.items() for strength in strengths]
+    for seed, (curvature, strength), trainer in product(arguments.seeds, ways, (ClipsTheSum, ClipsTheTarget)):
+        model = adapted(base, "all-linear", 16)
+        laplace = lalora.fit(model, fitted, curvature=curvature, seed=seed, progress=False)
+        norms = trained(trainer, model, laplace, strength, random.Random(seed).sample(learned, steps))
+        drift = [score_text(model, part).kl for part in held.values()]
+        found.append({
+            "seed": seed, "curvature": curvature, "strength": strength, "clips": trainer.__name__,
+            "target loss": score_text(model, scored).loss, "source KL": sum(drift) / len(drift),
+            **{name: max(values) for name, values in norms.items()},
+        })  # fmt: skip
+        base = model.unload()
+        report(found, steps, device)
 
 
 def trained(
