@@ -44,13 +44,15 @@ class Front:
         strengths: Those that were asked for.
     """
 
-    def __init__(self, layers: Mapping[str, Layer], strengths: Sequence[float]) -> None:
+    def __init__(self, model: PeftModel, layers: Mapping[str, Layer], strengths: Sequence[float]) -> None:
         """Keep the decomposition; `soften` makes it.
 
         Args:
+            model: With the adapter.
             layers: Decomposed layers by name.
             strengths: λ of the predictions.
         """
+        self._model = model
         self._layers = dict(layers)
         self.strengths = tuple(strengths)
 
@@ -122,11 +124,10 @@ class Front:
             for parameter, trained in trainable.items():
                 parameter.requires_grad_(trained)
 
-    def save(self, model: nn.Module, folder: str | Path, strength: float = 1.0) -> None:
+    def save(self, folder: str | Path, strength: float = 1.0) -> None:
         """Save a softened version in PEFT's format, with the rank and the settings of the adapter.
 
         Args:
-            model: The PEFT model that was softened; it stays as it is.
             folder: Where to; it must not exist, or be empty.
             strength: λ ≥ 0.
 
@@ -136,10 +137,9 @@ class Front:
         path = Path(folder)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise LaloraError(f"{path} is there already: choose another folder")
-        bare = peft_model(model)
-        with _unchanged(bare):
-            self.apply(bare, strength)
-            bare.save_pretrained(str(path), selected_adapters=[bare.active_adapters[0]])
+        with _unchanged(self._model):
+            self.apply(self._model, strength)
+            self._model.save_pretrained(str(path), selected_adapters=[self._model.active_adapters[0]])
 
 
 def soften(
@@ -198,7 +198,7 @@ def soften(
     fitted = fit(bare, target, curvature=WeightKfac.kind, seed=seed, progress=progress)
     assert isinstance(fitted.curvature, WeightKfac)
     rows = (_rows(fitted), _rows(laplace))
-    return Front(decomposed(anchors, fitted.curvature.factors, source, rows), strengths)
+    return Front(bare, decomposed(anchors, fitted.curvature.factors, source, rows), strengths)
 
 
 def _around_base(laplace: Laplace, model: PeftModel) -> Factors:

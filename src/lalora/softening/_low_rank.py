@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _ROUNDS = 200
-_SMALLEST_GAIN = 1e-12
+_SMALLEST_GAIN = 1e-9
 
 
 def filtered(change: Tensor, outputs: Tensor, inputs: Tensor, strength: float) -> Tensor:
