@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from transformers import PreTrainedTokenizerFast
 from hostile.sandbox import Sandbox
 from lalora.study import Recipe, load_recipe, run_study
 from tiny import llama
+
+# A job in the background ignores Ctrl-C, and so would the processes that are sent one here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples each time, and no limit on how long one takes: machines that run the tests are shared.
 settings.register_profile("lalora", derandomize=True, deadline=None)
