@@ -109,7 +109,7 @@ def started(processes: int, *arguments: str, **environment: str) -> list[subproc
 def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     """Wait for all; exit status, stdout and stderr of each."""
     try:
-        said = [process.communicate(timeout=120) for process in processes]
+        said = [process.communicate(timeout=300) for process in processes]
     finally:
         for process in processes:
             process.kill()
