@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy
 import pytest
 import torch
-from sklearn.covariance import oas
 from torch import Tensor
 
 from lalora.curvature import Anchor, Factor, Factors
@@ -13,7 +11,7 @@ from lalora.softening._layers import decomposed
 from lalora.softening._low_rank import filtered, softened
 from lalora.softening._naive import minimiser, objective
 from lalora.softening._pencil import Pencil
-from lalora.softening._shrinkage import Shrunk, oracle_approximating
+from lalora.softening._shrinkage import Shrunk
 
 Pair = tuple[Shrunk, Shrunk]
 
@@ -145,31 +143,13 @@ def test_along_the_strengths_the_source_is_held_and_the_target_given_up(sizes: t
     assert lost == sorted(lost)
 
 
-@pytest.mark.parametrize("rows", [5, 40, 4000])
-def test_the_rule_of_shrinkage_is_the_published_one(rows: int) -> None:
-    size = 30
-    samples = torch.randn(rows, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    samples *= torch.linspace(1, 0.1, size, dtype=torch.float64)
-    found = oracle_approximating(Factor.of_rows(samples, 1 / rows), rows)
-    # scikit-learn leaves out the terms 2/d, which vanish in high dimension.
-    assert found == pytest.approx(oas(numpy.asarray(samples), assume_centered=True)[1], rel=0.1)
-    assert 0 < found <= 1
-
-
-def test_of_isotropic_rows_nothing_but_the_mean_is_believed() -> None:
-    alike = Factor(torch.eye(6, dtype=torch.float64), torch.ones(6, dtype=torch.float64))
-    assert oracle_approximating(alike, 10) == 1.0
-
-
 def test_layers_of_which_one_side_knows_nothing() -> None:
     b, a, target, source = problem(SIZES[0])
     nothing = Factor(torch.zeros(7, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
     some = [Factor(part.vectors, part.values) for part in (target[0], target[1], source[1])]
     anchors = {"layer": Anchor.of(a, b, 2.0)}
     kept, dropped = (
-        decomposed(
-            anchors, Factors.of({"layer": some[1]}, {"layer": g}), Factors.of({"layer": some[2]}, {"layer": h}), (5, 5)
-        )
+        decomposed(anchors, Factors.of({"layer": some[1]}, {"layer": g}), Factors.of({"layer": some[2]}, {"layer": h}))
         for g, h in ((some[0], nothing), (nothing, some[0]))
     )
     into, out = kept["layer"].at(10.0).change()
@@ -187,11 +167,9 @@ def test_layers_that_read_one_input_share_its_decomposition() -> None:
     def factors(g: Factor, x: Factor) -> Factors:
         return Factors.of({"q": x, "o": x}, dict.fromkeys(keys, g), keys)
 
-    together = decomposed(anchors, factors(*parts[:2]), factors(*parts[2:]), (5, 5))
+    together = decomposed(anchors, factors(*parts[:2]), factors(*parts[2:]))
     assert together["q"].inputs.inverse is together["k"].inputs.inverse
     for name in keys:
-        alone = (
-            decomposed({name: anchors[name]}, factors(*parts[:2]), factors(*parts[2:]), (5, 5))[name].at(1.0).change()
-        )
+        alone = decomposed({name: anchors[name]}, factors(*parts[:2]), factors(*parts[2:]))[name].at(1.0).change()
         found = together[name].at(1.0).change()
         assert torch.allclose(found[0] @ found[1], alone[0] @ alone[1], atol=1e-5)

@@ -197,8 +197,7 @@ def soften(
     anchors = {name: anchor for name, anchor in anchors.items() if name in source.layers}
     fitted = fit(bare, target, curvature=WeightKfac.kind, seed=seed, progress=progress)
     assert isinstance(fitted.curvature, WeightKfac)
-    rows = (_rows(fitted), _rows(laplace))
-    return Front(bare, decomposed(anchors, fitted.curvature.factors, source, rows), strengths)
+    return Front(bare, decomposed(anchors, fitted.curvature.factors, source), strengths)
 
 
 def _around_base(laplace: Laplace, model: PeftModel) -> Factors:
@@ -211,10 +210,6 @@ def _around_base(laplace: Laplace, model: PeftModel) -> Factors:
     if moved and not laplace.of_base:
         raise LaloraError("this Laplace was fitted where the adapter had changed the model: fit it on the base model")
     return curvature.factors
-
-
-def _rows(laplace: Laplace) -> int:
-    return sum(dataset.rows for dataset in laplace.provenance.datasets)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from lalora.curvature import Anchor, Factor, Factors
 from lalora.softening._low_rank import softened
 from lalora.softening._pencil import Pencil
-from lalora.softening._shrinkage import Shrunk, oracle_approximating
+from lalora.softening._shrinkage import Shrunk
 
 _INDIFFERENT = 1e-12
 
@@ -80,16 +80,13 @@ class Layer:
         return max(float(((left.T @ left) * (right.T @ right)).sum()) / 2, 0.0)
 
 
-def decomposed(
-    anchors: Mapping[str, Anchor], target: Factors, source: Factors, rows: tuple[int, int]
-) -> dict[str, Layer]:
+def decomposed(anchors: Mapping[str, Anchor], target: Factors, source: Factors) -> dict[str, Layer]:
     """Decompose both curvatures of every layer.
 
     Args:
         anchors: A₁, B₁ and s by layer, as trained; those whose change is not zero.
         target: X and G around the trained adapter.
         source: X and G around the base.
-        rows: Of the target and of the source, by which their factors are shrunk.
 
     Returns:
         Layers by name.
@@ -100,21 +97,18 @@ def decomposed(
     found: dict[str, Layer] = {}
     for together in shared.values():
         into = {layer: _wide(anchors[layer].a).T for layer in together}
-        inputs = _pencil(target.x(together[0]), source.x(together[0]), torch.cat(list(into.values()), dim=1), rows)
+        inputs = _pencil(target.x(together[0]), source.x(together[0]), torch.cat(list(into.values()), dim=1))
         narrow = inputs.narrow()
         for layer in together:
             out = _wide(anchors[layer].b) * anchors[layer].scale
-            outputs = _pencil(target.g(layer), source.g(layer), out, rows)
+            outputs = _pencil(target.g(layer), source.g(layer), out)
             left, right = outputs.coordinates(out), inputs.coordinates(into[layer])
             found[layer] = Layer(outputs.narrow(), narrow, left, right)
     return found
 
 
-def _pencil(target: Factor, source: Factor, columns: Tensor, rows: tuple[int, int]) -> Pencil:
-    of_target, of_source = (
-        Shrunk.of(factor, oracle_approximating(factor, count))
-        for factor, count in zip((target, source), rows, strict=True)
-    )
+def _pencil(target: Factor, source: Factor, columns: Tensor) -> Pencil:
+    of_target, of_source = Shrunk.of(target), Shrunk.of(source)
     # Where the target is indifferent, any change at all is too dear.
     least = _INDIFFERENT * (float(of_source.values.sum()) or 1.0)
     return Pencil.of(replace(of_target, floor=max(of_target.floor, least)), of_source, columns)
