@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from material import MODEL, SOURCES, Batch, adapted, text
 from output import publish, table
-from timing import machine
+from timing import chosen_device, machine
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
@@ -49,7 +49,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="of sampled labels and the order of rows")
     arguments = options.parse_args()
     steps: int = arguments.steps
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device()
     base = load_model(MODEL, torch.bfloat16).to(device)
     fitted = {name: text(name, 8, 4, device) for name in SOURCES}
     held = {name: text(name, 8 + ROWS, 8, device)[1:] for name in SOURCES}
@@ -75,10 +75,11 @@ def trained(
     trainer: type[LaplaceMixin], model: nn.Module, laplace: Laplace, strength: float, rows: Sequence[Batch]
 ) -> dict[str, list[float]]:
     """Train in place; return the norms of both gradients at each step."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
     arguments = TrainingArguments(
         output_dir="runs/benchmarks/clipping", max_steps=len(rows), per_device_train_batch_size=1, learning_rate=2e-3,
         lr_scheduler_type="constant", max_grad_norm=0.0 if trainer is ClipsTheTarget else CLIP, logging_steps=1,
-        save_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False, use_cpu=True,
+        save_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False, use_cpu=on_cpu,
         train_sampling_strategy="sequential",
     )  # fmt: skip
     running: Any = trainer(

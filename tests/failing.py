@@ -10,11 +10,12 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from typing_extensions import Self
 
 _WRITING = os.O_WRONLY | os.O_RDWR
 _RENAMES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")

@@ -53,6 +53,17 @@ def test_a_byte_order_mark_and_carriage_returns_are_no_content(tmp_path: Path) -
     assert [row for _, row in read_rows(path)] == ROWS
 
 
+def test_a_byte_order_mark_inside_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf".join([LINES.encode()] * 2))
+    with pytest.raises(LaloraError, match=r"a\.jsonl:13: not valid JSON"):
+        list(read_rows(tmp_path / "a.jsonl"))
+
+
+def test_a_long_cell_of_csv_is_read(tmp_path: Path) -> None:
+    pandas.DataFrame([{"question": "x" * 200_000, "answer": "NA"}]).to_csv(tmp_path / "a.csv", index=False)
+    assert [row for _, row in read_rows(tmp_path / "a.csv")] == [{"question": "x" * 200_000, "answer": "NA"}]
+
+
 def test_two_files_for_one_split_are_refused(tmp_path: Path) -> None:
     for name in ("train.jsonl", "train.csv", "test.jsonl"):
         write(tmp_path / name)

@@ -37,20 +37,8 @@ VALUES = [
     "_", "_ _", "{{x}}", "{% for %}", float("nan"), float("inf"),
 ]  # fmt: skip
 BYTES = [
-    b"\x00",
-    b"\xff",
-    b"\xef\xbb\xbf",
-    b"\r",
-    b"\n\n\n",
-    b'"',
-    b"}",
-    b"{",
-    b"[",
-    b",",
-    b"\\u",
-    b"9" * 400,
-    b"\x1b[2J",
-]
+    b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n\n\n", b'"', b"}", b"{", b"[", b",", b"\\u", b"9" * 400, b"\x1b[2J",
+]  # fmt: skip
 
 
 def with_odd_values(domain: str, chance: random.Random) -> list[Any]:

@@ -45,6 +45,11 @@ class Anchor:
         shape = (b.shape[0], a.shape[0], a.shape[1])
         return cls(a if bool(a.any()) else None, b if bool(b.any()) else None, scale, shape)
 
+    @property
+    def changes(self) -> bool:
+        """Whether s·B₀A₀ is there at all: neither tensor is zero everywhere."""
+        return self.a is not None and self.b is not None
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         """Copy to a device.
 

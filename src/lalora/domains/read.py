@@ -99,6 +99,8 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
             read += len(line)
             if not line:
                 return
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if len(line) > _LONGEST_LINE or read > _MOST_BYTES:
                 raise LaloraError(f"{path}:{number}: longer than any row of text ({len(line):,} bytes and on)")
             blank = 0 if line.strip() else blank + 1
@@ -111,8 +113,8 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
 def _json(path: Path) -> Iterator[tuple[str, Row]]:
     if path.stat().st_size > _LARGEST_ARRAY:
         raise LaloraError(f"{path} is too large for one array; write a row a line and name it .jsonl")
-    content = path.read_bytes()
-    if not content.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    if not content.lstrip().startswith(b"["):
         yield from _json_lines(path)
         return
     for number, row in enumerate(_parsed(content, str(path))):
@@ -121,8 +123,7 @@ def _json(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _parsed(content: bytes, where: str) -> Any:
     try:
-        text = content.decode("utf-8-sig")
-        found = json.loads(text, object_pairs_hook=_object)
+        found = json.loads(content.decode(), object_pairs_hook=_object)
         if b"\\ud" in content.lower():  # JSON can spell half a surrogate pair, which no tokenizer takes
             json.dumps(found, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -153,6 +154,7 @@ def _twice(names: list[str]) -> str:
 
 def _csv(path: Path) -> Iterator[tuple[str, Row]]:
     # All is text, as it stands there: "NA" is no number that is missing.
+    csv.field_size_limit(_LONGEST_LINE)
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
         names = next(lines, [])

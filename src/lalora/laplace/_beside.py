@@ -35,7 +35,7 @@ def beside(curvature: Curvature, provenance: Provenance, model: PeftModel) -> tu
         anchors = {name: anchor for name, anchor in anchors.items() if name not in heads}
     attached = curvature.attached(anchors)
     narrowed = for_adapter(provenance, model)
-    if any(anchor.a is not None and anchor.b is not None for anchor in anchors.values()):
+    if any(anchor.changes for anchor in anchors.values()):
         warnings.warn(
             "the adapter already changes the base model where this Laplace first meets it: what it charges for is "
             "measured from here. Let it meet the adapter before training, or attach() it then and save that",

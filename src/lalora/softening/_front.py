@@ -183,11 +183,7 @@ def soften(
         raise LaloraError(f"softening serves plain LoRA layers; '{odd[0]}' is of another kind, such as DoRA")
     if not isinstance(laplace.curvature, WeightKfac):
         raise LaloraError("softening needs a Laplace with curvature='weight-kfac' (and combine='mean')")
-    anchors = {
-        name: anchor
-        for name, anchor in anchors_of(bare, WeightKfac.kind).items()
-        if anchor.a is not None and anchor.b is not None
-    }
+    anchors = {name: anchor for name, anchor in anchors_of(bare, WeightKfac.kind).items() if anchor.changes}
     if not anchors:
         raise LaloraError("the adapter changes nothing (A or B is zero everywhere): train it first")
     for name, anchor in anchors.items():
@@ -206,8 +202,7 @@ def _around_base(laplace: Laplace, model: PeftModel) -> Factors:
         warnings.filterwarnings("ignore", message="the adapter already changes")
         curvature = laplace.attach(model).curvature
     assert isinstance(curvature, WeightKfac)
-    moved = [anchor for anchor in curvature.anchors.values() if anchor.a is not None and anchor.b is not None]
-    if moved and not laplace.of_base:
+    if not laplace.of_base and any(anchor.changes for anchor in curvature.anchors.values()):
         raise LaloraError("this Laplace was fitted where the adapter had changed the model: fit it on the base model")
     return curvature.factors
 

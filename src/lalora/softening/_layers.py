@@ -96,22 +96,21 @@ def decomposed(anchors: Mapping[str, Anchor], target: Factors, source: Factors) 
         shared.setdefault((target.keys[layer], source.keys[layer]), []).append(layer)
     found: dict[str, Layer] = {}
     for together in shared.values():
-        into = {layer: _wide(anchors[layer].a).T for layer in together}
-        inputs = _pencil(target.x(together[0]), source.x(together[0]), torch.cat(list(into.values()), dim=1))
-        narrow = inputs.narrow()
-        for layer in together:
+        into = [_wide(anchors[layer].a).T for layer in together]
+        inputs, rights = _pencil(target.x(together[0]), source.x(together[0]), torch.cat(into, dim=1))
+        for layer, right in zip(together, torch.split(rights, [part.shape[1] for part in into], dim=1), strict=True):
             out = _wide(anchors[layer].b) * anchors[layer].scale
-            outputs = _pencil(target.g(layer), source.g(layer), out)
-            left, right = outputs.coordinates(out), inputs.coordinates(into[layer])
-            found[layer] = Layer(outputs.narrow(), narrow, left, right)
+            outputs, left = _pencil(target.g(layer), source.g(layer), out)
+            found[layer] = Layer(outputs, inputs, left, right)
     return found
 
 
-def _pencil(target: Factor, source: Factor, columns: Tensor) -> Pencil:
+def _pencil(target: Factor, source: Factor, columns: Tensor) -> tuple[Pencil, Tensor]:
     of_target, of_source = Shrunk.of(target), Shrunk.of(source)
     # Where the target is indifferent, any change at all is too dear.
     least = _INDIFFERENT * (float(of_source.values.sum()) or 1.0)
-    return Pencil.of(replace(of_target, floor=max(of_target.floor, least)), of_source, columns)
+    found, coordinates = Pencil.of(replace(of_target, floor=max(of_target.floor, least)), of_source, columns)
+    return found.narrow(), coordinates
 
 
 def _wide(tensor: Tensor | None) -> Tensor:

@@ -24,13 +24,11 @@ def filtered(change: Tensor, outputs: Tensor, inputs: Tensor, strength: float) -
     return change / (1 + strength * torch.outer(outputs, inputs))
 
 
-def softened(
-    left: Tensor, right: Tensor, outputs: Tensor, inputs: Tensor, strength: float, start: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Find the C of rank r at most that minimises ‖C − D‖² + λ Σ γ_i ξ_j C_ij², with D = left·rightᵀ.
+def softened(left: Tensor, right: Tensor, outputs: Tensor, inputs: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+    """Minimise ‖C − D‖² + λ Σ γ_i ξ_j C_ij² over C of rank r at most, with D = left·rightᵀ.
 
-    Given the row space of C the best C is known, and given that one's column space likewise: these are solved in turn,
-    each exactly and in O((m + n)r²), until the objective stays.
+    Given the row space of C the best C is known, and given that one's column space likewise: from the row space of D
+    these are solved in turn, each exactly and in O((m + n)r²), until the objective stays.
 
     Args:
         left: (m, r).
@@ -38,13 +36,11 @@ def softened(
         outputs: γ, (m,).
         inputs: ξ, (n,).
         strength: λ ≥ 0.
-        start: Spans the row space to begin with, (n, r); None for that of D.
 
     Returns:
         Two matrices, (m, r) and (n, r), whose product is C.
     """
-    found = right if start is None else start
-    basis, before = left, -torch.inf
+    basis, found, before = left, right, -torch.inf
     for _ in range(_ROUNDS):
         found = _best(left, right, outputs, inputs, found, strength)[1]
         basis, found, gained = _best(right, left, inputs, outputs, found, strength)

@@ -21,52 +21,41 @@ class Pencil:
     Attributes:
         ratios: γ ≥ 0, (m,).
         basis: Orthonormal basis of the span, (d, m); None where it is everything.
-        root: Rᵀ with R = VᵀT^½, of which P⁻¹ = R, (m, m).
-        inverse: T^−½V, (m, m), which is P.
+        vectors: P in that basis, (m, m).
     """
 
     ratios: Tensor
     basis: Tensor | None
-    root: Tensor
-    inverse: Tensor
+    vectors: Tensor
 
     @classmethod
-    def of(cls, target: Shrunk, source: Shrunk, columns: Tensor) -> Self:
+    def of(cls, target: Shrunk, source: Shrunk, columns: Tensor) -> tuple[Self, Tensor]:
         """Decompose a pair.
 
         Args:
             target: T, with a floor above zero.
             source: S.
-            columns: What the solution is put together from, (d, r).
+            columns: C, of which the solution is put together, (d, r).
 
         Returns:
-            The decomposition, in the type of the columns.
+            The decomposition, in the type of the columns; their coordinates P⁻¹C, (m, r).
         """
         own = [part.to(columns) for part in (target.vectors, source.vectors)]
-        span = torch.cat([*own, columns], dim=1)
-        basis = torch.linalg.qr(span).Q if span.shape[1] < span.shape[0] else None
-        of_target, of_source = own if basis is None else [basis.T @ vectors for vectors in own]
+        parts = [*own, columns]
+        basis = None
+        if sum(part.shape[1] for part in parts) < columns.shape[0]:
+            basis = torch.linalg.qr(torch.cat(parts, dim=1)).Q
+            parts = [basis.T @ part for part in parts]
+        of_target, of_source, inside = parts
         values = target.values.to(columns)
         down = _power(of_target, values, target.floor, -0.5)
         up = _power(of_target, values, target.floor, 0.5)
         known = down @ (of_source * (source.values.to(columns) - source.floor).clamp_min(0).sqrt())
         ratios, vectors = torch.linalg.eigh(known @ known.T + source.floor * (down @ down))
-        return cls(ratios.clamp_min(0), basis, up @ vectors, down @ vectors)
-
-    def coordinates(self, columns: Tensor) -> Tensor:
-        """Express columns of the span.
-
-        Args:
-            columns: C, (d, r).
-
-        Returns:
-            P⁻¹C, (m, r).
-        """
-        inside: Tensor = columns if self.basis is None else self.basis.T @ columns
-        return self.root.T @ inside
+        return cls(ratios.clamp_min(0), basis, down @ vectors), vectors.T @ (up @ inside)
 
     def columns(self, coordinates: Tensor) -> Tensor:
-        """Undo `coordinates`.
+        """Leave the coordinates.
 
         Args:
             coordinates: P⁻¹C, (m, r).
@@ -74,7 +63,7 @@ class Pencil:
         Returns:
             C, (d, r).
         """
-        inside: Tensor = self.inverse @ coordinates.to(self.inverse.dtype)
+        inside: Tensor = self.vectors @ coordinates.to(self.vectors.dtype)
         if self.basis is None:
             return inside
         found: Tensor = self.basis @ inside
@@ -84,10 +73,10 @@ class Pencil:
         """Keep it in half the memory, for its use along many strengths.
 
         Returns:
-            P in float32; ratios as they were. It takes no coordinates any more.
+            P in float32; ratios as they were.
         """
         basis = None if self.basis is None else self.basis.float()
-        return replace(self, basis=basis, root=self.root.new_empty(0), inverse=self.inverse.float())
+        return replace(self, basis=basis, vectors=self.vectors.float())
 
 
 def _power(vectors: Tensor, values: Tensor, floor: float, exponent: float) -> Tensor:
