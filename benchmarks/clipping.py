@@ -21,7 +21,7 @@ from transformers import Trainer, TrainingArguments
 import lalora
 from lalora import Laplace
 from lalora.assets import load_model
-from lalora.evaluation import score_text
+from lalora.scoring import score_text
 from lalora.training import LaplaceMixin
 
 STRENGTHS = {"diagonal": (1e3, 1e5, 1e7), "weight-kfac": (30.0, 1e3, 1e5)}

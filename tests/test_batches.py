@@ -17,7 +17,7 @@ import lalora
 from lalora import LaloraError
 from lalora.adapter import trainable_tensors
 from lalora.batches import checked
-from lalora.evaluation import score_text
+from lalora.scoring import score_text
 from tiny import VOCABULARY, collate, lora, rows
 
 ITEMS = rows(4)

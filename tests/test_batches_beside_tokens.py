@@ -27,8 +27,8 @@ import lalora
 from lalora import LaloraError
 from lalora.adapter import trainable_tensors
 from lalora.batches import checked
-from lalora.evaluation import score_loss, score_text
 from lalora.methods.kl import KL
+from lalora.scoring import score_loss, score_text
 from tiny import VOCABULARY, Batch, collate, lora, rows
 
 

@@ -14,9 +14,9 @@ from torch import nn
 import lalora
 from lalora import LaloraError
 from lalora.assets import load_model
-from lalora.evaluation import score_loss, score_text
 from lalora.methods.kl import KL
 from lalora.next_token import require_next_token
+from lalora.scoring import score_loss, score_text
 from tiny import VOCABULARY, batches, lora, rows
 
 BERT = {

@@ -13,6 +13,7 @@ ROOMS = (
     "curvature",
     "fisher",
     "laplace",
+    "scoring",
     "softening",
     "training",
     "methods",

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from lalora import LaloraError
 from lalora.domains import DomainData, batches, examples, tokenize
-from lalora.evaluation import EvalSet, evaluate, score_text
+from lalora.evaluation import EvalSet, evaluate
+from lalora.scoring import score_text
 
 SOURCES = ("winogrande", "arc_challenge", "hellaswag")
 Data = dict[str, DomainData]

@@ -10,7 +10,7 @@ from torch import nn
 from lalora import LaloraError, methods
 from lalora.adapter import linear_pairs
 from lalora.methods.kl import drift
-from lalora.study.scaling import scaled
+from lalora.softening import scaled
 from tiny import batches, llama, lora, rows, shake
 
 BATCH = batches(rows(3), 3)[0]

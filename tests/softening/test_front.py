@@ -53,7 +53,7 @@ def test_each_layer_is_as_good_as_the_definition_allows(settings: dict[str, Any]
     model, laplace = trained(**settings), base_laplace()
     before = changes(model)
     found = front(model, laplace)
-    target = lalora.fit(model, TARGET, curvature="weight-kfac", progress=False)
+    target = lalora.fit(model, {"target": TARGET}, curvature="weight-kfac", progress=False)
     found.apply(model, 1.0)
     assert isinstance(target.curvature, WeightKfac)
     source = laplace.curvature

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lalora import LaloraError
+from lalora.softening import scaled
 from lalora.study import load_recipe, run_study
-from lalora.study.scaling import scaled
 from tiny import batches, lora, rows, shake
 
 

@@ -1,7 +1,6 @@
-"""What a model knows and how far it has drifted: per-token loss, KL to its base, task accuracy."""
+"""What a model knows of every domain: per-token loss, KL to its base, task accuracy."""
 
 from lalora.evaluation.accuracy import score_accuracy
 from lalora.evaluation.measure import EvalSet, evaluate
-from lalora.evaluation.text import TextScore, score_loss, score_text
 
-__all__ = ["EvalSet", "TextScore", "evaluate", "score_accuracy", "score_loss", "score_text"]
+__all__ = ["EvalSet", "evaluate", "score_accuracy"]

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora.domains import DOMAINS, without_appended
 from lalora.domains.harness import require_own_tasks
-from lalora.evaluation._undisturbed import undisturbed
+from lalora.scoring import undisturbed
 
 
 def score_accuracy(

@@ -1,7 +1,7 @@
 """Stage I: run the model over source batches and turn activations and gradients into curvature."""
 
 from lalora.batches import Batch
-from lalora.fisher._batches import Sources, named_sources
+from lalora.fisher._batches import ContentHash, Sources, named_sources
 from lalora.fisher._diagonal import DiagonalCollector
 from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._kronecker import KroneckerCollector
@@ -12,6 +12,7 @@ from lalora.fisher._pass import Counts, Pass
 __all__ = [
     "ESTIMATORS",
     "Batch",
+    "ContentHash",
     "Counts",
     "DiagonalCollector",
     "KroneckerCollector",

@@ -69,6 +69,12 @@ def scaled(results: Results, seeds: Seeds) -> list[Stop]:
     return _averaged(results, [{row.alpha: row for row in results.runs[run].scaled} for run in seeds.runs])
 
 
+def softened(results: Results, seeds: Seeds) -> list[Stop]:
+    """Returns what the adapters gave when softened after training, by the strengths that all seeds of a label share."""
+    every = [{row.strength or 0.0: row for row in results.runs[run].softened} for run in seeds.runs]
+    return _averaged(results, [dict(sorted(rows.items())) for rows in every])
+
+
 def _averaged(results: Results, every: Sequence[Mapping[Any, Evaluation]]) -> list[Stop]:
     found = []
     for key, row in every[0].items():

@@ -5,7 +5,7 @@ from typing import Any
 from lalora.methods import METHODS
 from lalora.report.changes import change_tables
 from lalora.report.look import Look, looks
-from lalora.report.paths import VIEWS, Stop, fronts, measures, path, scaled
+from lalora.report.paths import VIEWS, Stop, fronts, measures, path, scaled, softened
 from lalora.report.schema import Results, Run
 from lalora.report.seeds import Seeds, band, by_label
 from lalora.report.series import Point, forecasts, panels, points, smooth
@@ -81,6 +81,7 @@ def _label(results: Results, seeds: Seeds) -> dict[str, Any]:
         "settings": telling(results, runs[0]),
         "path": [_stop(stop) for stop in path(results, seeds)],
         "scaled": [_stop(stop) for stop in scaled(results, seeds)],
+        "softened": [_stop(stop) for stop in softened(results, seeds)],
         "curves": {panel.key: _band(curve) for panel, curve in curves.items()},
         "smooth": {panel.key: _band([smooth(one) for one in curve]) for panel, curve in curves.items() if panel.noisy},
         "foretold": _band([[(step, forecast) for step, forecast, _ in one] for one in found]),

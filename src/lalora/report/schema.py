@@ -25,7 +25,7 @@ class Evaluation(BaseModel):
     """What was measured on a model at one step.
 
     `forecast` only where the method has one; `forecasts` by curvature, where the study asks for them; `alpha` where the
-    adapter was scaled after training.
+    adapter was scaled after training; `strength` where it was softened, from that scale on.
     """
 
     step: int = 0
@@ -38,6 +38,7 @@ class Evaluation(BaseModel):
     target_accuracy: Number = None
     forecast: Number = None
     alpha: Number = None
+    strength: Number = None
     loss: dict[str, Number] = {}
     kl: dict[str, Number] = {}
     accuracy: dict[str, Number] = {}
@@ -85,6 +86,7 @@ class Run(BaseModel):
     final: Evaluation | None = None
     curve: list[Evaluation] = []
     scaled: list[Evaluation] = []
+    softened: list[Evaluation] = []
     validation: Evaluation | None = None
     train: list[Step] = []
     seconds: Number = None

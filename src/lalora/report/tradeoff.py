@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from lalora.methods import METHODS
 from lalora.report.look import Look, looks
-from lalora.report.paths import VIEWS, Pair, View, end, fronts, measures, path, scaled, with_accuracies
+from lalora.report.paths import VIEWS, Pair, View, end, fronts, measures, path, scaled, softened, with_accuracies
 from lalora.report.pictures import INK, MARKERS, QUIET, STYLE, Picture, framed, legend, remark, saved
 from lalora.report.schema import Results, Run
 from lalora.report.seeds import Seeds, Spread, by_label, several
@@ -74,6 +74,10 @@ def _panel(axes: Axes, results: Results, view: View) -> None:
             # Thin: what the same adapter gives when it is scaled after training; more of it is learned as it grows.
             line = sorted((scale * x.mean, scale * y.mean) for x, y in [*shrunk, stops[-1]])
             axes.plot(*zip(*line, strict=True), color=look.light, linewidth=0.6, alpha=0.7)
+        if soft := [
+            (scale * at[0].mean, scale * at[1].mean) for stop in softened(results, seeds) if (at := stop.at(view))
+        ]:
+            axes.plot(*zip(*soft, strict=True), ".-", color=look.light, linewidth=1.0, markersize=5, alpha=0.9)
         if on_the_way:
             axes.plot(xs, ys, color=look.light, linewidth=1.2, dashes=look.dash or (None, None), alpha=0.8)
             axes.plot(xs[:-1], ys[:-1], MARKERS[look.shape], color=look.light, markersize=4)

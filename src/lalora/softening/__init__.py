@@ -1,5 +1,9 @@
 """After training: the best trade-offs between what an adapter learned and what it forgot, in closed form."""
 
-from lalora.softening._front import Front, Prediction, soften
+from lalora.softening._adapter import scaled
+from lalora.softening._choice import Choice
+from lalora.softening._front import Front, Prediction
+from lalora.softening._measured import HeldOut, Measured
+from lalora.softening._soften import STRENGTHS, soften
 
-__all__ = ["Front", "Prediction", "soften"]
+__all__ = ["STRENGTHS", "Choice", "Front", "HeldOut", "Measured", "Prediction", "scaled", "soften"]

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import nn
 
-from lalora.adapter import linear_pairs, peft_model
-from lalora.curvature import Factors, WeightKfac
+from lalora.adapter import peft_model
+from lalora.batches import Batch
 from lalora.errors import LaloraError
-from lalora.fisher import Batch, Sources
-from lalora.laplace import Laplace, anchors_of, fit, require_non_negative
-from lalora.softening._layers import Layer, decomposed
-from lalora.switched_off import why_not_base
+from lalora.fisher import Sources
+from lalora.laplace import require_non_negative
+from lalora.softening._adapter import put, unchanged
+from lalora.softening._choice import Choice, within
+from lalora.softening._layers import Layer
+from lalora.softening._measured import HeldOut, Measured, digest, digests
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Prediction:
     Attributes:
         strength: λ.
         source: KL(base ‖ model) on source text, nats per token.
-        target: KL(trained ‖ model) on target text, nats per token.
+        target: KL(start ‖ model) on target text, nats per token.
     """
 
     strength: float
@@ -42,19 +41,31 @@ class Front:
 
     Attributes:
         strengths: Those that were asked for.
+        scale: α at which the front begins: λ = 0 is the adapter times this.
     """
 
-    def __init__(self, model: PeftModel, layers: Mapping[str, Layer], strengths: Sequence[float]) -> None:
+    def __init__(
+        self,
+        model: PeftModel,
+        layers: Mapping[str, Layer],
+        strengths: Sequence[float],
+        scale: float = 1.0,
+        fitted: Collection[str] = (),
+    ) -> None:
         """Keep the decomposition; `soften` makes it.
 
         Args:
             model: With the adapter.
             layers: Decomposed layers by name.
             strengths: λ of the predictions.
+            scale: α at which it begins.
+            fitted: Digests of the rows and datasets that were fitted, which no measurement may use.
         """
         self._model = model
         self._layers = dict(layers)
+        self._fitted = frozenset(fitted)
         self.strengths = tuple(strengths)
+        self.scale = scale
 
     @property
     def predictions(self) -> list[Prediction]:
@@ -65,7 +76,7 @@ class Front:
         """Predict both sides at a strength.
 
         Args:
-            strength: λ ≥ 0; 0 is the adapter as it was trained.
+            strength: λ ≥ 0; 0 is the adapter at the front's scale.
 
         Returns:
             The prediction.
@@ -73,30 +84,75 @@ class Front:
         Raises:
             LaloraError: If the strength is negative or not finite.
         """
-        require_non_negative("strength", strength)
-        softened = {name: layer.at(strength) for name, layer in self._layers.items()}
+        softened = self._at(strength)
         source = sum(layer.drift() for layer in softened.values())
         return Prediction(strength, source, sum(layer.distance(self._layers[name]) for name, layer in softened.items()))
+
+    def measure(self, strength: float, held_out: HeldOut) -> Measured:
+        """Measure the softened adapter on held-out rows.
+
+        Args:
+            strength: λ ≥ 0.
+            held_out: Rows that no fit saw, of the model that was softened.
+
+        Returns:
+            Target loss and drift.
+
+        Raises:
+            LaloraError: If the strength is negative or not finite, or rows of it were fitted on.
+        """
+        self._require_unseen(held_out)
+        with unchanged(held_out.model):
+            self.apply(held_out.model, strength)
+            return held_out.measure()
+
+    def within(
+        self,
+        *,
+        drift: float | None = None,
+        floor: float | None = None,
+        batches: Sources | Iterable[Batch] | None = None,
+        target: Iterable[Batch] | None = None,
+        base: nn.Module | None = None,
+    ) -> Choice:
+        """Find the strength that fits a budget by measuring on rows that no fit saw.
+
+        With `drift`: the version that learned most among those whose measured KL(base ‖ model), averaged over sources,
+        is at most so large. With `floor`: the one that drifted least among those that give up at most so much target
+        loss against λ = 0.
+
+        Args:
+            drift: Budget in nats per token, above 0.
+            floor: Budget in nats per token, above 0.
+            batches: Held-out source rows, as in `lalora.fit`; needed for `drift`.
+            target: Held-out target rows; needed for `floor`.
+            base: The base model, where switching the adapter off does not give it.
+
+        Returns:
+            The strength, what was measured there, and whether it fits.
+
+        Raises:
+            LaloraError: If not exactly one budget is given, it is not above zero, its rows are missing, or rows were
+                fitted on.
+        """
+        if drift is not None and batches is None:
+            raise LaloraError("a budget of drift is measured: give batches of source rows that no fit saw")
+        if floor is not None and target is None:
+            raise LaloraError("a floor is measured: give target rows that no fit saw")
+        held_out = HeldOut(self._model, batches, target, base)
+        return within(lambda strength: self.measure(strength, held_out), drift, floor)
 
     def apply(self, model: nn.Module, strength: float = 1.0) -> None:
         """Set the active adapter of a model to its softened version.
 
         Args:
             model: The PEFT model that was softened, or one with an adapter of the same layers and ranks.
-            strength: λ ≥ 0; 0 is the adapter as it was trained.
+            strength: λ ≥ 0; 0 is the adapter at the front's scale.
 
         Raises:
             LaloraError: If the strength is negative or not finite, or the model has no such adapter.
         """
-        require_non_negative("strength", strength)
-        pairs = {pair.layer: pair for pair in linear_pairs(model)}
-        if missing := sorted(set(self._layers) - set(pairs)):
-            raise LaloraError(f"this front is of another adapter: the model has no adapted layer '{missing[0]}'")
-        for name, layer in self._layers.items():
-            pair = pairs[name]
-            out, into = layer.at(strength).change()
-            _set(pair.up.weight, out, dim=1, scale=pair.scaling)
-            _set(pair.down.weight, into, dim=0)
+        put(model, {name: layer.change() for name, layer in self._at(strength).items()})
 
     def add_adapter(self, model: nn.Module, name: str, strength: float = 1.0) -> None:
         """Add a softened version beside the active adapter, which stays active.
@@ -137,93 +193,15 @@ class Front:
         path = Path(folder)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise LaloraError(f"{path} is there already: choose another folder")
-        with _unchanged(self._model):
+        with unchanged(self._model):
             self.apply(self._model, strength)
             self._model.save_pretrained(str(path), selected_adapters=[self._model.active_adapters[0]])
 
-
-def soften(
-    model: nn.Module,
-    target: Sources | Iterable[Batch],
-    laplace: Laplace,
-    strengths: Sequence[float] = (0.1, 0.3, 1.0, 3.0, 10.0),
-    *,
-    seed: int = 0,
-    progress: bool = True,
-) -> Front:
-    """Find the trade-offs of a trained adapter between what it learned and what it forgot, in closed form.
-
-    For each layer and λ it is the ΔW of the same rank that minimises
-    ½⟨G_t, (ΔW−ΔW₁) X_t (ΔW−ΔW₁)ᵀ⟩ + λ·½⟨G_s, ΔW X_s ΔWᵀ⟩, with the target's curvature around the trained ΔW₁ and the
-    source's around the base (the quadratic is that of Tam et al., arXiv 2312.04339). No step is taken, and the model
-    stays as it is.
-
-    Args:
-        model: A PEFT LoRA model as it was trained, by whatever trainer.
-        target: Batches of what it was trained on, as in `lalora.fit`; some 32 rows do.
-        laplace: A `weight-kfac` Laplace of the base model, or of the adapter at its start, from source text.
-        strengths: λ of the predictions.
-        seed: Of the sampled labels.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        The front.
-
-    Raises:
-        LaloraError: If a strength is negative, the adapter is of another base or kind, changes nothing or is not
-            finite, or the Laplace is no `weight-kfac` around the base.
-    """
-    for strength in strengths:
+    def _at(self, strength: float) -> dict[str, Layer]:
         require_non_negative("strength", strength)
-    bare = peft_model(model)
-    reason = why_not_base(bare)
-    if reason is not None:
-        raise LaloraError(f"with its adapter switched off this model is not its base model, since {reason}: convert it")
-    if odd := [pair.layer for pair in linear_pairs(bare) if not pair.plain]:
-        raise LaloraError(f"softening serves plain LoRA layers; '{odd[0]}' is of another kind, such as DoRA")
-    if not isinstance(laplace.curvature, WeightKfac):
-        raise LaloraError("softening needs a Laplace with curvature='weight-kfac' (and combine='mean')")
-    anchors = {name: anchor for name, anchor in anchors_of(bare, WeightKfac.kind).items() if anchor.changes}
-    if not anchors:
-        raise LaloraError("the adapter changes nothing (A or B is zero everywhere): train it first")
-    for name, anchor in anchors.items():
-        if not all(bool(part.isfinite().all()) for part in (anchor.a, anchor.b) if part is not None):
-            raise LaloraError(f"the adapter is not finite at '{name}': its training diverged")
-    source = _around_base(laplace, bare)
-    anchors = {name: anchor for name, anchor in anchors.items() if name in source.layers}
-    fitted = fit(bare, target, curvature=WeightKfac.kind, seed=seed, progress=progress)
-    assert isinstance(fitted.curvature, WeightKfac)
-    return Front(bare, decomposed(anchors, fitted.curvature.factors, source), strengths)
+        return {name: layer.at(strength) for name, layer in self._layers.items()}
 
-
-def _around_base(laplace: Laplace, model: PeftModel) -> Factors:
-    with warnings.catch_warnings():
-        # Nothing is charged here from where the adapter is now.
-        warnings.filterwarnings("ignore", message="the adapter already changes")
-        curvature = laplace.attach(model).curvature
-    assert isinstance(curvature, WeightKfac)
-    if not laplace.of_base and any(anchor.changes for anchor in curvature.anchors.values()):
-        raise LaloraError("this Laplace was fitted where the adapter had changed the model: fit it on the base model")
-    return curvature.factors
-
-
-@torch.no_grad()
-def _set(weight: Tensor, found: Tensor, dim: int, scale: float = 1.0) -> None:
-    rank = min(weight.shape[dim], found.shape[dim])
-    weight.zero_()
-    weight.narrow(dim, 0, rank).copy_(found.narrow(dim, 0, rank) / scale)
-
-
-@contextmanager
-def _unchanged(model: PeftModel) -> Generator[None, None, None]:
-    kept = [
-        (weight, weight.detach().clone())
-        for pair in linear_pairs(model)
-        for weight in (pair.up.weight, pair.down.weight)
-    ]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for weight, before in kept:
-                weight.copy_(before)
+    def _require_unseen(self, held_out: HeldOut) -> None:
+        for name, batches in held_out.texts().items():
+            if self._fitted & {digest(batches), *digests(batches)}:
+                raise LaloraError(f"rows of {name} were fitted on: measure on others")

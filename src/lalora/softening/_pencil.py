@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.softening._krylov import extended_krylov
 from lalora.softening._shrinkage import Shrunk
 
 
@@ -15,12 +16,11 @@ from lalora.softening._shrinkage import Shrunk
 class Pencil:
     """Generalised eigenvectors P of a target's T and a source's S: PᵀTP = I, PᵀSP = diag(γ).
 
-    Only the joint span of both factors' eigenvectors and of the columns of interest is kept, orthogonal to which both
-    factors are multiples of the identity. So nothing of size d×d is made where that span is smaller than d.
+    In large layers, of a small space that holds the solutions (`extended_krylov`), so that nothing of size d×d is made.
 
     Attributes:
         ratios: γ ≥ 0, (m,).
-        basis: Orthonormal basis of the span, (d, m); None where it is everything.
+        basis: Orthonormal basis of the space, (d, m); None where it is everything.
         vectors: P in that basis, (m, m).
     """
 
@@ -40,19 +40,19 @@ class Pencil:
         Returns:
             The decomposition, in the type of the columns; their coordinates P⁻¹C, (m, r).
         """
-        own = [part.to(columns) for part in (target.vectors, source.vectors)]
-        parts = [*own, columns]
-        basis = None
-        if sum(part.shape[1] for part in parts) < columns.shape[0]:
-            basis = torch.linalg.qr(torch.cat(parts, dim=1)).Q
-            parts = [basis.T @ part for part in parts]
-        of_target, of_source, inside = parts
-        values = target.values.to(columns)
-        down = _power(of_target, values, target.floor, -0.5)
-        up = _power(of_target, values, target.floor, 0.5)
-        known = down @ (of_source * (source.values.to(columns) - source.floor).clamp_min(0).sqrt())
-        ratios, vectors = torch.linalg.eigh(known @ known.T + source.floor * (down @ down))
-        return cls(ratios.clamp_min(0), basis, down @ vectors), vectors.T @ (up @ inside)
+        own, other = target.to(columns.dtype), source.to(columns.dtype)
+        # Whatever it is, the best solution in it is found; so the space need not be exact.
+        basis = extended_krylov(target.to(torch.float32), source.to(torch.float32), columns.float())
+        if basis is not None:
+            basis = torch.linalg.qr(torch.cat([columns, basis.to(columns)], dim=1)).Q
+        space = torch.eye(len(columns), dtype=columns.dtype, device=columns.device) if basis is None else basis
+        root = torch.linalg.cholesky(own.inner(space))
+        half = torch.linalg.solve_triangular(root, other.inner(space), upper=False)
+        both = torch.linalg.solve_triangular(root, half.T, upper=False)
+        ratios, vectors = torch.linalg.eigh((both + both.T) / 2)
+        inside = columns if basis is None else basis.T @ columns
+        coordinates = vectors.T @ (root.T @ inside)
+        return cls(ratios.clamp_min(0), basis, torch.linalg.solve_triangular(root.T, vectors, upper=True)), coordinates
 
     def columns(self, coordinates: Tensor) -> Tensor:
         """Leave the coordinates.
@@ -77,10 +77,3 @@ class Pencil:
         """
         basis = None if self.basis is None else self.basis.float()
         return replace(self, basis=basis, vectors=self.vectors.float())
-
-
-def _power(vectors: Tensor, values: Tensor, floor: float, exponent: float) -> Tensor:
-    rest: float = floor**exponent
-    identity = torch.eye(vectors.shape[0], dtype=vectors.dtype, device=vectors.device)
-    found: Tensor = (vectors * (values**exponent - rest)) @ vectors.T + rest * identity
-    return found

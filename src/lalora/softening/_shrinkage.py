@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from typing_extensions import Self
 
@@ -40,3 +41,51 @@ class Shrunk:
         """
         floor = share * float(factor.trace) / factor.size
         return cls(factor.vectors, (1 - share) * factor.values + floor, floor)
+
+    def times(self, columns: Tensor) -> Tensor:
+        """Multiply without building the matrix.
+
+        Args:
+            columns: V, (d, m).
+
+        Returns:
+            The product, (d, m).
+        """
+        return self._function(self.values, self.floor, columns)
+
+    def solve(self, columns: Tensor) -> Tensor:
+        """Multiply by the inverse.
+
+        Args:
+            columns: V, (d, m).
+
+        Returns:
+            The product, (d, m); the floor must be above zero.
+        """
+        return self._function(1 / self.values, 1 / self.floor, columns)
+
+    def inner(self, columns: Tensor) -> Tensor:
+        """Compute the quadratic form.
+
+        Args:
+            columns: V, (d, m).
+
+        Returns:
+            VᵀFV, (m, m), symmetric.
+        """
+        form = columns.T @ self.times(columns)
+        return (form + form.T) / 2
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """Compute in another type from here on.
+
+        Args:
+            dtype: Of both tensors.
+
+        Returns:
+            The same factor.
+        """
+        return replace(self, vectors=self.vectors.to(dtype), values=self.values.to(dtype))
+
+    def _function(self, values: Tensor, floor: float, columns: Tensor) -> Tensor:
+        return self.vectors @ ((values - floor)[:, None] * (self.vectors.T @ columns)) + floor * columns

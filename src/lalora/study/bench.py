@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 from peft import PeftModel
 from torch import Tensor
@@ -25,7 +26,7 @@ from lalora.study.settings import RunSettings, StudySettings
 from lalora.study.start import with_adapter
 
 Say = Callable[[str], None]
-_LATER_KEYS = ("forecasts", "scales", "validation_rows", "accuracy_at", "timed_steps")
+_LATER_KEYS = ("forecasts", "scales", "soften", "validation_rows", "accuracy_at", "timed_steps")
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,34 @@ class Bench:
             The Laplace.
         """
         folder = self.laplace_folder(settings)
+        self.kept(folder, lambda: fit(model, self.proxies(model, settings), **fit_options(settings)))
+        # What is charged besides the curvature is no part of the fit, which runs with other priors share.
+        return Laplace.load(folder, settings.prior)
+
+    def kept(self, folder: Path, make: Callable[[], Laplace], dtype: torch.dtype | None = None) -> None:
+        """Fit a curvature and save it, unless that was done already.
+
+        Args:
+            folder: Where it is kept.
+            make: Fits it.
+            dtype: Type in the file; None for its own.
+        """
         with self._alone(folder):
             if not (folder / "laplace.json").exists():
                 self.say("fitting the curvature on source text")
-                fit(model, self.proxies(model, settings), **fit_options(settings)).save(folder)
-        # What is charged besides the curvature is no part of the fit, which runs with other priors share.
-        return Laplace.load(folder, settings.prior)
+                make().save(folder, dtype)
+
+    def softening_folder(self, settings: RunSettings) -> Path:
+        """Name where the base's curvature is kept by which adapters are softened.
+
+        Args:
+            settings: Of a run; those of one seed and the same layers share it.
+
+        Returns:
+            A folder, whether it exists or not.
+        """
+        seen = settings.model_dump(mode="json", include={"target_modules", "seed"})
+        return self.shared / f"softening-{key({**self.common, 'softening': seen})}"
 
     def laplace_at_start(self, plan: RunPlan, others: list[RunPlan]) -> Laplace | None:
         """Find a kept diagonal at the start of a run, its own or that of a run with the same start.
@@ -234,6 +257,7 @@ def common_identity(study: StudySettings, material: Material, **facts: Any) -> I
     places = {"model", "random_weights", "layers", "dtype", "sources", "target", "held_out"}
     # As if there were no such key: a study without them is the study it always was.
     places |= {name for name in _LATER_KEYS if not getattr(study, name)}
+    places |= set() if study.soften else {"soften_rows"}
     data = {data.domain.name: dict(data.sha) for data in material.domains}
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
 

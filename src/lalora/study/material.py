@@ -77,6 +77,19 @@ class Material:
         sources = [data for data in self.sources if named is None or data.domain.name in named]
         return proxy_batches(sources, self.tokenizer, settings.proxy_rows, settings.proxy_batch_size, settings.seed)
 
+    def source_batches(self, rows: int, batch_size: int, seed: int) -> dict[str, list[dict[str, Tensor]]]:
+        """Batch rows of every source.
+
+        Args:
+            rows: How many of each.
+            batch_size: Rows a batch.
+            seed: Of the choice.
+
+        Returns:
+            Batches by source.
+        """
+        return proxy_batches(self.sources, self.tokenizer, rows, batch_size, seed)
+
 
 def proxy_batches(
     sources: list[DomainData], tokenizer: PreTrainedTokenizerBase, rows: int, batch_size: int, seed: int

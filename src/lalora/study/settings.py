@@ -112,6 +112,11 @@ class StudySettings(_Settings):
         default_factory=list,
         description="Factors α at which each trained adapter is measured too, ΔW → αΔW; 0 is the base, 1 the adapter.",
     )
+    soften: list[NonNegative] = Field(
+        default_factory=list,
+        description="Strengths λ at which each trained adapter is measured too, softened; 0 is its best scale.",
+    )
+    soften_rows: Count = Field(32, description="Rows of the target and of each source that softening is fitted on.")
 
     @model_validator(mode="after")
     def _rows_for_accuracy(self) -> "StudySettings":

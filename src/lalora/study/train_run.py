@@ -14,6 +14,7 @@ from lalora.domains import collate
 from lalora.files import write_atomically
 from lalora.laplace import Laplace
 from lalora.methods import Method
+from lalora.softening import scaled
 from lalora.study import checkpoints
 from lalora.study.bench import Bench
 from lalora.study.costing import COSTS, costs
@@ -24,8 +25,8 @@ from lalora.study.identity import CONFIG, key
 from lalora.study.plan import RunPlan
 from lalora.study.prepared import prepared
 from lalora.study.records import append_row, cut_back, read_json, read_rows, write_json
-from lalora.study.scaling import scaled
 from lalora.study.settings import RunSettings
+from lalora.study.softened import measure_softened
 from lalora.study.start import changes_nothing
 from lalora.study.trainer import AfterStep, Recorder, StudyTrainer
 
@@ -104,6 +105,7 @@ def _finish(
     _scale(model, bench, folder / METRICS, settings.steps, progress)
     with saving(folder):
         _keep_adapter(method, model, folder)
+    measure_softened(plan, bench, folder, progress)
     mark_done(folder, key(bench.identity(plan)))
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 

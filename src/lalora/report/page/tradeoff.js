@@ -50,7 +50,8 @@ function drawTradeoff() {
   const published = view.up ? publishedMarks(series) : [];
   // What each adapter gives when it is scaled down after training: a thin line through its end.
   const scaled = series.map((s) => ({ index: s.index, end: s.points.at(-1), points: DATA.labels[labelOf.get(s.index)].scaled.filter(measured).map(place) })).filter((s) => s.points.length);
-  const flat = [...series.flatMap((s) => [...s.points, ...s.seeds]), ...scaled.flatMap((s) => s.points), ...published];
+  const softened = series.map((s) => ({ index: s.index, points: DATA.labels[labelOf.get(s.index)].softened.filter(measured).map(place) })).filter((s) => s.points.length);
+  const flat = [...series.flatMap((s) => [...s.points, ...s.seeds]), ...[...scaled, ...softened].flatMap((s) => s.points), ...published];
   const base = measured(DATA.base) ? [place(DATA.base)] : [];
   const origin = view.up ? base : [{ x: 0, y: 0 }];
   const roomy = host.clientWidth > 460;
@@ -69,6 +70,11 @@ function drawTradeoff() {
   ], published);
   for (const { index, points, end } of scaled) {
     line(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), [...points, end].sort((a, b) => a.x - b.x).map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "thin scaled");
+  }
+  for (const { index, points } of softened) {
+    const group = add(plot.svg, "g", { class: "run-" + index, "data-run": index });
+    line(group, points.map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "softened");
+    for (const p of points) add(group, "circle", { class: "mark", cx: plot.sx(p.x), cy: plot.sy(p.y), r: 3 });
   }
   for (const front of view.fronts) drawFront(plot, front, series);
   for (const { x, y } of origin) add(plot.svg, "path", { class: "basemark", d: "M" + (plot.sx(x) - 8) + " " + plot.sy(y) + "h16m-8 -8v16" });

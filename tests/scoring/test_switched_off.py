@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lalora import LaloraError
 from lalora.domains import sample_text
-from lalora.evaluation import score_text
 from lalora.methods.kl import KL
+from lalora.scoring import score_text
 from lalora.switched_off import why_not_base
 from tiny import Batch, batches, llama, lora, rows
 

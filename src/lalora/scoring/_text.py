@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from lalora.adapter import lora_layers, peft_model
 from lalora.batches import checked
-from lalora.completion import completion
+from lalora.completion import Completion, completion
 from lalora.errors import LaloraError
-from lalora.evaluation._undisturbed import undisturbed
 from lalora.next_token import require_next_token
+from lalora.scoring._rows import RowScores
+from lalora.scoring._undisturbed import undisturbed
 from lalora.switched_off import why_not_base
 
 # Tokens whose log-probabilities over the whole vocabulary exist at the same time: few enough for a processor's cache.
@@ -58,8 +60,47 @@ def score_text(
         LaloraError: If there is no completion token in any batch, a batch is unusable, the model does not predict the
             next token, switching the adapter off does not give the base model, or `base` carries an adapter itself.
     """
+    scores = score_rows(model, batches, base)
+    return TextScore(scores.mean_loss, scores.mean_kl, int(scores.tokens.sum()))
+
+
+def score_rows(
+    model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]], base: torch.nn.Module | None = None
+) -> RowScores:
+    """Score each row of a text as `score_text` does.
+
+    Args:
+        model: As there.
+        batches: As there.
+        base: As there.
+
+    Returns:
+        Scores by row, in order.
+
+    Raises:
+        LaloraError: As there.
+    """
     adapted = peft_model(model)
-    reason = why_not_base(adapted) if base is None else None
+    require_base(adapted, base)
+    found = []
+    with undisturbed(adapted), nullcontext() if base is None else undisturbed(base):
+        for ready in ready_batches(adapted, batches):
+            tuned = completion(adapted, ready)
+            found.append(by_row(tuned, of_base(adapted, base, ready), len(ready["input_ids"])))
+    return joined(found)
+
+
+def require_base(model: PeftModel, base: torch.nn.Module | None) -> None:
+    """Refuse a model of which there is no base to compare it with.
+
+    Args:
+        model: A PEFT model.
+        base: Its base, if that is given apart.
+
+    Raises:
+        LaloraError: If switching the adapter off does not give the base model, or `base` carries an adapter itself.
+    """
+    reason = why_not_base(model) if base is None else None
     if reason is not None:
         raise LaloraError(
             f"with its adapter switched off this model is not its base model, since {reason}: give the base model"
@@ -69,21 +110,24 @@ def score_text(
             "the base model that is given carries a LoRA adapter, as PEFT puts it into the model that it is given: "
             "load the base model once more"
         )
-    sums = torch.zeros(2, dtype=torch.float64)
-    tokens = 0
-    with undisturbed(adapted), nullcontext() if base is None else undisturbed(base):
-        for ready in _ready(adapted, batches):
-            tuned = completion(adapted, ready)
-            if base is None:
-                with adapted.disable_adapter():
-                    before = completion(adapted, ready)
-            else:
-                device = next(base.parameters()).device
-                before = completion(base, {name: tensor.to(device) for name, tensor in ready.items()})
-            sums += _sums(tuned.logits, before.logits.to(tuned.logits.device), tuned.targets)
-            tokens += len(tuned.targets)
-    loss, kl = (sums / _some(tokens)).tolist()
-    return TextScore(loss, kl, tokens)
+
+
+def of_base(model: PeftModel, base: torch.nn.Module | None, ready: dict[str, Tensor]) -> Tensor:
+    """Compute the base's logits for the completion tokens of a batch.
+
+    Args:
+        model: A PEFT model.
+        base: Its base, if that is given apart.
+        ready: A checked batch.
+
+    Returns:
+        Logits, (K, vocabulary).
+    """
+    if base is None:
+        with model.disable_adapter():
+            return completion(model, ready).logits
+    device = next(base.parameters()).device
+    return completion(base, {name: tensor.to(device) for name, tensor in ready.items()}).logits
 
 
 def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> float:
@@ -104,7 +148,7 @@ def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
     """
     total, tokens = 0.0, 0
     with undisturbed(model):
-        for ready in _ready(model, batches):
+        for ready in ready_batches(model, batches):
             seen = completion(model, ready)
             losses = cross_entropy(seen.logits, seen.targets, reduction="none")
             total += float(losses.cpu().double().sum())
@@ -112,7 +156,19 @@ def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
     return total / _some(tokens)
 
 
-def _ready(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+def ready_batches(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """Check batches one by one.
+
+    Args:
+        model: Which is to read them.
+        batches: As in `score_text`.
+
+    Yields:
+        Checked batches.
+
+    Raises:
+        LaloraError: If a batch is unusable or the model does not predict the next token.
+    """
     require_next_token(model)
     if isinstance(batches, Mapping):
         raise LaloraError("the text to score is one batch: give an iterable of batches, such as [batch]")
@@ -126,16 +182,47 @@ def _some(tokens: int) -> int:
     return tokens
 
 
-def _sums(logits: Tensor, base_logits: Tensor, targets: Tensor) -> Tensor:
-    total = torch.zeros(2, dtype=torch.float64)
-    for start in range(0, len(targets), CHUNK):
+def by_row(tuned: Completion, base_logits: Tensor, rows: int) -> RowScores:
+    """Add up loss and KL of the completion tokens of a batch.
+
+    Args:
+        tuned: What the model says.
+        base_logits: What its base says of the same tokens, on any device, (K, vocabulary).
+        rows: Of the batch.
+
+    Returns:
+        Scores by row, on the CPU.
+    """
+    sums = torch.zeros(rows, 3, dtype=torch.float64)
+    for start in range(0, len(tuned.targets), CHUNK):
         chunk = slice(start, start + CHUNK)
-        log_q, log_p, here = logits[chunk].log_softmax(-1), base_logits[chunk].log_softmax(-1), targets[chunk, None]
+        log_q, here = tuned.logits[chunk].log_softmax(-1), tuned.targets[chunk, None]
+        log_p = base_logits[chunk].to(log_q.device).log_softmax(-1)
         p = log_p.exp()
         # The sums of p and q cancel, but with them no term is negative and a rounding error of a normaliser,
         # larger than the KL of a small drift, enters squared.
         kl = (p * (log_p - log_q) - p + log_q.exp()).sum(-1)
-        per_token = torch.stack([-log_q.gather(-1, here).squeeze(-1), kl])
+        loss = -log_q.gather(-1, here).squeeze(-1)
+        per_token = torch.stack([loss, kl, torch.ones_like(kl)], dim=1)
         # To the CPU first: not every accelerator computes in float64.
-        total += per_token.cpu().double().sum(-1)
-    return total
+        sums.index_add_(0, tuned.rows[chunk].cpu(), per_token.cpu().double())
+    return RowScores(*sums.unbind(1))
+
+
+def joined(parts: Sequence[RowScores]) -> RowScores:
+    """Put the rows of several batches together.
+
+    Args:
+        parts: Scores by batch.
+
+    Returns:
+        Scores of all rows.
+
+    Raises:
+        LaloraError: If there is no completion token in any of them.
+    """
+    loss, kl, tokens = (
+        torch.cat([getattr(part, name) for part in parts] or [torch.zeros(0)]) for name in ("loss", "kl", "tokens")
+    )
+    _some(int(tokens.sum()))
+    return RowScores(loss, kl, tokens)

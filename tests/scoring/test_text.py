@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lalora import LaloraError
-from lalora.evaluation import TextScore, score_loss, score_text
+from lalora.scoring import TextScore, score_loss, score_text
 from tiny import Batch, batches, collate, lora, rows, shake
 
 
@@ -79,7 +79,7 @@ def test_held_out_text_counts_at_every_position() -> None:
 def test_long_texts_are_summed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     model, text = lora(dtype=torch.float64, b_scale=0.2), batches(rows(9), 9)
     whole = score_text(model, text)
-    monkeypatch.setattr("lalora.evaluation.text.CHUNK", 3)
+    monkeypatch.setattr("lalora.scoring._text.CHUNK", 3)
     same(score_text(model, text), whole, 1e-12)
 
 

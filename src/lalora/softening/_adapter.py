@@ -1,0 +1,101 @@
+"""The adapter's weights: put softened ones in, scale it, set it to zero, and bring it back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from lalora.adapter import linear_pairs, lora_layers
+from lalora.errors import LaloraError
+
+
+def put(model: nn.Module, changes: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Write changes of weights into the active adapter.
+
+    Args:
+        model: A PEFT model.
+        changes: Two factors of ΔW by layer, (d_out, r) and (r, d_in).
+
+    Raises:
+        LaloraError: If the model has no such adapter.
+    """
+    pairs = {pair.layer: pair for pair in linear_pairs(model)}
+    if missing := sorted(set(changes) - set(pairs)):
+        raise LaloraError(f"this front is of another adapter: the model has no adapted layer '{missing[0]}'")
+    for name, (out, into) in changes.items():
+        pair = pairs[name]
+        _set(pair.up.weight, out, dim=1, scale=pair.scaling)
+        _set(pair.down.weight, into, dim=0)
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Generator[None, None, None]:
+    """Bring the active adapter's weights back at the end.
+
+    Args:
+        model: A PEFT model.
+
+    Yields:
+        Nothing.
+    """
+    kept = [
+        (weight, weight.detach().clone())
+        for pair in linear_pairs(model)
+        for weight in (pair.up.weight, pair.down.weight)
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, before in kept:
+                weight.copy_(before)
+
+
+@contextmanager
+def without_change(model: nn.Module) -> Generator[None, None, None]:
+    """Set B of every layer to zero, so that the model computes what its base does.
+
+    Args:
+        model: A PEFT model.
+
+    Yields:
+        Nothing; the adapter is back afterwards.
+    """
+    with unchanged(model):
+        with torch.no_grad():
+            for pair in linear_pairs(model):
+                pair.up.weight.zero_()
+        yield
+
+
+@contextmanager
+def scaled(model: PeftModel, alpha: float) -> Generator[None, None, None]:
+    """Multiply s of every LoRA layer, and so ΔW = s·BA of a plain one.
+
+    Args:
+        model: A PEFT LoRA model.
+        alpha: α; 0 is the base, 1 the adapter.
+
+    Yields:
+        Nothing; the model is scaled.
+    """
+    layers = lora_layers(model).values()
+    before = [dict(layer.scaling) for layer in layers]
+    for layer in layers:
+        layer.scale_layer(alpha)
+    try:
+        yield
+    finally:
+        for layer, scaling in zip(layers, before, strict=True):
+            layer.scaling.update(scaling)
+
+
+@torch.no_grad()
+def _set(weight: Tensor, found: Tensor, dim: int, scale: float = 1.0) -> None:
+    rank = min(weight.shape[dim], found.shape[dim])
+    weight.zero_()
+    weight.narrow(dim, 0, rank).copy_(found.narrow(dim, 0, rank) / scale)

@@ -1,0 +1,119 @@
+"""What held-out rows say of a model: its loss on the target, its drift on each source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lalora.adapter import peft_model
+from lalora.batches import Batch
+from lalora.fisher import ContentHash, Sources, named_sources
+from lalora.scoring import Compared, Interval, RowScores, interval, ready_batches, score_loss
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model on held-out rows.
+
+    Attributes:
+        sources: Scores of each row, by source.
+        target_loss: Nats per token; None where no target rows were given.
+    """
+
+    sources: Mapping[str, RowScores]
+    target_loss: float | None = None
+
+    @property
+    def drift(self) -> float:
+        """KL(base ‖ model) in nats per token, averaged over the sources."""
+        return sum(rows.mean_kl for rows in self.sources.values()) / len(self.sources)
+
+    @property
+    def interval(self) -> Interval:
+        """The drift with a bootstrap interval over rows."""
+        return interval(self.sources)
+
+
+class HeldOut:
+    """Rows that no fit saw; what the base says of them is kept, so that each measurement is one forward pass."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sources: Sources | Iterable[Batch] | None = None,
+        target: Iterable[Batch] | None = None,
+        base: nn.Module | None = None,
+    ) -> None:
+        """Take the rows.
+
+        Args:
+            model: The PEFT model to measure.
+            sources: Batches of source rows, as in `lalora.fit`.
+            target: Batches of target rows.
+            base: As in `score_text`.
+
+        Raises:
+            LaloraError: If a batch is unusable.
+        """
+        self.model = peft_model(model)
+        named = {} if sources is None else named_sources(sources)
+        self.sources = {name: Compared(model, batches, base) for name, batches in named.items()}
+        self.target = None if target is None else list(ready_batches(model, target))
+
+    def measure(self) -> Measured:
+        """Measure the model as it is now.
+
+        Returns:
+            Loss and drift.
+        """
+        loss = None if self.target is None else score_loss(self.model, self.target)
+        return Measured({name: text.score() for name, text in self.sources.items()}, loss)
+
+    def texts(self) -> dict[str, Sequence[Batch]]:
+        """List all batches.
+
+        Returns:
+            By name of the text.
+        """
+        found: dict[str, Sequence[Batch]] = {f"source '{name}'": text.batches for name, text in self.sources.items()}
+        return found | ({} if self.target is None else {"the target": self.target})
+
+
+def digests(batches: Iterable[Batch]) -> list[str]:
+    """Hash each row as a Laplace hashes a dataset, which of one row is the same.
+
+    Args:
+        batches: Checked batches.
+
+    Returns:
+        A digest a row.
+    """
+    found = []
+    for batch in batches:
+        for number in range(len(batch["input_ids"])):
+            row = ContentHash()
+            row.add({key: value[number : number + 1] for key, value in batch.items() if _by_row(batch, value)})
+            found.append(row.hexdigest())
+    return found
+
+
+def digest(batches: Iterable[Batch]) -> str:
+    """Hash a dataset as a Laplace does.
+
+    Args:
+        batches: Checked batches.
+
+    Returns:
+        Its digest.
+    """
+    whole = ContentHash()
+    for batch in batches:
+        whole.add(batch)
+    return whole.hexdigest()
+
+
+def _by_row(batch: Batch, value: torch.Tensor) -> bool:
+    return value.dim() > 0 and value.shape[0] == len(batch["input_ids"])

@@ -1,0 +1,117 @@
+"""From a trained adapter and two curvatures to its front."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+from peft import PeftModel
+from torch import nn
+
+from lalora.adapter import linear_pairs, peft_model
+from lalora.batches import Batch
+from lalora.curvature import Anchor, Factors, WeightKfac
+from lalora.errors import LaloraError
+from lalora.fisher import Sources, named_sources
+from lalora.laplace import Laplace, anchors_of, fit, require_non_negative
+from lalora.scoring import ready_batches
+from lalora.softening._adapter import scaled, without_change
+from lalora.softening._front import Front
+from lalora.softening._layers import decomposed
+from lalora.softening._measured import digest, digests
+from lalora.softening._start import best_scale
+from lalora.switched_off import why_not_base
+
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+def soften(
+    model: nn.Module,
+    target: Sources | Iterable[Batch],
+    laplace: Laplace | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    *,
+    source: Sources | Iterable[Batch] | None = None,
+    held_out: Iterable[Batch] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Front:
+    """Find the trade-offs of a trained adapter between what it learned and what it forgot, in closed form.
+
+    For each layer and λ it is the ΔW of the same rank that minimises
+    ½⟨G_t, (ΔW−ΔW₁) X_t (ΔW−ΔW₁)ᵀ⟩ + λ·½⟨G_s, ΔW X_s ΔWᵀ⟩, with the target's curvature around the trained ΔW₁ and the
+    source's around the base (the quadratic is that of Tam et al., arXiv 2312.04339). No step is taken, and the model
+    stays as it is.
+
+    Args:
+        model: A PEFT LoRA model as it was trained, by whatever trainer.
+        target: Batches of what it was trained on, as in `lalora.fit`; some 32 rows do.
+        laplace: A `weight-kfac` Laplace of the base model, or of the adapter at its start, from source text.
+        strengths: λ of the predictions.
+        source: In the place of a Laplace: batches of source text, some 32 rows of each kind, that one is fitted on.
+        held_out: Batches of target rows that were not trained on. The front begins at the scale of the adapter with the
+            least loss on them, and at the adapter itself where none are given.
+        seed: Of the sampled labels.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The front.
+
+    Raises:
+        LaloraError: If a strength is negative, the adapter is of another base or kind, changes nothing or is not
+            finite, the Laplace is no `weight-kfac` around the base, or held-out rows are among those of the target.
+    """
+    for strength in strengths:
+        require_non_negative("strength", strength)
+    if (laplace is None) == (source is None):
+        raise LaloraError("give a Laplace of the base model, or source= to fit one: one of the two")
+    bare = peft_model(model)
+    anchors = _anchors(bare)
+    if laplace is not None and not isinstance(laplace.curvature, WeightKfac):
+        raise LaloraError("softening needs a Laplace with curvature='weight-kfac' (and combine='mean')")
+    named = target if isinstance(target, Mapping) else {"target": target}
+    rows = {name: list(ready_batches(bare, batches)) for name, batches in named_sources(named).items()}
+    fitted = {one for batches in rows.values() for one in (digest(batches), *digests(batches))}
+    unseen = None if held_out is None else list(ready_batches(bare, held_out))
+    if unseen is not None and fitted & {digest(unseen), *digests(unseen)}:
+        raise LaloraError("held-out rows are among those of the target: give rows that were not trained on")
+    if laplace is None:
+        assert source is not None
+        seen = {name: list(ready_batches(bare, batches)) for name, batches in named_sources(source).items()}
+        fitted |= {one for batches in seen.values() for one in digests(batches)}
+        with without_change(bare):
+            laplace = fit(bare, seen, curvature=WeightKfac.kind, seed=seed, progress=progress)
+    of_source = _around_base(laplace, bare)
+    fitted |= {dataset.sha256 for dataset in laplace.provenance.datasets}
+    scale = 1.0 if unseen is None else best_scale(bare, unseen)
+    with scaled(bare, scale):
+        anchors = {name: anchor for name, anchor in _anchors(bare).items() if name in of_source.layers}
+        around = fit(bare, rows, curvature=WeightKfac.kind, seed=seed, progress=progress)
+    assert isinstance(around.curvature, WeightKfac)
+    return Front(bare, decomposed(anchors, around.curvature.factors, of_source), strengths, scale, fitted)
+
+
+def _anchors(model: PeftModel) -> Mapping[str, Anchor]:
+    reason = why_not_base(model)
+    if reason is not None:
+        raise LaloraError(f"with its adapter switched off this model is not its base model, since {reason}: convert it")
+    if odd := [pair.layer for pair in linear_pairs(model) if not pair.plain]:
+        raise LaloraError(f"softening serves plain LoRA layers; '{odd[0]}' is of another kind, such as DoRA")
+    anchors = {name: anchor for name, anchor in anchors_of(model, WeightKfac.kind).items() if anchor.changes}
+    if not anchors:
+        raise LaloraError("the adapter changes nothing (A or B is zero everywhere): train it first")
+    for name, anchor in anchors.items():
+        if not all(bool(part.isfinite().all()) for part in (anchor.a, anchor.b) if part is not None):
+            raise LaloraError(f"the adapter is not finite at '{name}': its training diverged")
+    return anchors
+
+
+def _around_base(laplace: Laplace, model: PeftModel) -> Factors:
+    with warnings.catch_warnings():
+        # Nothing is charged here from where the adapter is now.
+        warnings.filterwarnings("ignore", message="the adapter already changes")
+        curvature = laplace.attach(model).curvature
+    assert isinstance(curvature, WeightKfac)
+    if not laplace.of_base and any(anchor.changes for anchor in curvature.anchors.values()):
+        raise LaloraError("this Laplace was fitted where the adapter had changed the model: fit it on the base model")
+    return curvature.factors

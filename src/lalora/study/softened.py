@@ -1,0 +1,76 @@
+"""Adapters softened after training: a second curve for each run, beside the one of `scaling`."""
+
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lalora.adapter import linear_pairs
+from lalora.assets import load_adapter
+from lalora.curvature import WeightKfac
+from lalora.domains import batches
+from lalora.laplace import Laplace, fit
+from lalora.softening import soften
+from lalora.study.base_model import load_base
+from lalora.study.bench import Bench
+from lalora.study.device import device
+from lalora.study.done import METRICS
+from lalora.study.plan import RunPlan
+from lalora.study.records import append_row, read_rows
+from lalora.study.settings import RunSettings
+
+_BATCH = 8
+
+
+def measure_softened(plan: RunPlan, bench: Bench, folder: Path, progress: str) -> None:
+    """Measure the kept adapter of a run at each strength that its study softens at.
+
+    It is softened as a stranger's would be: from the file, on the untouched base.
+
+    Args:
+        plan: The run.
+        bench: What it shares with others.
+        folder: Holds its adapter.
+        progress: What to call it.
+    """
+    done = {row["strength"] for row in read_rows(folder / METRICS) if row["kind"] == "soften"}
+    wanted = [strength for strength in dict.fromkeys(bench.study.soften) if strength not in done]
+    if not wanted:
+        return
+    settings, rows = plan.settings, bench.study.soften_rows
+    base = load_base(bench.study).to(device())  # type: ignore[arg-type]
+    bench.say(f"{progress}: softening")
+    curvature = bench.softening_folder(settings)
+    bench.kept(
+        curvature,
+        lambda: fit(
+            base,
+            bench.material.source_batches(rows, _BATCH, settings.seed),
+            curvature=WeightKfac.kind,
+            target_modules=settings.target_modules,
+            seed=settings.seed,
+            progress=False,
+        ),
+        torch.bfloat16,
+    )
+    model = load_adapter(base, folder, bench.study.model).to(device())
+    if not any(bool(pair.up.weight.detach().any()) for pair in linear_pairs(model)):
+        return
+    seen, unseen = _target(bench, settings, rows)
+    laplace, start = Laplace.load(curvature), unseen or None
+    front = soften(model, seen, laplace, wanted, held_out=start, seed=settings.seed, progress=False)
+    for strength in wanted:
+        bench.say(f"{progress}: measuring it softened at λ={strength:g}")
+        front.apply(model, strength)
+        row = bench.measure(model, settings.steps, accuracy=False)
+        append_row(folder / METRICS, row | {"kind": "soften", "strength": strength, "alpha": front.scale})
+
+
+def _target(bench: Bench, settings: RunSettings, count: int) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    # Trained rows for the curvature, as a stranger has them, and others for the scale at which the front begins.
+    trained = {id(item): item for item in bench.material.training_items(settings)}
+    others = [item for item in bench.material.training if id(item) not in trained]
+    choice = random.Random(f"softening {settings.seed}")
+    seen, unseen = (choice.sample(items, min(count, len(items))) for items in (list(trained.values()), others))
+    return batches(seen, _BATCH, bench.material.pad), batches(unseen, _BATCH, bench.material.pad)
