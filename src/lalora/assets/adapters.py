@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 from torch import nn
 
 from lalora.adapter import HOLDERS
+from lalora.assets.hub import why_unavailable
 from lalora.assets.patterns import shown, without_patterns
 from lalora.errors import LaloraError, first_of, one_line
 from lalora.files import parse_json
@@ -94,6 +96,34 @@ def _unchanged(base: nn.Module, names: Sequence[str], file: Any) -> set[str]:
         if own is not None and list(own.shape) == file.get_slice(name).get_shape():
             found |= {name} if torch.equal(file.get_tensor(name).to(own), own) else set()
     return found
+
+
+def adapter_folder(name_or_path: str) -> Path:
+    """Find an adapter, which is fetched where it is on the hub.
+
+    Args:
+        name_or_path: A local folder in PEFT's format, or an id on the Hugging Face hub.
+
+    Returns:
+        A local folder, whether it holds an adapter or not.
+
+    Raises:
+        LaloraError: If there is no such folder and the hub has no such adapter.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.exists():
+        return folder
+    if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") != 1:
+        raise LaloraError(f"there is no adapter folder {name_or_path}")
+    reason = why_unavailable(name_or_path, "model")
+    try:
+        if reason is not None:
+            raise LaloraError(reason)
+        return Path(snapshot_download(name_or_path, allow_patterns=[_SETTINGS, _WEIGHTS]))
+    except Exception as error:  # the client's errors differ between releases
+        raise LaloraError(
+            f"there is no adapter '{name_or_path}', neither as a folder nor on the Hugging Face hub ({one_line(error)})"
+        ) from error
 
 
 def adapter_settings(folder: Path) -> dict[str, Any]:

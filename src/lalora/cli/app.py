@@ -12,6 +12,7 @@ from lalora.cli.methods import methods
 from lalora.cli.report import report
 from lalora.cli.run import run
 from lalora.cli.several import require_command_for_several, require_launch
+from lalora.cli.soften import soften
 from lalora.cli.train import train
 from lalora.cli.voice import quiet_libraries, resumable
 from lalora.version import __version__
@@ -36,6 +37,7 @@ app.command()(run)
 app.command()(fit)
 app.command()(train)
 app.command()(evaluate)
+app.command()(soften)
 app.command()(report)
 app.command()(methods)
 app.add_typer(assets, name="assets")

@@ -65,12 +65,12 @@ def render(results: Results) -> str:
         settings=[list(flat(run.settings)) for run in results.runs],
         recipe=list(flat(results.recipe)),
         numbers=numbers,
-        style=_part("style.css"),
+        style=part("style.css"),
         several=several(results),
         fronts=any(fronts(results, view) for view in VIEWS.values()),
         accuracies=with_accuracies(results),
         heatmaps=heat_maps(results),
-        script=Markup("").join(_part(f"{name}.js") for name in SCRIPTS),
+        script=Markup("").join(part(f"{name}.js") for name in SCRIPTS),
         data=plot_data(results),
     )
 
@@ -95,5 +95,6 @@ def moment(iso: str) -> str:
         return iso
 
 
-def _part(name: str) -> Markup:
+def part(name: str) -> Markup:
+    """Returns a file of the page as it is."""
     return Markup(files("lalora.report").joinpath("page", name).read_text(encoding="utf-8"))

@@ -1,9 +1,20 @@
 """After training: the best trade-offs between what an adapter learned and what it forgot, in closed form."""
 
 from lalora.softening._adapter import scaled
-from lalora.softening._choice import Choice
+from lalora.softening._choice import Choice, require_budget, within
 from lalora.softening._front import Front, Prediction
 from lalora.softening._measured import HeldOut, Measured
 from lalora.softening._soften import STRENGTHS, soften
 
-__all__ = ["STRENGTHS", "Choice", "Front", "HeldOut", "Measured", "Prediction", "scaled", "soften"]
+__all__ = [
+    "STRENGTHS",
+    "Choice",
+    "Front",
+    "HeldOut",
+    "Measured",
+    "Prediction",
+    "require_budget",
+    "scaled",
+    "soften",
+    "within",
+]

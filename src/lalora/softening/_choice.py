@@ -49,9 +49,8 @@ def within(measure: Callable[[float], Measured], drift: float | None, floor: flo
     """
     if (drift is None) == (floor is None):
         raise LaloraError("give one of drift (most KL to the base) and floor (most target loss to give up)")
-    for name, value in (("drift", drift), ("floor", floor)):
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-            raise LaloraError(f"{name} must be a finite number above 0, in nats per token, not {value!r}")
+    require_budget("drift", drift)
+    require_budget("floor", floor)
     tried: dict[float, Measured] = {}
 
     def at(strength: float) -> Measured:
@@ -80,6 +79,20 @@ def within(measure: Callable[[float], Measured], drift: float | None, floor: flo
     met = math.isfinite(high)
     chosen = high if met else low
     return Choice(chosen, at(chosen), met, tried)
+
+
+def require_budget(name: str, value: float | None) -> None:
+    """Refuse a budget that means nothing.
+
+    Args:
+        name: What to call it.
+        value: Nats per token, if any.
+
+    Raises:
+        LaloraError: If it is not a finite number above zero.
+    """
+    if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+        raise LaloraError(f"{name} must be a finite number above 0, in nats per token, not {value!r}")
 
 
 def _bracket(past: Callable[[float], bool]) -> tuple[float, float]:

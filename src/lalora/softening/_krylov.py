@@ -1,4 +1,4 @@
-"""A small space that holds the solutions of every strength to a thousandth of the objective and better."""
+"""A small space that holds the solutions of every strength, to some thousandths of the objective and better."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from lalora.curvature import Anchor, Factor, Factors
 from lalora.softening._low_rank import softened
 from lalora.softening._pencil import Pencil
-from lalora.softening._shrinkage import Shrunk
+from lalora.softening._shrinkage import SHARE, Shrunk
 
 _INDIFFERENT = 1e-12
 
@@ -80,13 +80,16 @@ class Layer:
         return max(float(((left.T @ left) * (right.T @ right)).sum()) / 2, 0.0)
 
 
-def decomposed(anchors: Mapping[str, Anchor], target: Factors, source: Factors) -> dict[str, Layer]:
+def decomposed(
+    anchors: Mapping[str, Anchor], target: Factors, source: Factors, share: float = SHARE
+) -> dict[str, Layer]:
     """Decompose both curvatures of every layer.
 
     Args:
         anchors: A₁, B₁ and s by layer, as trained; those whose change is not zero.
         target: X and G around the trained adapter.
         source: X and G around the base.
+        share: ρ, how far every factor is shrunk.
 
     Returns:
         Layers by name.
@@ -97,16 +100,16 @@ def decomposed(anchors: Mapping[str, Anchor], target: Factors, source: Factors) 
     found: dict[str, Layer] = {}
     for together in shared.values():
         into = [_wide(anchors[layer].a).T for layer in together]
-        inputs, rights = _pencil(target.x(together[0]), source.x(together[0]), torch.cat(into, dim=1))
+        inputs, rights = _pencil(target.x(together[0]), source.x(together[0]), torch.cat(into, dim=1), share)
         for layer, right in zip(together, torch.split(rights, [part.shape[1] for part in into], dim=1), strict=True):
             out = _wide(anchors[layer].b) * anchors[layer].scale
-            outputs, left = _pencil(target.g(layer), source.g(layer), out)
+            outputs, left = _pencil(target.g(layer), source.g(layer), out, share)
             found[layer] = Layer(outputs, inputs, left, right)
     return found
 
 
-def _pencil(target: Factor, source: Factor, columns: Tensor) -> tuple[Pencil, Tensor]:
-    of_target, of_source = Shrunk.of(target), Shrunk.of(source)
+def _pencil(target: Factor, source: Factor, columns: Tensor, share: float) -> tuple[Pencil, Tensor]:
+    of_target, of_source = Shrunk.of(target, share), Shrunk.of(source, share)
     # Where the target is indifferent, any change at all is too dear.
     least = _INDIFFERENT * (float(of_source.values.sum()) or 1.0)
     found, coordinates = Pencil.of(replace(of_target, floor=max(of_target.floor, least)), of_source, columns)

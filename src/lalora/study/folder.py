@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -73,6 +74,44 @@ def held_for_all(folder: Path) -> Generator[None, None, None]:
             if processes.is_main():
                 stack.enter_context(held(folder))
         yield
+
+
+@contextlib.contextmanager
+def whole(folder: Path) -> Generator[Path, None, None]:
+    """Make a folder that appears with everything in it or not at all.
+
+    Args:
+        folder: It must not exist.
+
+    Yields:
+        An empty folder beside it, to write to.
+
+    Raises:
+        LaloraError: If the folder is there already, or cannot be written.
+    """
+    require_absent(folder)
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    with saving(folder):
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            partial.replace(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def require_absent(folder: Path) -> None:
+    """Refuse a place where something is, before anything is computed for it.
+
+    Args:
+        folder: Wanted.
+
+    Raises:
+        LaloraError: If it is there, or cannot be made.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise LaloraError(f"{folder} is there already: choose another --out, or remove it")
+    require_writable(folder)
 
 
 @contextlib.contextmanager

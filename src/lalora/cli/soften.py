@@ -1,0 +1,60 @@
+"""`lalora soften`: the front of a trained adapter, and the version of it that fits a budget."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lalora.cli.options import SOURCES, Dtype, Model, Seed, Sources, Target, places
+from lalora.cli.voice import resumable, say, wide_console
+
+_TABLE_WIDTH = 120
+
+
+def soften(
+    model: Model,
+    adapter: Annotated[str, typer.Argument(help="Folder of a PEFT LoRA adapter of this model, or its hub id.")],
+    target: Target = "gsm8k",
+    source: Sources = SOURCES,
+    held_out: Annotated[list[str] | None, typer.Option(help="NAME or NAME=PLACE of text measured besides.")] = None,
+    laplace: Annotated[
+        Path | None, typer.Option(help="A weight-kfac Laplace of the base (`lalora fit --base`); fitted without.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Most measured KL(base ‖ model) on source text, nats per token.")
+    ] = None,
+    floor: Annotated[float | None, typer.Option(help="Most target loss to give up, nats per token.")] = None,
+    strength: Annotated[float | None, typer.Option(min=0, help="λ; 1 unless a budget or a floor is given.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")] = Path("softened"),
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the target and of each source to fit on.")] = 32,
+    scored_rows: Annotated[int, typer.Option(min=1, help="Other rows of each domain to measure on.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 8,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Leave out target rows of more tokens.")] = None,
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Soften a trained adapter: all its trade-offs between learning and forgetting, without training."""
+    from lalora.laplace import require_non_negative
+    from lalora.report import draw_front, front_table, sentences
+    from lalora.study.folder import require_absent, whole
+    from lalora.study.soften_adapter import Rows, Wish, soften_adapter
+
+    if strength is not None:
+        require_non_negative("--strength", strength)
+    wish = Wish(budget, floor, strength)
+    wish.check()
+    require_absent(out)
+    domains = {"target": places([target]), "source": places(source), "held-out": places(held_out or [])}
+    with resumable("nothing was written"):
+        found = soften_adapter(
+            model, adapter, dtype, domains, laplace, wish, Rows(rows, scored_rows, batch_size, max_length, seed), say
+        )
+        with whole(out) as partial:
+            found.front.save(partial, found.strength)
+            draw_front(found.document, partial)
+    wide_console(_TABLE_WIDTH).print(front_table(found.document))
+    print(" ".join(sentences(found.document)))
+    print(f"\nadapter: {out}\nreport: {out / 'report.html'}")
+    measured = [f"--source {one}" for one in source] + [f"--target {target}"]
+    print(f"next: lalora evaluate {shlex.join([model, str(out)])} {' '.join(measured)}")
