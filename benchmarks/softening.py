@@ -85,22 +85,20 @@ class Bench:
 
     def slope(self, rows: int) -> dict[str, Tensor]:
         """Gradient of the target loss for every adapted weight."""
-        layers = {
-            pair.layer: self.model.get_submodule(pair.layer).base_layer.weight for pair in linear_pairs(self.model)
-        }
-        for weight in layers.values():
-            weight.requires_grad_(True)
-        seen = [completion(self.model, batch) for batch in ()]
+        names = [pair.layer for pair in linear_pairs(self.model)]
+        layers = {name: self.model.get_submodule(name).base_layer.weight.requires_grad_(True) for name in names}
+        found = {name: torch.zeros(weight.shape, dtype=torch.float64) for name, weight in layers.items()}
         tokens = 0
         for batch in self._target("train", rows):
             seen = completion(self.model, batch)
             cross_entropy(seen.logits, seen.targets, reduction="sum").backward()
             tokens += len(seen.targets)
-        found = {name: weight.grad.double() / tokens for name, weight in layers.items()}
+            for name, weight in layers.items():
+                found[name] += weight.grad.double()
+                weight.grad = None
         for weight in layers.values():
             weight.requires_grad_(False)
-            weight.grad = None
-        return found
+        return {name: total / tokens for name, total in found.items()}
 
     def _fitted(self, side: str, rows: int, text: Callable[[], Mapping[str, Any]]) -> Factors:
         if (side, rows) not in self._fits:
