@@ -13,6 +13,7 @@ import lalora
 from lalora import LaloraError
 from lalora.scoring import score_loss, score_text
 from lalora.softening import HeldOut, scaled
+from lalora.softening._carrier import OfAdapter
 from lalora.softening._start import best_scale
 from softening.test_front import SOURCE, TARGET, base_laplace, changes, logits, trained
 from tiny import batches, llama, lora, rows
@@ -39,7 +40,7 @@ def learned(steps: int = 40) -> PeftModel:
 
 def test_it_begins_where_the_loss_on_unseen_rows_is_least() -> None:
     model = learned()
-    best = best_scale(model, UNSEEN_TARGET)
+    best = best_scale(OfAdapter(model), UNSEEN_TARGET)
     losses = {}
     for eighth in range(1, 9):
         with scaled(model, eighth / 8):
@@ -55,7 +56,7 @@ def test_a_front_from_a_smaller_scale() -> None:
     before, as_trained = changes(model), logits(model)
     front = lalora.soften(model, TARGET, base_laplace(), held_out=UNSEEN_TARGET, progress=False)
     assert torch.equal(logits(model), as_trained)
-    assert front.scale == best_scale(model, UNSEEN_TARGET)
+    assert front.scale == best_scale(OfAdapter(model), UNSEEN_TARGET)
     front.apply(model, 0.0)
     for layer, change in changes(model).items():
         assert (change - front.scale * before[layer]).norm() <= 1e-4 * before[layer].norm()

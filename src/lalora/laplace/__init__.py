@@ -1,11 +1,22 @@
 """The Laplace approximation over an adapter: fit it, charge with it, ship it."""
 
-from lalora.laplace._anchors import anchors_of
+from lalora.laplace._anchors import anchors_of, target_layers
 from lalora.laplace._fit import fit
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_non_negative
-from lalora.laplace._provenance import Dataset, Provenance
+from lalora.laplace._provenance import Dataset, Provenance, require_fitted_on
 from lalora.laplace._refit import refit
 from lalora.laplace._refitting import Refitting
 
-__all__ = ["Dataset", "Laplace", "Provenance", "Refitting", "anchors_of", "fit", "refit", "require_non_negative"]
+__all__ = [
+    "Dataset",
+    "Laplace",
+    "Provenance",
+    "Refitting",
+    "anchors_of",
+    "fit",
+    "refit",
+    "require_fitted_on",
+    "require_non_negative",
+    "target_layers",
+]

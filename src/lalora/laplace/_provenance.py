@@ -214,3 +214,26 @@ def base_name(model: nn.Module) -> str:
     """
     name = str(base_config(model).name_or_path or "unnamed")
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+
+
+def require_fitted_on(provenance: Provenance, base: nn.Module) -> None:
+    """Refuse a base model without an adapter that is not the one of a fit.
+
+    Args:
+        provenance: Of the fit.
+        base: The model at hand.
+
+    Raises:
+        LaloraError: If it lacks a layer of the fit, or its weights are others.
+    """
+    expected = provenance.fingerprint
+    modules = dict(base.named_modules())
+    layers = {}
+    for name in expected["layers"]:
+        module = modules.get(name.removeprefix("base_model.model."))
+        if module is None:
+            raise LaloraError(
+                f"this Laplace was fitted on '{provenance.base_model}', and the model here has no module '{name}'"
+            )
+        layers[name] = module
+    require_same_base(expected, fingerprint(base, layers), provenance.base_model)

@@ -28,14 +28,14 @@ class Compared:
         """Take the text; nothing is computed yet.
 
         Args:
-            model: A PEFT model.
+            model: A PEFT model, or any beside its base.
             batches: As in `score_text`.
             base: As there.
 
         Raises:
             LaloraError: As there.
         """
-        self._model = peft_model(model)
+        self._model = peft_model(model) if base is None else model
         require_base(self._model, base)
         self._base = base
         self.batches = list(ready_batches(self._model, batches))

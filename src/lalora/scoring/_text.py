@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -90,7 +89,7 @@ def score_rows(
     return joined(found)
 
 
-def require_base(model: PeftModel, base: torch.nn.Module | None) -> None:
+def require_base(model: torch.nn.Module, base: torch.nn.Module | None) -> None:
     """Refuse a model of which there is no base to compare it with.
 
     Args:
@@ -100,7 +99,7 @@ def require_base(model: PeftModel, base: torch.nn.Module | None) -> None:
     Raises:
         LaloraError: If switching the adapter off does not give the base model, or `base` carries an adapter itself.
     """
-    reason = why_not_base(model) if base is None else None
+    reason = why_not_base(peft_model(model)) if base is None else None
     if reason is not None:
         raise LaloraError(
             f"with its adapter switched off this model is not its base model, since {reason}: give the base model"
@@ -112,7 +111,7 @@ def require_base(model: PeftModel, base: torch.nn.Module | None) -> None:
         )
 
 
-def of_base(model: PeftModel, base: torch.nn.Module | None, ready: dict[str, Tensor]) -> Tensor:
+def of_base(model: torch.nn.Module, base: torch.nn.Module | None, ready: dict[str, Tensor]) -> Tensor:
     """Compute the base's logits for the completion tokens of a batch.
 
     Args:
@@ -124,7 +123,7 @@ def of_base(model: PeftModel, base: torch.nn.Module | None, ready: dict[str, Ten
         Logits, (K, vocabulary).
     """
     if base is None:
-        with model.disable_adapter():
+        with peft_model(model).disable_adapter():
             return completion(model, ready).logits
     device = next(base.parameters()).device
     return completion(base, {name: tensor.to(device) for name, tensor in ready.items()}).logits

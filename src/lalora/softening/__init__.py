@@ -4,7 +4,7 @@ from lalora.softening._adapter import scaled
 from lalora.softening._choice import Choice, require_budget, within
 from lalora.softening._front import Front, Prediction
 from lalora.softening._measured import HeldOut, Measured
-from lalora.softening._soften import STRENGTHS, soften
+from lalora.softening._soften import STRENGTHS, soften, soften_weights
 
 __all__ = [
     "STRENGTHS",
@@ -16,5 +16,6 @@ __all__ = [
     "require_budget",
     "scaled",
     "soften",
+    "soften_weights",
     "within",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from peft import PeftModel
 from torch import nn
 
 from lalora.adapter import peft_model
@@ -15,10 +16,11 @@ from lalora.batches import Batch
 from lalora.errors import LaloraError
 from lalora.fisher import Sources
 from lalora.laplace import require_non_negative
-from lalora.softening._adapter import put, unchanged
+from lalora.softening._carrier import Carrier
 from lalora.softening._choice import Choice, within
 from lalora.softening._layers import Layer
 from lalora.softening._measured import HeldOut, Measured, digest, digests
+from lalora.softening._whole import WholeLayer
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Front:
 
     def __init__(
         self,
-        model: PeftModel,
-        layers: Mapping[str, Layer],
+        carrier: Carrier,
+        layers: Mapping[str, Layer] | Mapping[str, WholeLayer],
         strengths: Sequence[float],
         scale: float = 1.0,
         fitted: Collection[str] = (),
@@ -55,14 +57,14 @@ class Front:
         """Keep the decomposition; `soften` makes it.
 
         Args:
-            model: With the adapter.
+            carrier: Of the trained change.
             layers: Decomposed layers by name.
             strengths: λ of the predictions.
             scale: α at which it begins.
             fitted: Digests of the rows and datasets that were fitted, which no measurement may use.
         """
-        self._model = model
-        self._layers = dict(layers)
+        self._carrier = carrier
+        self._layers: dict[str, Any] = dict(layers)
         self._fitted = frozenset(fitted)
         self.strengths = tuple(strengths)
         self.scale = scale
@@ -102,7 +104,7 @@ class Front:
             LaloraError: If the strength is negative or not finite, or rows of it were fitted on.
         """
         self._require_unseen(held_out)
-        with unchanged(held_out.model):
+        with self._carrier.unchanged(held_out.model):
             self.apply(held_out.model, strength)
             return held_out.measure()
 
@@ -139,7 +141,7 @@ class Front:
             raise LaloraError("a budget of drift is measured: give batches of source rows that no fit saw")
         if floor is not None and target is None:
             raise LaloraError("a floor is measured: give target rows that no fit saw")
-        held_out = HeldOut(self._model, batches, target, base)
+        held_out = HeldOut(self._carrier.model, batches, target, base)
         return within(lambda strength: self.measure(strength, held_out), drift, floor)
 
     def apply(self, model: nn.Module, strength: float = 1.0) -> None:
@@ -152,7 +154,18 @@ class Front:
         Raises:
             LaloraError: If the strength is negative or not finite, or the model has no such adapter.
         """
-        put(model, {name: layer.change() for name, layer in self._at(strength).items()})
+        self._carrier.put(model, {name: layer.change() for name, layer in self._at(strength).items()})
+
+    def scaled(self, alpha: float) -> AbstractContextManager[None]:
+        """Multiply the trained change, for comparison.
+
+        Args:
+            alpha: α; 0 is the base, 1 the model as it was trained.
+
+        Returns:
+            A context in which the model that was softened is scaled.
+        """
+        return self._carrier.scaled(alpha)
 
     def add_adapter(self, model: nn.Module, name: str, strength: float = 1.0) -> None:
         """Add a softened version beside the active adapter, which stays active.
@@ -193,11 +206,11 @@ class Front:
         path = Path(folder)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise LaloraError(f"{path} is there already: choose another folder")
-        with unchanged(self._model):
-            self.apply(self._model, strength)
-            self._model.save_pretrained(str(path), selected_adapters=[self._model.active_adapters[0]])
+        with self._carrier.unchanged(self._carrier.model):
+            self.apply(self._carrier.model, strength)
+            self._carrier.save(path)
 
-    def _at(self, strength: float) -> dict[str, Layer]:
+    def _at(self, strength: float) -> dict[str, Any]:
         require_non_negative("strength", strength)
         return {name: layer.at(strength) for name, layer in self._layers.items()}
 

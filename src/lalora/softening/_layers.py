@@ -100,15 +100,26 @@ def decomposed(
     found: dict[str, Layer] = {}
     for together in shared.values():
         into = [_wide(anchors[layer].a).T for layer in together]
-        inputs, rights = _pencil(target.x(together[0]), source.x(together[0]), torch.cat(into, dim=1), share)
+        inputs, rights = pencil(target.x(together[0]), source.x(together[0]), torch.cat(into, dim=1), share)
         for layer, right in zip(together, torch.split(rights, [part.shape[1] for part in into], dim=1), strict=True):
             out = _wide(anchors[layer].b) * anchors[layer].scale
-            outputs, left = _pencil(target.g(layer), source.g(layer), out, share)
+            outputs, left = pencil(target.g(layer), source.g(layer), out, share)
             found[layer] = Layer(outputs, inputs, left, right)
     return found
 
 
-def _pencil(target: Factor, source: Factor, columns: Tensor, share: float) -> tuple[Pencil, Tensor]:
+def pencil(target: Factor, source: Factor, columns: Tensor, share: float = SHARE) -> tuple[Pencil, Tensor]:
+    """Decompose one side of a layer.
+
+    Args:
+        target: X or G around the trained model.
+        source: The same around the base.
+        columns: In float64, of which the solution is put together, (d, r).
+        share: ρ, how far both are shrunk.
+
+    Returns:
+        The decomposition, and the coordinates of the columns.
+    """
     of_target, of_source = Shrunk.of(target, share), Shrunk.of(source, share)
     # Where the target is indifferent, any change at all is too dear.
     least = _INDIFFERENT * (float(of_source.values.sum()) or 1.0)

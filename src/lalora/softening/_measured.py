@@ -50,7 +50,7 @@ class HeldOut:
         """Take the rows.
 
         Args:
-            model: The PEFT model to measure.
+            model: The model to measure: a PEFT model, or any beside its base.
             sources: Batches of source rows, as in `lalora.fit`.
             target: Batches of target rows.
             base: As in `score_text`.
@@ -58,7 +58,7 @@ class HeldOut:
         Raises:
             LaloraError: If a batch is unusable.
         """
-        self.model = peft_model(model)
+        self.model = peft_model(model) if base is None else model
         named = {} if sources is None else named_sources(sources)
         self.sources = {name: Compared(model, batches, base) for name, batches in named.items()}
         self.target = None if target is None else list(ready_batches(model, target))

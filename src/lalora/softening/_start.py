@@ -4,31 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peft import PeftModel
-
 from lalora.batches import Batch
 from lalora.scoring import score_loss
-from lalora.softening._adapter import scaled
+from lalora.softening._carrier import Carrier
 
 STEP = 1 / 8
 
 
-def best_scale(model: PeftModel, target: Sequence[Batch]) -> float:
+def best_scale(carrier: Carrier, target: Sequence[Batch]) -> float:
     """Go back from the trained adapter as long as the loss on held-out target rows falls.
 
     Training rarely ends at a minimum of that loss: a smaller change often serves the target better, and the base too.
 
     Args:
-        model: As it was trained.
+        carrier: Of the change as it was trained.
         target: Rows that no training saw.
 
     Returns:
         A multiple of an eighth, 1 at most.
     """
-    best, least = 1.0, score_loss(model, target)
+    best, least = 1.0, score_loss(carrier.model, target)
     while best > STEP:
-        with scaled(model, best - STEP):
-            loss = score_loss(model, target)
+        with carrier.scaled(best - STEP):
+            loss = score_loss(carrier.model, target)
         if loss >= least:
             break
         best, least = best - STEP, loss
