@@ -89,6 +89,25 @@ def test_a_laplace_that_is_there_already(run: Run, mine: dict[str, Any], asked: 
     assert "fitting the target's curvature" in err
 
 
+def test_a_full_fine_tuning(run: Run, mine: dict[str, Any], asked: list[object], tmp_path: Path) -> None:
+    model = load_model(mine["model"], torch.float32)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path / "theirs-whole")
+    asked[2] = "theirs-whole"
+    status, out, _ = run(*asked[:-2])
+    assert status == 0
+    assert "next: load softened as you load theirs-whole" in out
+    found = front(tmp_path / "softened")
+    by_name = {(row["kind"], row.get("alpha", row.get("strength"))): row for row in found["versions"]}
+    assert by_name["scaled", 0.0]["source_kl"] == pytest.approx(0, abs=1e-6)
+    assert by_name["softened", 10.0]["source_kl"] < by_name["scaled", 1.0]["source_kl"]
+    # Complete: model and tokenizer.
+    assert run("fit", "softened", "--source", mine["source"], "--rows", 2, "--rank", 2)[0] == 0
+
+
 REFUSED: dict[str, tuple[list[object], str]] = {
     "two wishes": (["--budget", 0.1, "--strength", 1], "--budget and --strength are several wishes"),
     "no budget": (["--budget", 0], "--budget must be a finite number above 0"),

@@ -192,6 +192,28 @@ def test_modules_that_work_on_chosen_positions_alone() -> None:
     assert_equal(dict(found.curvature.tensors()), expected)
 
 
+def read_besides(model: PeftModel) -> PeftModel:
+    """Calls every layer, and adds the adapter of one of them to the output of another module."""
+
+    def more(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        _, a, b, _ = parts(module.get_submodule("gate_proj"))  # type: ignore[arg-type]
+        return output + 0.5 * F.linear(F.linear(inputs[0], a), b[: output.shape[-1]])
+
+    model.get_base_model().model.layers[0].mlp.register_forward_hook(more)
+    return model
+
+
+@pytest.mark.parametrize("curvature", ["kfac", "tri-kfac", "weight-kfac", "weight-diagonal"])
+@pytest.mark.parametrize("b_scale", [0.0, 0.3])
+def test_an_adapter_that_is_called_and_read_besides_is_refused(curvature: str, b_scale: float) -> None:
+    items = rows(5)
+    lalora.fit(lora(b_scale=b_scale), batches(items, 3), curvature=curvature, progress=False)
+    with pytest.raises(LaloraError, match=r"uses the adapter of '.*layers\.0\.mlp\.gate_proj' in other ways"):
+        lalora.fit(read_besides(lora(b_scale=b_scale)), batches(items, 3), curvature=curvature, progress=False)
+    found = lalora.fit(read_besides(lora(b_scale=b_scale)), batches(items, 3), labels="data", progress=False)
+    assert_equal(dict(found.curvature.tensors()), oracle.sequence(read_besides(lora(b_scale=b_scale)), items))
+
+
 class Tower(nn.Module):
     """A part of a model that text never reaches."""
 

@@ -114,8 +114,7 @@ def test_what_cannot_be_softened_is_refused(case: str) -> None:
 
 
 def test_a_laplace_of_another_base_is_refused() -> None:
-    other = tuned()
-    laplace = lalora.fit(other, SOURCE, curvature="weight-kfac", target_modules="all-linear", progress=False)
+    laplace = lalora.fit(llama(3), SOURCE, curvature="weight-kfac", target_modules="all-linear", progress=False)
     with pytest.raises(LaloraError, match="fitted on"):
         soften_weights(tuned(), llama(), TARGET, laplace, progress=False)
 

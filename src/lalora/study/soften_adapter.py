@@ -1,25 +1,22 @@
-"""Soften an adapter that somebody trained: fit both curvatures, measure its front, choose by a budget."""
+"""Soften what somebody trained: fit both curvatures, measure the front, choose by a budget."""
 
 import datetime
 import random
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from lalora.adapter import linear_pairs
-from lalora.assets import adapter_folder, adapter_settings, load_adapter, load_model, load_tokenizer
+from lalora.assets import adapter_folder, adapter_settings, is_model, load_adapter, load_model, load_tokenizer
 from lalora.domains import DomainData, batches
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.laplace import Laplace
-from lalora.softening import STRENGTHS, Front, HeldOut, Measured, require_budget, scaled, soften, within
+from lalora.softening import STRENGTHS, Front, HeldOut, Measured, require_budget, soften, soften_weights, within
 from lalora.study.bench import Say
 from lalora.study.device import device, resolve_dtype
 from lalora.study.material import limit_to_context, load_all, proxy_batches, training_items
@@ -60,17 +57,29 @@ class Wish:
 
 @dataclass(frozen=True)
 class Softened:
-    """An adapter's front, and where on it the user wants to be.
+    """A front, and where on it the user wants to be.
 
     Attributes:
-        front: Of the adapter.
+        front: Of the adapter or the fine-tuning.
         strength: The λ that was chosen.
         document: Everything that was measured, in JSON types.
+        tokenizer: To be saved beside a whole model; None beside an adapter.
     """
 
     front: Front
     strength: float
     document: Document
+    tokenizer: PreTrainedTokenizerBase | None
+
+    def save(self, folder: Path) -> None:
+        """Write the version that was chosen.
+
+        Args:
+            folder: Empty.
+        """
+        self.front.save(folder, self.strength)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
 
 
 @dataclass(frozen=True)
@@ -102,11 +111,11 @@ def soften_adapter(
     rows: Rows,
     say: Say,
 ) -> Softened:
-    """Find and measure the front of an adapter.
+    """Find and measure the front of an adapter, or of a full fine-tuning.
 
     Args:
         model: An embedded name, a local folder or a hub id.
-        adapter: A local folder or a hub id.
+        adapter: A local folder or a hub id; or the folder of a whole model of the same shape.
         dtype: Of the frozen weights, as in recipes.
         places: Place by domain, for `target`, `source` and `held-out`.
         laplace: Folder of a `weight-kfac` Laplace of the base; fitted on the spot without.
@@ -121,31 +130,38 @@ def soften_adapter(
         LaloraError: If anything that was named cannot be used.
     """
     wish.check()
-    kind = resolve_dtype(dtype)
     folder = adapter_folder(adapter)
-    adapter_settings(folder)
+    whole = is_model(folder)
+    if not whole:
+        adapter_settings(folder)
+    # Changes of whole weights are small beside them, and would be lost in bfloat16.
+    kind = resolve_dtype("float32" if whole and dtype == "auto" else dtype)
     curvature = None if laplace is None else Laplace.load(laplace)
-    say(f"loading {model}, the adapter and the data")
-    base = load_model(model, kind)
+    say(f"loading {model}, {'the fine-tuned model' if whole else 'the adapter'} and the data")
+    base = load_model(model, kind).to(device())  # type: ignore[arg-type]
     tokenizer = load_tokenizer(model)
     limit_to_context(tokenizer, base.config)
     data = {role: load_all(named) for role, named in places.items()}
     scored = _scored([*data["target"], *data["source"], *data["held-out"]], tokenizer, rows)
-    tuned = load_adapter(base, folder, model).to(device())
     (target,) = data["target"]
-    proxies = None
-    if curvature is None:
-        proxies = proxy_batches(data["source"], tokenizer, rows.fitted, rows.batch_size, rows.seed)
+    given: dict[str, Any] = {
+        "target": {target.domain.name: _fitted(target, tokenizer, rows)},
+        "laplace": curvature,
+        "source": None
+        if curvature
+        else proxy_batches(data["source"], tokenizer, rows.fitted, rows.batch_size, rows.seed),
+        "held_out": scored[target.domain.name],
+        "seed": rows.seed,
+    }
     say("fitting the curvatures" if curvature is None else "fitting the target's curvature")
-    front = soften(
-        tuned,
-        {target.domain.name: _fitted(target, tokenizer, rows)},
-        curvature,
-        source=proxies,
-        held_out=scored[target.domain.name],
-        seed=rows.seed,
-    )
-    seen = _Measurements(front, tuned, scored, data, say)
+    tuned: nn.Module
+    if whole:
+        tuned = load_model(str(folder), kind).to(device())  # type: ignore[arg-type]
+        front = soften_weights(tuned, base, **given)
+    else:
+        tuned = load_adapter(base, folder, model).to(device())
+        front = soften(tuned, **given)
+    seen = _Measurements(front, tuned, base if whole else None, scored, data, say)
     versions = [seen.scaled(0.0), *(seen.scaled(alpha) for alpha in sorted({*SCALES, front.scale, 1.0}))]
     versions += [seen.softened(strength) for strength in STRENGTHS]
     strength, choice = _chosen(wish, seen)
@@ -161,13 +177,13 @@ def soften_adapter(
         "sources": list(places["source"]),
         "held_out": list(places["held-out"]),
         "rows": vars(rows),
-        "layers": len(linear_pairs(tuned)),
+        "layers": len(front.layers),
         "scale": front.scale,
         "choice": choice,
         "versions": sorted([*versions, *tried], key=lambda row: (row["kind"] != "scaled", row.get("strength", 0.0))),
         "notes": [one.note for one in [*data["target"], *data["source"], *data["held-out"]] if one.note],
     }
-    return Softened(front, strength, document)
+    return Softened(front, strength, document, tokenizer if whole else None)
 
 
 def _scored(data: Sequence[DomainData], tokenizer: PreTrainedTokenizerBase, rows: Rows) -> Mapping[str, Any]:
@@ -199,16 +215,18 @@ class _Measurements:
     def __init__(
         self,
         front: Front,
-        model: PeftModel,
+        model: nn.Module,
+        base: nn.Module | None,
         scored: Mapping[str, Any],
         data: Mapping[str, Sequence[DomainData]],
         say: Say,
     ) -> None:
         names = {role: [one.domain.name for one in data[role]] for role in data}
-        self._front, self._model, self._say = front, model, say
+        self._front, self._say = front, say
         (target,) = names["target"]
-        self._rows = HeldOut(model, {name: scored[name] for name in names["source"]}, scored[target])
-        self._others = HeldOut(model, {name: scored[name] for name in names["held-out"]}) if names["held-out"] else None
+        self._rows = HeldOut(model, {name: scored[name] for name in names["source"]}, scored[target], base)
+        others = {name: scored[name] for name in names["held-out"]}
+        self._others = HeldOut(model, others, base=base) if others else None
         self.known: dict[float, Measured] = {}
 
     def at(self, strength: float) -> Measured:
@@ -253,7 +271,7 @@ class _Measurements:
             A row.
         """
         self._say("measuring the base" if alpha == 0 else f"measuring the adapter times {alpha:g}")
-        with scaled(self._model, alpha) if alpha != 1 else nullcontext():
+        with self._front.scaled(alpha):
             told = _told(self._rows.measure(), None if self._others is None else self._others.measure())
         return {"kind": "scaled", "alpha": alpha, **told}
 
