@@ -23,7 +23,8 @@ def at(strength: float) -> Measured:
 def test_the_least_strength_that_keeps_the_drift(edge: float) -> None:
     choice = within(at, drift=1 / (1 + edge), floor=None)
     assert choice.met
-    assert edge <= choice.strength <= 1.16 * edge
+    assert edge <= choice.strength
+    assert choice.strength <= 1.16 * edge or choice.measured.drift >= 0.95 / (1 + edge)
     assert choice.measured.drift <= 1 / (1 + edge)
     assert choice.tried[choice.strength] == choice.measured
 
@@ -32,11 +33,12 @@ def test_the_least_strength_that_keeps_the_drift(edge: float) -> None:
 def test_the_largest_strength_that_keeps_the_floor(edge: float) -> None:
     choice = within(at, drift=None, floor=1 - 1 / (1 + edge))
     assert choice.met
-    assert edge / 1.16 <= choice.strength <= edge
+    assert choice.strength <= edge
+    assert choice.strength >= edge / 1.16 or choice.measured.target_loss - 1 >= 0.95 * (1 - 1 / (1 + edge))
 
 
-def test_no_more_than_a_dozen_measurements() -> None:
-    assert len(within(at, drift=0.02, floor=None).tried) <= 9
+def test_few_measurements() -> None:
+    assert len(within(at, drift=0.02, floor=None).tried) <= 8
 
 
 def test_what_fits_already_is_left_as_it_is() -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from lalora.errors import LaloraError
 from lalora.softening._measured import Measured
 
-_LEAST, _MOST = 1e-4, 1e6
-_PRECISION = 1.15
+# Between which the edge is looked for first; the middle ones are those that a front is shown at.
+LADDER = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
+_NEAR = 1.15
+_FULL = 0.95
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Choice:
 def within(measure: Callable[[float], Measured], drift: float | None, floor: float | None) -> Choice:
     """Find the strength at the edge of a budget.
 
-    Along λ the drift falls and the target loss rises, so that there is one edge; it is bracketed by tens from λ = 1 and
-    then halved on a logarithmic scale until both ends are within 15 %.
+    Along λ the drift falls and the target loss rises, so that there is one edge. It is bracketed from λ = 1 on and then
+    interpolated, until both ends are within 15 % or 95 % of the budget are used.
 
     Args:
         measure: Loss and drift at a strength.
@@ -58,27 +60,34 @@ def within(measure: Callable[[float], Measured], drift: float | None, floor: flo
             tried[strength] = measure(strength)
         return tried[strength]
 
-    def past(strength: float) -> bool:
-        # Whether the edge lies at this strength or below it.
+    def used(strength: float) -> float:
+        # Of the budget: 1 at the edge.
         if drift is not None:
-            return at(strength).drift <= drift
+            return at(strength).drift / drift
         loss, least = at(strength).target_loss, at(0.0).target_loss
         assert floor is not None and loss is not None and least is not None
-        return loss - least > floor
+        return (loss - least) / floor
 
-    low, high = 0.0, math.inf
-    if not past(0.0):
-        low, high = _bracket(past)
-        while low > 0 and math.isfinite(high) and high / low > _PRECISION:
-            middle = math.sqrt(low * high)
-            low, high = (low, middle) if past(middle) else (middle, high)
-    else:
-        high = 0.0
-    if drift is None:
-        return Choice(low, at(low), True, tried)
-    met = math.isfinite(high)
-    chosen = high if met else low
+    if drift is not None and used(0.0) <= 1:
+        return Choice(0.0, at(0.0), True, tried)
+    # What fits lies above the edge where drift is bounded, and below it where loss is.
+    fits_above = drift is not None
+    low, high = _bracket(lambda strength: (used(strength) <= 1) == fits_above)
+    while low > 0 and math.isfinite(high) and high / low > _NEAR:
+        if _FULL <= used(high if fits_above else low) <= 1:
+            break
+        middle = _between(low, high, used)
+        low, high = (low, middle) if (used(middle) <= 1) == fits_above else (middle, high)
+    met = math.isfinite(high) or not fits_above
+    chosen = high if fits_above and met else low
     return Choice(chosen, at(chosen), met, tried)
+
+
+def _between(low: float, high: float, used: Callable[[float], float]) -> float:
+    # Both are near to powers of λ: a line in logarithms, kept away from the ends.
+    ends = [math.log(max(used(one), 1e-6)) for one in (low, high)]
+    share = ends[0] / (ends[0] - ends[1]) if ends[0] != ends[1] else 0.5
+    return low * math.exp(math.log(high / low) * min(max(share, 0.15), 0.85))
 
 
 def require_budget(name: str, value: float | None) -> None:
@@ -96,16 +105,11 @@ def require_budget(name: str, value: float | None) -> None:
 
 
 def _bracket(past: Callable[[float], bool]) -> tuple[float, float]:
-    if past(1.0):
-        high = 1.0
-        while high > _LEAST:
-            if not past(high / 10):
-                return high / 10, high
-            high /= 10
-        return 0.0, high
-    low = 1.0
-    while low < _MOST:
-        if past(low * 10):
-            return low, low * 10
-        low *= 10
-    return low, math.inf
+    place = LADDER.index(1.0)
+    if past(LADDER[place]):
+        while place > 0 and past(LADDER[place - 1]):
+            place -= 1
+        return (LADDER[place - 1] if place > 0 else 0.0), LADDER[place]
+    while place + 1 < len(LADDER) and not past(LADDER[place + 1]):
+        place += 1
+    return LADDER[place], (LADDER[place + 1] if place + 1 < len(LADDER) else math.inf)

@@ -165,7 +165,7 @@ def soften_adapter(
     versions = [seen.scaled(0.0), *(seen.scaled(alpha) for alpha in sorted({*SCALES, front.scale, 1.0}))]
     versions += [seen.softened(strength) for strength in STRENGTHS]
     strength, choice = _chosen(wish, seen)
-    tried = [seen.softened(one) for one in sorted({*seen.known, strength} - {*STRENGTHS, 0.0})]
+    tried = [seen.softened(one) for one in sorted({strength, *filter(None, seen.known)} - {*STRENGTHS})]
     document = {
         "format": FORMAT,
         "lalora": __version__,
