@@ -1,4 +1,4 @@
-# make demo       compare plain LoRA and LaLoRA on a real model; ends with a table and runs/quickstart/report.html
+# make demo       plain LoRA and LaLoRA on a real model, then plain LoRA softened; ends with runs/softened/report.html
 # make test       every test but the longest
 # make test-long  every test, also on a Ray cluster of two nodes on this machine
 # make lint       style, format and types
@@ -20,6 +20,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical
 
 demo: $(VENV)/.lab
 	$(BIN)/lalora run quickstart
+	@if [ -e runs/softened ]; then echo "softened before: runs/softened/report.html"; else \
+	$(BIN)/lalora soften smollm2-135m runs/quickstart/lora-seed-0 --held-out lambada --max-length 160 --budget 0.02 \
+	--out runs/softened; fi
 
 test: $(VENV)/.dev
 	$(PYTEST)
@@ -37,6 +40,7 @@ benchmarks: $(VENV)/.lab
 	$(BIN)/python benchmarks/penalty.py
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/stage_one.py
+	$(BIN)/python benchmarks/front.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

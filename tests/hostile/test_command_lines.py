@@ -26,6 +26,8 @@ COMMANDS: dict[str, list[str]] = {
               "--dtype", "--seed"],
     "evaluate": ["--source", "--target", "--held-out", "--rows", "--accuracy-rows", "--max-new-tokens", "--batch-size",
                  "--dtype", "--out"],
+    "soften": ["--target", "--source", "--held-out", "--laplace", "--budget", "--floor", "--strength", "--out", "--rows",
+               "--scored-rows", "--batch-size", "--max-length", "--dtype", "--seed"],
     "report": ["--out"],
     "methods": [],
     "assets": [],
