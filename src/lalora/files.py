@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,26 @@ def write_atomically(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Generator[Path, None, None]:
+    """Make a folder that appears with everything in it or not at all.
+
+    Args:
+        folder: It does not exist, or is empty.
+
+    Yields:
+        An empty folder beside it, to write to.
+    """
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

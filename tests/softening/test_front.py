@@ -117,6 +117,21 @@ def test_saved_and_loaded_it_gives_the_same_logits(tmp_path: Path) -> None:
         found.save(tmp_path / "softened", 1.0)
 
 
+def test_a_disk_that_fills_up_leaves_no_half_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained()
+    found, as_trained = front(model), logits(model)
+
+    def full(self: PeftModel, folder: str, **_: Any) -> None:
+        (Path(folder) / "adapter_config.json").write_text("{}")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PeftModel, "save_pretrained", full)
+    with pytest.raises(OSError, match="No space left"):
+        found.save(tmp_path / "softened", 1.0)
+    assert not list(tmp_path.iterdir())
+    assert torch.equal(logits(model), as_trained)
+
+
 def test_a_softened_adapter_beside_the_old_one() -> None:
     model = trained()
     found, as_trained = front(model), logits(model)

@@ -14,6 +14,7 @@ from torch import nn
 from lalora.adapter import peft_model
 from lalora.batches import Batch
 from lalora.errors import LaloraError
+from lalora.files import whole_folder
 from lalora.fisher import Sources
 from lalora.laplace import require_non_negative
 from lalora.softening._carrier import Carrier
@@ -211,9 +212,9 @@ class Front:
         path = Path(folder)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise LaloraError(f"{path} is there already: choose another folder")
-        with self._carrier.unchanged(self._carrier.model):
+        with self._carrier.unchanged(self._carrier.model), whole_folder(path) as partial:
             self.apply(self._carrier.model, strength)
-            self._carrier.save(path)
+            self._carrier.save(partial)
 
     def _at(self, strength: float) -> dict[str, Any]:
         require_non_negative("strength", strength)

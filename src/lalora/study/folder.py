@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -15,7 +14,7 @@ from torch import nn
 from lalora import processes
 from lalora.adapter import trainable_tensors
 from lalora.errors import LaloraError, one_line
-from lalora.files import UNFINISHED
+from lalora.files import UNFINISHED, whole_folder
 
 _LEAST_ROOM = 64 * 2**20
 # An adapter, its two AdamW moments, and room for the checkpoint that replaces the last one.
@@ -90,14 +89,8 @@ def whole(folder: Path) -> Generator[Path, None, None]:
         LaloraError: If the folder is there already, or cannot be written.
     """
     require_absent(folder)
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{UNFINISHED}")
-    with saving(folder):
-        try:
-            partial.mkdir(parents=True)
-            yield partial
-            partial.replace(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with saving(folder), whole_folder(folder) as partial:
+        yield partial
 
 
 def require_absent(folder: Path) -> None:
