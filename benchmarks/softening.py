@@ -127,9 +127,9 @@ class Bench:
 
 def variants(bench: Bench) -> Iterator[tuple[str, Callable[[float], Changes]]]:
     """Everything that is compared with what `lalora.soften` does, the first of them."""
-    for target, source in ((32, 32), (32, 8), (8, 8), (8, 32), (128, 32), (32, 128), (128, 128)):
+    for target, source in ((32, 32), (8, 8), (32, 8), (8, 32), (128, 128)):
         yield f"{target} target rows, {source} of each source", _softened(_layers(bench, target, source))
-    for ratio in (0.001, 0.01, 0.03, 0.3, 1.0):
+    for ratio in (0.001, 0.01, 0.03, 0.3):
         yield f"{ratio:g} of the mean eigenvalue added", _softened(_layers(bench, 32, 32, ratio / (1 + ratio)))
     # Without the small space: these two need all of every layer.
     _krylov._SMALL = 10**9

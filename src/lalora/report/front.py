@@ -101,9 +101,9 @@ def _why(front: Document) -> str:
     if choice["by"] == "strength":
         return f"Chosen: {strength}."
     if choice["by"] == "floor":
-        return f"Chosen: {strength}, the largest that gives up at most {choice['floor']:g} nats of target loss."
+        return f"Chosen: {strength}, the largest tried that gives up at most {choice['floor']:g} nats of target loss."
     if choice["met"]:
-        return f"Chosen: {strength}, the least whose measured drift is at most {choice['budget']:g} nats per token."
+        return f"Chosen: {strength}, the least tried that drifts at most {choice['budget']:g} nats per token."
     return (
         f"No version was measured within {choice['budget']:g} nats per token of drift. Chosen: {strength}, the nearest."
     )
