@@ -62,6 +62,15 @@ def run(label: str, strength: float | None, gain: float, kl: float, rise: float,
         "scaled": [
             {**evaluation(60, gain * a, kl * a * a, rise * a, False), "kind": "scale", "alpha": a} for a in (0.25, 0.5)
         ],
+        "softened": [
+            {
+                **evaluation(60, gain / (1 + s / 50), kl / (1 + 9 * s), rise, False),
+                "kind": "soften",
+                "strength": s,
+                "alpha": 1.0,
+            }
+            for s in (0.1, 1.0, 10.0)
+        ],
         "train": train,
         "seconds": 331.4,
         "step_seconds": 5.52 if strength is None else 5.55,

@@ -234,6 +234,13 @@ def test_scaled_adapters_are_thin_lines_to_the_end_of_their_run(visit: Any) -> N
     assert page.locator("#tradeoff .scaled").count() == 3
 
 
+def test_softened_adapters_are_dotted_lines(visit: Any) -> None:
+    page = visit()
+    assert page.locator("#tradeoff .run-1 .softened").get_attribute("d").count("L") == 2
+    page.locator("input[value=heldout_kl]").check()
+    assert page.locator("#tradeoff .softened").count() == 3
+
+
 @pytest.mark.parametrize("runs", [[], [{"name": "bare", "method": "lalora", "label": "Bare"}]])
 def test_a_page_with_nothing_to_plot(visit: Any, runs: list[dict[str, Any]]) -> None:
     page = visit({"format": 1, "name": "little", "base": {}, "runs": runs})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lalora.report.paths import VIEWS, end, fronts, path, scaled, unbeaten, with_accuracies
+from lalora.report.paths import VIEWS, end, fronts, path, scaled, softened, unbeaten, with_accuracies
 from lalora.report.schema import parse
 from lalora.report.seeds import Spread, by_label
 
@@ -45,7 +45,8 @@ def test_a_way_is_the_mean_over_seeds(results: dict[str, Any]) -> None:
         curve = [{"step": 0, "source_kl": 0.0}, {"step": 5 + seed, "source_kl": 9.0}]
         final = {"step": 10, "target_loss": 1.564 - kl, "source_kl": kl}
         shrunk = [{"alpha": alpha, "source_kl": alpha * kl} for alpha in (0.25, 0.5 + seed)]
-        runs.append({**template, "seed": seed, "curve": curve, "final": final, "scaled": shrunk})
+        soft = [{"strength": strength, "source_kl": kl / strength} for strength in (4.0 + seed, 2.0)]
+        runs.append({**template, "seed": seed, "curve": curve, "final": final, "scaled": shrunk, "softened": soft})
     study = parse({**results, "runs": runs})
     (seeds,) = by_label(study)
     stops = path(study, seeds)
@@ -56,6 +57,7 @@ def test_a_way_is_the_mean_over_seeds(results: dict[str, Any]) -> None:
     assert found is not None
     assert found[0].mean == pytest.approx(0.25)
     assert [stop.values["source_kl"] for stop in scaled(study, seeds)] == [Spread(0.0625, 0.025, 0.1, 2)]
+    assert [stop.values["source_kl"] for stop in softened(study, seeds)] == [Spread(0.125, 0.05, 0.2, 2)]
 
 
 def test_accuracies_count_where_a_run_has_both_at_its_end(results: dict[str, Any]) -> None:
