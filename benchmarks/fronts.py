@@ -14,7 +14,7 @@ from output import publish, table
 
 from lalora.study.intervals import Difference, paired
 
-GIVEN_UP = (0.01, 0.02, 0.05, 0.1)
+GIVEN_UP = (0.01, 0.02, 0.05)
 MEASURES = {"source": "source_kl", "held-out": "heldout_kl"}
 Row = dict[str, Any]
 
