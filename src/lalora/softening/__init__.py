@@ -3,8 +3,10 @@
 from lalora.softening._adapter import scaled
 from lalora.softening._choice import Choice, require_budget, within
 from lalora.softening._front import Front, Prediction
+from lalora.softening._given import STRENGTHS
 from lalora.softening._measured import HeldOut, Measured
-from lalora.softening._soften import STRENGTHS, soften, soften_weights
+from lalora.softening._soften import soften
+from lalora.softening._soften_weights import soften_weights
 
 __all__ = [
     "STRENGTHS",

@@ -1,0 +1,116 @@
+"""What a front is made from: text that is fitted and text that is not, strengths, a Laplace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from typing_extensions import Self
+
+from lalora.batches import Batch
+from lalora.curvature import Factors, WeightKfac
+from lalora.errors import LaloraError
+from lalora.fisher import Sources, named_sources
+from lalora.laplace import Laplace, require_non_negative
+from lalora.scoring import ready_batches
+from lalora.softening._measured import digest, digests
+
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Checked batches.
+
+    Attributes:
+        target: By name, to be fitted around the trained model.
+        source: By name, to be fitted around the base; none where a Laplace is there.
+        held_out: Target rows that are not fitted.
+    """
+
+    target: dict[str, list[Batch]]
+    source: dict[str, list[Batch]]
+    held_out: list[Batch]
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        target: Sources | Iterable[Batch],
+        source: Sources | Iterable[Batch] | None,
+        held_out: Iterable[Batch] | None,
+    ) -> Self:
+        """Check all batches.
+
+        Args:
+            model: Which is to read them.
+            target: As in `soften`.
+            source: As in `soften`.
+            held_out: As in `soften`.
+
+        Returns:
+            The text.
+
+        Raises:
+            LaloraError: If a batch is unusable, or held-out rows are among those of the target.
+        """
+        named = target if isinstance(target, Mapping) else {"target": target}
+        found = cls(
+            {name: list(ready_batches(model, batches)) for name, batches in named_sources(named).items()},
+            {}
+            if source is None
+            else {name: list(ready_batches(model, batches)) for name, batches in named_sources(source).items()},
+            [] if held_out is None else list(ready_batches(model, held_out)),
+        )
+        if _hashes([found.held_out]) & _hashes(found.target.values()):
+            raise LaloraError("held-out rows are among those of the target: give rows that were not trained on")
+        return found
+
+    def fitted(self, laplace: Laplace) -> set[str]:
+        """Hash what was fitted.
+
+        Args:
+            laplace: Of the base.
+
+        Returns:
+            Digests of datasets, and of rows where they are known.
+        """
+        known = {dataset.sha256 for dataset in laplace.provenance.datasets}
+        return known | _hashes([*self.target.values(), *self.source.values()])
+
+
+def _hashes(texts: Iterable[list[Batch]]) -> set[str]:
+    return {one for batches in texts for one in (digest(batches), *digests(batches)) if batches}
+
+
+def require(strengths: Sequence[float], laplace: Laplace | None, source: object) -> None:
+    """Refuse strengths and curvatures that cannot be.
+
+    Args:
+        strengths: λ.
+        laplace: Of the base, if it is there.
+        source: Text to fit it on, if not.
+
+    Raises:
+        LaloraError: If a strength is negative, not exactly one of the two is given, or it is no `weight-kfac`.
+    """
+    for strength in strengths:
+        require_non_negative("strength", strength)
+    if (laplace is None) == (source is None):
+        raise LaloraError("give a Laplace of the base model, or source= to fit one: one of the two")
+    if laplace is not None and not isinstance(laplace.curvature, WeightKfac):
+        raise LaloraError("softening needs a Laplace with curvature='weight-kfac' (and combine='mean')")
+
+
+def factors_of(laplace: Laplace) -> Factors:
+    """Look up X and G.
+
+    Args:
+        laplace: A `weight-kfac` one.
+
+    Returns:
+        The factors.
+    """
+    assert isinstance(laplace.curvature, WeightKfac)
+    return laplace.curvature.factors
