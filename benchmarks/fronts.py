@@ -14,7 +14,7 @@ from output import publish, table
 
 from lalora.study.intervals import Difference, paired
 
-GIVEN_UP = (0.01, 0.02, 0.05)
+GIVEN_UP = (0.005, 0.01, 0.02, 0.05)
 MEASURES = {"source": "source_kl", "held-out": "heldout_kl"}
 Row = dict[str, Any]
 
@@ -100,17 +100,14 @@ def soft_front(run: Row) -> list[Row]:
 
 
 def drift(front: Sequence[Row], loss: float, key: str) -> float | None:
-    """Least KL at a target loss at most so large: log KL is linear in the loss between neighbours."""
-    ordered = sorted(front, key=lambda row: row[key])
-    best = None
-    for below, above in itertools.pairwise(ordered):
+    """Least KL at a target loss at most so large, log KL being linear in the loss between neighbours on the front."""
+    found = [float(row[key]) for row in front if row["target_loss"] <= loss]
+    for below, above in itertools.pairwise(sorted(front, key=lambda row: float(row[key]))):
         ends = (below["target_loss"], above["target_loss"])
-        if min(ends) <= loss <= max(ends):
-            share = (loss - ends[0]) / (ends[1] - ends[0]) if ends[0] != ends[1] else 0.0
+        if min(ends) <= loss <= max(ends) and ends[0] != ends[1]:
             logs = [math.log(max(row[key], 1e-9)) for row in (below, above)]
-            found = math.exp(logs[0] + share * (logs[1] - logs[0]))
-            best = found if best is None else min(best, found)
-    return best
+            found.append(math.exp(logs[0] + (loss - ends[0]) / (ends[1] - ends[0]) * (logs[1] - logs[0])))
+    return min(found, default=None)
 
 
 def told(theirs: Mapping[int, float | None], ours: Mapping[int, float | None]) -> list[str]:
