@@ -117,13 +117,13 @@ class Bench:
         data = load_domain("gsm8k")
         every = data.train if split == "train" else data.test
         items = list(tokenize_short(examples(data.domain, every), self.tokenizer, LONGEST).values())
-        chosen = random.Random(0).sample(items, rows) if split == "train" else items[:rows]
+        chosen = random.Random(0).sample(items, min(rows, len(items))) if split == "train" else items[:rows]
         return batches(chosen, 8, self.tokenizer.pad_token_id)
 
     def _text(self, name: str, rows: int, split: str = "test") -> list[Any]:
         data = load_domain(name)
         every = data.train if split == "train" else data.test
-        chosen = random.Random(0).sample(every, rows) if split == "train" else every[:rows]
+        chosen = random.Random(0).sample(every, min(rows, len(every))) if split == "train" else every[:rows]
         return batches(tokenize(examples(data.domain, chosen), self.tokenizer), 8, self.tokenizer.pad_token_id)
 
 
