@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from material import MODEL, SOURCES
-from output import publish
+from output import publish, table
 from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -23,7 +24,7 @@ from lalora.curvature import Factors, WeightKfac
 from lalora.domains import batches, examples, load_domain, tokenize, tokenize_short
 from lalora.laplace import anchors_of
 from lalora.softening import HeldOut, Measured, _krylov
-from lalora.softening._adapter import put, unchanged
+from lalora.softening._adapter import put, unchanged, without_change
 from lalora.softening._layers import Layer, decomposed
 from lalora.softening._low_rank import _best, filtered
 from lalora.softening._shrinkage import SHARE
@@ -45,17 +46,19 @@ def main() -> None:
             with unchanged(bench.model):
                 put(bench.model, changes(strength))
                 rows.append({"variant": name, "strength": strength, **bench.told(bench.held_out.measure())})
-        publish("softening", table(rows), {"rows": rows})
+        publish("softening", shown(rows), {"rows": rows})
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| variant | λ | target loss | mean source KL | LAMBADA |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row['variant']} | {row['strength']:g} | {row['target_loss']:.4f} | {row['source_kl']:.4f} | "
-        f"{row['lambada']:.4f} |"
+def shown(rows: list[dict[str, Any]]) -> str:
+    cells = [
+        [
+            row["variant"],
+            f"{row['strength']:g}",
+            *(f"{row[key]:.4f}" for key in ("target_loss", "source_kl", "lambada")),
+        ]
         for row in rows
     ]
-    return "\n".join(lines)
+    return table(["variant", "λ", "target loss", "mean source KL", "LAMBADA"], cells)
 
 
 class Bench:
@@ -104,10 +107,7 @@ class Bench:
         if (side, rows) not in self._fits:
             # Some gigabytes each: one of either side is held.
             self._fits = {known: fit for known, fit in self._fits.items() if known[0] != side}
-            with unchanged(self.model), torch.no_grad():
-                if side == "source":
-                    for pair in linear_pairs(self.model):
-                        pair.up.weight.zero_()
+            with without_change(self.model) if side == "source" else nullcontext():
                 laplace = lalora.fit(self.model, text(), curvature="weight-kfac", progress=False)
             assert isinstance(laplace.curvature, WeightKfac)
             self._fits[side, rows] = laplace.curvature.factors

@@ -38,13 +38,10 @@ def soften(
     seed: Seed = 0,
 ) -> None:
     """Soften a trained adapter: all its trade-offs between learning and forgetting, without training."""
-    from lalora.laplace import require_non_negative
     from lalora.report import draw_front, front_table, sentences
     from lalora.study.folder import require_absent, whole
     from lalora.study.soften_adapter import Rows, Wish, soften_adapter
 
-    if strength is not None:
-        require_non_negative("--strength", strength)
     wish = Wish(budget, floor, strength)
     wish.check()
     require_absent(out)
@@ -62,5 +59,5 @@ def soften(
     if found.tokenizer is not None:
         print(f"next: load {out} as you load {adapter}")
         return
-    measured = [f"--source {one}" for one in source] + [f"--target {target}"]
-    print(f"next: lalora evaluate {shlex.join([model, str(out)])} {' '.join(measured)}")
+    measured = [word for one in source for word in ("--source", one)] + ["--target", target]
+    print(f"next: {shlex.join(['lalora', 'evaluate', model, str(out), *measured])}")

@@ -4,21 +4,16 @@ import base64
 import json
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from lalora.files import write_atomically
 from lalora.report.front import Document, headers, sentences, versions
 from lalora.report.front_picture import front_picture
-from lalora.report.page import part
+from lalora.report.page import part, template
 
 
 def draw_front(front: Document, folder: Path) -> None:
     """Writes `front.json`, `front.png`, `front.pdf` and the self-contained `report.html` into a folder."""
     picture = front_picture(front)
-    environment = Environment(
-        loader=PackageLoader("lalora.report", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("front.html").render(
+    page = template("front.html").render(
         front=front,
         sentences=sentences(front),
         headers=headers(front),

@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from lalora.report import numbers, selection
@@ -33,16 +33,9 @@ SCRIPTS = ("charts", "scatter", "tradeoff", "steps", "changes", "report")
 
 def render(results: Results) -> str:
     """Returns the page of a study as HTML; everything that came from outside is escaped."""
-    environment = Environment(
-        loader=PackageLoader("lalora.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     winner = best(results)
     forecast = calibration(results)
-    return environment.get_template("template.html").render(
+    return template("template.html").render(
         study=results,
         headline=compose(results),
         winner=winner.label if winner else "",
@@ -73,6 +66,18 @@ def render(results: Results) -> str:
         script=Markup("").join(part(f"{name}.js") for name in SCRIPTS),
         data=plot_data(results),
     )
+
+
+def template(name: str) -> Template:
+    """Returns a template of the page, which escapes what it is given."""
+    environment = Environment(
+        loader=PackageLoader("lalora.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from lalora.errors import LaloraError
 from lalora.softening._measured import Measured
 
-# Between which the edge is looked for first; the middle ones are those that a front is shown at.
-LADDER = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""At which a front is shown."""
+# Between which the edge is looked for first.
+LADDER = (1e-4, 1e-3, 1e-2, *STRENGTHS, 1e2, 1e3, 1e4, 1e5, 1e6)
 _NEAR = 1.15
 _FULL = 0.95
 

@@ -20,7 +20,7 @@ from lalora.laplace import require_non_negative
 from lalora.softening._carrier import Carrier
 from lalora.softening._choice import Choice, within
 from lalora.softening._layers import Layer
-from lalora.softening._measured import HeldOut, Measured, digest, digests
+from lalora.softening._measured import HeldOut, Measured
 from lalora.softening._whole import WholeLayer
 
 
@@ -67,6 +67,7 @@ class Front:
         self._carrier = carrier
         self._layers: dict[str, Any] = dict(layers)
         self._fitted = frozenset(fitted)
+        self._last: tuple[float | None, dict[str, Any]] = None, {}
         self.strengths = tuple(strengths)
         self.scale = scale
 
@@ -218,9 +219,12 @@ class Front:
 
     def _at(self, strength: float) -> dict[str, Any]:
         require_non_negative("strength", strength)
-        return {name: layer.at(strength) for name, layer in self._layers.items()}
+        # One strength is often applied, measured on several texts and predicted in turn.
+        if self._last[0] != strength:
+            self._last = strength, {name: layer.at(strength) for name, layer in self._layers.items()}
+        return self._last[1]
 
     def _require_unseen(self, held_out: HeldOut) -> None:
-        for name, batches in held_out.texts().items():
-            if self._fitted & {digest(batches), *digests(batches)}:
+        for name, found in held_out.hashes.items():
+            if self._fitted & found:
                 raise LaloraError(f"rows of {name} were fitted on: measure on others")

@@ -14,9 +14,7 @@ from lalora.errors import LaloraError
 from lalora.fisher import Sources, named_sources
 from lalora.laplace import Laplace, require_non_negative
 from lalora.scoring import ready_batches
-from lalora.softening._measured import digest, digests
-
-STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+from lalora.softening._measured import hashes
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Text:
             else {name: list(ready_batches(model, batches)) for name, batches in named_sources(source).items()},
             [] if held_out is None else list(ready_batches(model, held_out)),
         )
-        if _hashes([found.held_out]) & _hashes(found.target.values()):
+        if hashes(found.held_out) & set().union(*map(hashes, found.target.values())):
             raise LaloraError("held-out rows are among those of the target: give rows that were not trained on")
         return found
 
@@ -77,11 +75,7 @@ class Text:
             Digests of datasets, and of rows where they are known.
         """
         known = {dataset.sha256 for dataset in laplace.provenance.datasets}
-        return known | _hashes([*self.target.values(), *self.source.values()])
-
-
-def _hashes(texts: Iterable[list[Batch]]) -> set[str]:
-    return {one for batches in texts for one in (digest(batches), *digests(batches)) if batches}
+        return known.union(*map(hashes, [*self.target.values(), *self.source.values()]))
 
 
 def require(strengths: Sequence[float], laplace: Laplace | None, source: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -72,47 +73,30 @@ class HeldOut:
         loss = None if self.target is None else score_loss(self.model, self.target)
         return Measured({name: text.score() for name, text in self.sources.items()}, loss)
 
-    def texts(self) -> dict[str, Sequence[Batch]]:
-        """List all batches.
-
-        Returns:
-            By name of the text.
-        """
-        found: dict[str, Sequence[Batch]] = {f"source '{name}'": text.batches for name, text in self.sources.items()}
-        return found | ({} if self.target is None else {"the target": self.target})
+    @cached_property
+    def hashes(self) -> dict[str, set[str]]:
+        """Hashes of the rows, by name of the text."""
+        found = {f"source '{name}'": hashes(text.batches) for name, text in self.sources.items()}
+        return found | ({} if self.target is None else {"the target": hashes(self.target)})
 
 
-def digests(batches: Iterable[Batch]) -> list[str]:
-    """Hash each row as a Laplace hashes a dataset, which of one row is the same.
+def hashes(batches: Sequence[Batch]) -> set[str]:
+    """Hash a text as a Laplace hashes a dataset, and each of its rows as if it were one.
 
     Args:
         batches: Checked batches.
 
     Returns:
-        A digest a row.
+        Digests; none of no text.
     """
-    found = []
+    found, whole = set(), ContentHash()
     for batch in batches:
+        whole.add(batch)
         for number in range(len(batch["input_ids"])):
             row = ContentHash()
             row.add({key: value[number : number + 1] for key, value in batch.items() if _by_row(batch, value)})
-            found.append(row.hexdigest())
-    return found
-
-
-def digest(batches: Iterable[Batch]) -> str:
-    """Hash a dataset as a Laplace does.
-
-    Args:
-        batches: Checked batches.
-
-    Returns:
-        Its digest.
-    """
-    whole = ContentHash()
-    for batch in batches:
-        whole.add(batch)
-    return whole.hexdigest()
+            found.add(row.hexdigest())
+    return found | {whole.hexdigest()} if batches else found
 
 
 def _by_row(batch: Batch, value: torch.Tensor) -> bool:

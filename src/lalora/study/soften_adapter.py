@@ -15,7 +15,7 @@ from lalora.assets import adapter_folder, adapter_settings, is_model, load_adapt
 from lalora.domains import DomainData, batches
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
-from lalora.laplace import Laplace
+from lalora.laplace import Laplace, require_non_negative
 from lalora.softening import STRENGTHS, Front, HeldOut, Measured, require_budget, soften, soften_weights, within
 from lalora.study.bench import Say
 from lalora.study.device import device, resolve_dtype
@@ -51,6 +51,8 @@ class Wish:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) > 1:
             raise LaloraError(f"--{' and --'.join(given)} are several wishes: give one of them")
+        if self.strength is not None:
+            require_non_negative("--strength", self.strength)
         require_budget("--budget", self.budget)
         require_budget("--floor", self.floor)
 
@@ -129,7 +131,6 @@ def soften_adapter(
     Raises:
         LaloraError: If anything that was named cannot be used.
     """
-    wish.check()
     folder = adapter_folder(adapter)
     whole = is_model(folder)
     if not whole:

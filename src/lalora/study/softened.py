@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lalora.adapter import linear_pairs
 from lalora.assets import load_adapter
 from lalora.curvature import WeightKfac
 from lalora.domains import batches
@@ -19,6 +18,7 @@ from lalora.study.done import METRICS
 from lalora.study.plan import RunPlan
 from lalora.study.records import append_row, read_rows
 from lalora.study.settings import RunSettings
+from lalora.study.start import changes_nothing
 
 _BATCH = 8
 
@@ -55,7 +55,7 @@ def measure_softened(plan: RunPlan, bench: Bench, folder: Path, progress: str) -
         torch.bfloat16,
     )
     model = load_adapter(base, folder, bench.study.model).to(device())
-    if not any(bool(pair.up.weight.detach().any()) for pair in linear_pairs(model)):
+    if changes_nothing(model):
         return
     seen, unseen = _target(bench, settings, rows)
     laplace, start = Laplace.load(curvature), unseen or None

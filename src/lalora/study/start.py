@@ -4,7 +4,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import set_seed
 
-from lalora.adapter import trainable_tensors
+from lalora.adapter import adapter_tensors
 from lalora.errors import LaloraError
 from lalora.study.device import device
 from lalora.study.settings import RunSettings
@@ -62,7 +62,7 @@ def changes_nothing(model: PeftModel) -> bool:
         model: A PEFT LoRA model.
 
     Returns:
-        Whether every trainable tensor besides the A matrices is zero.
+        Whether every tensor of it besides the A matrices is zero.
     """
-    others = [tensor for name, tensor in trainable_tensors(model).items() if "lora_A" not in name]
+    others = [tensor for name, tensor in adapter_tensors(model).items() if "lora_A" not in name]
     return not any(bool(tensor.detach().any()) for tensor in others)
