@@ -3,13 +3,13 @@
 from lalora.curvature._anchor import Anchor
 from lalora.curvature._auto_prior import mean_eigenvalue
 from lalora.curvature._believed import require_finite, require_names
+from lalora.curvature._catalogue import CURVATURES, FITTED
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factor import Factor
 from lalora.curvature._factors import Factors
 from lalora.curvature._flat import grouped
-from lalora.curvature._interface import Curvature, LinearCurvature
+from lalora.curvature._interface import Curvature, Fitted, LinearCurvature
 from lalora.curvature._kfac import Kfac
-from lalora.curvature._kinds import CURVATURES
 from lalora.curvature._prior import AdapterPrior, WeightPrior
 from lalora.curvature._running import added, running_mean
 from lalora.curvature._sum import Sum
@@ -21,12 +21,14 @@ from lalora.curvature._with_prior import with_prior
 
 __all__ = [
     "CURVATURES",
+    "FITTED",
     "AdapterPrior",
     "Anchor",
     "Curvature",
     "Diagonal",
     "Factor",
     "Factors",
+    "Fitted",
     "Kfac",
     "LinearCurvature",
     "Sum",

@@ -24,6 +24,7 @@ class Diagonal:
     """
 
     kind: ClassVar[str] = "diagonal"
+    estimators: ClassVar[tuple[str, ...]] = ("sequence", "token", "batch")
     precision: Mapping[str, Tensor]
 
     @classmethod

@@ -61,3 +61,10 @@ class LinearCurvature(Curvature, Protocol):
     def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ΛΔ, a tensor for each of `names`."""
         ...
+
+
+class Fitted(Curvature, Protocol):
+    """A curvature that stage I can be asked for by its kind."""
+
+    estimators: ClassVar[tuple[str, ...]]
+    """The estimators that it can be made with, the usual one first."""

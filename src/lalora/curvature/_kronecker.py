@@ -28,6 +28,7 @@ class Kronecker(ABC):
     """
 
     kind: ClassVar[str]
+    estimators: ClassVar[tuple[str, ...]] = ("token", "sequence")
     factors: Factors
     anchors: Mapping[str, Anchor]
 

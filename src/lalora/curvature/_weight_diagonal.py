@@ -26,6 +26,7 @@ class WeightDiagonal(WeightSpace):
     """
 
     kind: ClassVar[str] = "weight-diagonal"
+    estimators: ClassVar[tuple[str, ...]] = ("sequence", "token", "batch")
     fisher: Mapping[str, Tensor]
     anchors: Mapping[str, Anchor] = field(default_factory=dict)
 
