@@ -62,7 +62,8 @@ def check(options: Any) -> None:
     Raises:
         LaloraError: If a value has another type or is out of range.
     """
-    for name, adapter in _adapters(type(options)).items():
+    kind: Any = type(options)
+    for name, adapter in _adapters(kind).items():
         value = getattr(options, name)
         # Whole numbers of numpy and torch are as good as Python's.
         plain = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
