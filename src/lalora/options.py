@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema, core_schema
 from lalora.errors import LaloraError
 
 _LONGEST = 80
+_SHOULD = "Input should"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class OneOf:
 
     def _check(self, text: str | None) -> str | None:
         if text is not None and text not in self.words:
-            raise ValueError(f"unknown, choose {' or '.join(self.words)}")
+            raise ValueError(f"is unknown: choose {' or '.join(self.words)}")
         return text
 
 
@@ -52,8 +53,8 @@ Count = Annotated[int, Field(ge=1), at_most(10**9, "no machine goes through more
 Rank = Annotated[int, Field(ge=1), at_most(2**16, "no layer of a language model is wider")]
 Seed = Annotated[int, Field(ge=0), at_most(2**64 - 1, "random generators take 64 bits")]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), at_most(3e38, "float32 holds no larger number")]
-Share = Annotated[float, Field(ge=0, le=1)]
-Part = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Part = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 def check(options: Any) -> None:
@@ -73,7 +74,10 @@ def check(options: Any) -> None:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
             shown = repr(value)
             shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
-            raise LaloraError(f"{name}={shown}: {message[0].lower()}{message[1:]}") from error
+            if message.startswith(_SHOULD):
+                raise LaloraError(f"{name} must{message.removeprefix(_SHOULD)}, not {shown}") from error
+            joint = " " if message.startswith("is ") else ": "
+            raise LaloraError(f"{name}={shown}{joint}{message}") from error
 
 
 @cache

@@ -17,16 +17,6 @@ def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, stream: str) -
 
     The randomness of a row depends on the seed, the stream and the row's number alone, so that the batch size
     changes nothing; inverting the distribution function keeps draws the same under rounding.
-
-    Args:
-        logits: (K, vocabulary).
-        rows: Row of the batch that each position belongs to, ascending, (K,).
-        first_row: Number of the batch's first row within its stream.
-        seed: The caller's seed.
-        stream: Name of the dataset, and of the process where there are several.
-
-    Returns:
-        Token ids, (K,).
     """
     counts = torch.bincount(rows.cpu()).tolist()
     uniform = [

@@ -14,11 +14,7 @@ from lalora.options import Count, OneOf, Part, Seed, check
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Every option of `lalora.fit` that changes the curvature. Checks itself.
-
-    Raises:
-        LaloraError: If a value is unknown or out of range, or two do not go together.
-    """
+    """Every option of `lalora.fit` that changes the curvature. Checks itself."""
 
     curvature: Annotated[str, OneOf(tuple(FITTED)), Doc("Shape of the curvature.")] = "diagonal"
     fisher: Annotated[
