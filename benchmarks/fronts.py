@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("results", type=Path, nargs="+", help="results.json of the study; again for more seeds of it")
+    arguments.add_argument("results", type=Path, nargs="+", help="results.json of a study; of more seeds, too")
     arguments.add_argument("--name", default="fronts")
     chosen = arguments.parse_args()
     runs = [run for results in chosen.results for run in json.loads(results.read_text())["runs"]]
