@@ -45,8 +45,12 @@ def main() -> None:
 
 def of_docstrings(file: Path) -> int:
     owners = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    return sum(length(node.body[0]) for node in ast.walk(tree) if isinstance(node, owners) and ast.get_docstring(node))
+    source = file.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    texts = [node.body[0] for node in ast.walk(tree) if isinstance(node, owners) and ast.get_docstring(node)]
+    return sum(
+        bool(line.strip()) for text in texts for line in (ast.get_source_segment(source, text) or "").splitlines()
+    )
 
 
 def of_comments_and_code(file: Path) -> tuple[int, int]:
@@ -68,10 +72,6 @@ def bodies_of_functions(file: Path) -> Iterator[int]:
             body = node.body[1:] if ast.get_docstring(node) else node.body
             if body:
                 yield (node.end_lineno or 0) - body[0].lineno + 1
-
-
-def length(node: ast.stmt) -> int:
-    return (node.end_lineno or 0) - node.lineno + 1
 
 
 if __name__ == "__main__":
