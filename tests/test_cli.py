@@ -153,7 +153,7 @@ def test_ctrl_c_and_divergence_still_draw_what_there_is(
     assert (tmp_path / "diverged" / "report.html").exists()
 
 
-@pytest.mark.parametrize("place", ["lalora.cli.assets.fetch", "lalora.cli.app.quiet_libraries"])
+@pytest.mark.parametrize("place", ["lalora.assets.fetch", "lalora.cli.voice.quiet_libraries"])
 def test_ctrl_c_at_any_time_is_one_line(place: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -167,13 +167,17 @@ def test_ctrl_c_at_any_time_is_one_line(place: str, run: Run, monkeypatch: pytes
     assert err.count("\n") == 2
 
 
-def test_ctrl_c_during_the_first_import_is_one_line() -> None:
+@pytest.mark.parametrize("module", ["typer", "torch"])
+def test_ctrl_c_during_the_first_import_is_one_line(module: str) -> None:
     interrupted = """
 import sys
 
+module = sys.argv[1]
+sys.argv[1] = "methods"
+
 class Interrupted:
     def find_spec(name, *rest):
-        if name == "torch":
+        if name == module:
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupted)
@@ -181,7 +185,7 @@ from lalora.cli import main
 
 main()
 """
-    ended = subprocess.run([sys.executable, "-c", interrupted], check=False, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", interrupted, module], check=False, capture_output=True, text=True)
     assert ended.returncode == 130
     assert ended.stderr == "\ninterrupted: run the same command again\n"
 

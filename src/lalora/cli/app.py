@@ -14,7 +14,7 @@ from lalora.cli.run import run
 from lalora.cli.several import require_command_for_several, require_launch
 from lalora.cli.soften import soften
 from lalora.cli.train import train
-from lalora.cli.voice import quiet_libraries, resumable
+from lalora.cli.voice import QuietCommand, resumable
 from lalora.version import __version__
 
 
@@ -33,13 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(run)
-app.command()(fit)
-app.command()(train)
-app.command()(evaluate)
-app.command()(soften)
-app.command()(report)
-app.command()(methods)
+for command in (run, fit, train, evaluate, soften, report, methods):
+    app.command(cls=QuietCommand)(command)
 app.add_typer(assets, name="assets")
 
 
@@ -58,4 +53,3 @@ def _common(
 ) -> None:
     require_launch()
     require_command_for_several(context.invoked_subcommand)
-    quiet_libraries()

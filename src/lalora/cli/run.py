@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lalora.cli.show import show
 from lalora.cli.voice import resumable, say
 from lalora.errors import LaloraError, RunsFailedError
-from lalora.report import draw, load_results
 
 if TYPE_CHECKING:
     from lalora.study.conduct import Runner
@@ -40,6 +38,8 @@ def run(
 ) -> None:
     """Compare methods as a recipe says; what is finished is not done again."""
     from lalora.cli.dry_run import dry_run
+    from lalora.cli.show import show
+    from lalora.report import draw
     from lalora.study import built_in_recipes, load_recipe, recipe_schema, run_study
 
     if names:
@@ -82,6 +82,8 @@ def _drawn_if_cut_short(folder: Path) -> Generator[None, None, None]:
         yield
     except (RunsFailedError, typer.Exit):
         # What was found so far can be looked at; why it ended early is the line that counts.
+        from lalora.report import draw, load_results
+
         with suppress(LaloraError):
             draw(load_results(folder), folder)
         raise

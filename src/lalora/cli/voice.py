@@ -6,9 +6,11 @@ import sys
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 _INTERRUPTED = 130
 
@@ -48,6 +50,22 @@ def quiet_libraries() -> None:
     for category in (FutureWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+class QuietCommand(TyperCommand):
+    """A command that silences libraries once its words are known to be right: help needs none of them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Args:
+            ctx: What was parsed.
+
+        Returns:
+            What the command returns.
+        """
+        quiet_libraries()
+        return super().invoke(ctx)
 
 
 @contextmanager
