@@ -153,7 +153,7 @@ def test_ctrl_c_and_divergence_still_draw_what_there_is(
     assert (tmp_path / "diverged" / "report.html").exists()
 
 
-@pytest.mark.parametrize("place", ["lalora.assets.fetch", "lalora.cli.voice.quiet_libraries"])
+@pytest.mark.parametrize("place", ["lalora.assets.fetch", "lalora.cli.console.quiet_libraries"])
 def test_ctrl_c_at_any_time_is_one_line(place: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -181,7 +181,7 @@ class Interrupted:
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupted)
-from lalora.cli import main
+from lalora.cli.main import main
 
 main()
 """
@@ -445,12 +445,14 @@ for name in ("lm_eval", "datasets", "gguf", "pydantic", "matplotlib", "jinja2", 
         [sys.executable, "-c", f"{block}\nimport lalora\nlalora.fit"], env=environment, check=False
     )
     assert library.returncode == 0
-    command = subprocess.run(
-        [sys.executable, "-c", f"{block}\nimport lalora.cli\nlalora.cli.main()"],
-        env=environment, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert command.returncode == 2
-    assert command.stderr.strip().splitlines()[-1].endswith("is not installed: pip install 'lalora[lab]'")
+    started = "from lalora.cli.main import main\nsys.argv = ['lalora', 'methods']\nmain()"
+    for without in (block, f"{block}\nsys.modules['typer'] = None"):
+        command = subprocess.run(
+            [sys.executable, "-c", f"{without}\n{started}"],
+            env=environment, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert command.returncode == 2
+        assert command.stderr.strip().splitlines()[-1].endswith("is not installed: pip install 'lalora[lab]'")
 
 
 def test_dtype_auto_is_one_of_two() -> None:

@@ -12,7 +12,7 @@ HEAVY = ("torch", "transformers", "peft", "datasets", "pandas", "matplotlib", "s
 MOST_CPU_S = 1.2
 STARTED = f"""
 import sys
-from lalora.cli.command import main
+from lalora.cli.main import main
 
 sys.argv = ["lalora", *sys.argv[1:]]
 try:

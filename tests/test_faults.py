@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lalora.cli import main
+from lalora.cli.main import main
 from lalora.errors import LaloraError, fault
 
 Run = Callable[..., tuple[int, str]]

@@ -6,15 +6,16 @@ import typer
 from typer.core import TyperGroup
 
 from lalora.cli.assets import assets
+from lalora.cli.console import QuietCommand
 from lalora.cli.evaluate import evaluate
 from lalora.cli.fit import fit
+from lalora.cli.interrupt import resumable
+from lalora.cli.launcher import check_command, check_environment
 from lalora.cli.methods import methods
 from lalora.cli.report import report
 from lalora.cli.run import run
-from lalora.cli.several import require_command_for_several, require_launch
 from lalora.cli.soften import soften
 from lalora.cli.train import train
-from lalora.cli.voice import QuietCommand, resumable
 from lalora.version import __version__
 
 
@@ -51,5 +52,5 @@ def _common(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    require_launch()
-    require_command_for_several(context.invoked_subcommand)
+    check_environment()
+    check_command(context.invoked_subcommand)

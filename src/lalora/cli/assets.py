@@ -6,7 +6,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lalora.cli.voice import QuietCommand, resumable
+from lalora.cli.console import QuietCommand
+from lalora.cli.interrupt import resumable
 
 assets = typer.Typer(
     help="List, fetch and verify the embedded model and data sets.", no_args_is_help=True, rich_markup_mode=None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lalora.cli.voice import resumable, say
+from lalora.cli.console import say
+from lalora.cli.interrupt import resumable
 from lalora.errors import LaloraError, RunsFailedError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _runner(workers: int, ray: str | None, share: str | None, cpus: int, gpus: f
 def _drawn_if_cut_short(folder: Path) -> Generator[None, None, None]:
     try:
         yield
-    except (RunsFailedError, typer.Exit):
+    except (RunsFailedError, SystemExit):
         # What was found so far can be looked at; why it ended early is the line that counts.
         from lalora.report import draw, load_results
 
