@@ -60,6 +60,9 @@ def test_overrides_and_out(run: Run, recipe_file: Callable[..., str], tmp_path: 
 def test_list_names_the_built_in_recipes(run: Run) -> None:
     status, out, _ = run("run", "--list")
     assert status == 0
+    width = max(len(line.split()[0]) for line in out.splitlines())
+    assert {line[width : width + 2] for line in out.splitlines()} == {"  "}
+    assert not any(line[width + 2].isspace() for line in out.splitlines())
     assert [line.split()[0] for line in out.splitlines()] == [
         "calibration",
         "curvatures",

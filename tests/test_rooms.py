@@ -23,7 +23,18 @@ ROOMS = (
     "study",
 )
 BELOW = ("report", "cli")
-SHARED = ("adapter", "batches", "completion", "errors", "files", "next_token", "processes", "switched_off", "version")
+SHARED = (
+    "adapter",
+    "batches",
+    "completion",
+    "errors",
+    "files",
+    "next_token",
+    "processes",
+    "progress",
+    "switched_off",
+    "version",
+)
 SOURCE = Path(lalora.__file__).parent
 
 

@@ -44,8 +44,10 @@ def run(
     from lalora.study import built_in_recipes, load_recipe, recipe_schema, run_study
 
     if names:
-        for name, description in built_in_recipes().items():
-            print(f"{name:20} {description}")
+        recipes = built_in_recipes()
+        width = max(map(len, recipes))
+        for name, description in recipes.items():
+            print(f"{name:{width}}  {description}")
         return
     if schema:
         print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
