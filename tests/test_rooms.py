@@ -32,6 +32,7 @@ SHARED = (
     "next_token",
     "options",
     "processes",
+    "progress",
     "switched_off",
     "tensor_names",
     "version",
