@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
@@ -26,13 +27,13 @@ class Anchor:
         shape: (d_out, r, d_in).
     """
 
-    a: Tensor | None
-    b: Tensor | None
+    a: Float[Tensor, "r d_in"] | None
+    b: Float[Tensor, "d_out r"] | None
     scale: float
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(cls, a: Tensor, b: Tensor, scale: float) -> Self:
+    def of(cls, a: Float[Tensor, "r d_in"], b: Float[Tensor, "d_out r"], scale: float) -> Self:
         """Look which of the two tensors is zero."""
         shape = (b.shape[0], a.shape[0], a.shape[1])
         return cls(a if bool(a.any()) else None, b if bool(b.any()) else None, scale, shape)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import Self
 
@@ -24,12 +25,12 @@ class Factor:
         discarded: Share of the trace that truncation left out.
     """
 
-    vectors: Tensor
-    values: Tensor
+    vectors: Float[Tensor, "d k"]
+    values: Float[Tensor, " k"]
     discarded: float = 0.0
 
     @classmethod
-    def of_matrix(cls, matrix: Tensor, rank: int | None = None, keep: float | None = None) -> Self:
+    def of_matrix(cls, matrix: Float[Tensor, "d d"], rank: int | None = None, keep: float | None = None) -> Self:
         """Decompose a dense matrix; eigenvalues that are zero to rounding are left out."""
         # A dense matrix was accumulated in its own type: to decompose it in a wider one would take twice as long, and
         # make its small eigenvalues no more exact.
@@ -38,7 +39,9 @@ class Factor:
         return cls(*_like(matrix, vectors[:, shown], values[shown])).truncated(rank, keep)
 
     @classmethod
-    def of_rows(cls, rows: Tensor, scale: float = 1.0, rank: int | None = None, keep: float | None = None) -> Self:
+    def of_rows(
+        cls, rows: Float[Tensor, "n d"], scale: float = 1.0, rank: int | None = None, keep: float | None = None
+    ) -> Self:
         """Decompose scale·rowsᵀrows, through the n×n inner products where there are fewer rows than columns."""
         wide = _wide(rows)
         count, size = wide.shape
@@ -75,7 +78,7 @@ class Factor:
         return self.vectors.shape[1]
 
     @property
-    def trace(self) -> Tensor:
+    def trace(self) -> Float[Tensor, ""]:
         """Sum of the eigenvalues that were kept."""
         return self.values.sum()
 
@@ -83,32 +86,32 @@ class Factor:
     def _roots(self) -> Tensor:
         return self.values.sqrt()[:, None]
 
-    def to_root(self, columns: Tensor) -> Tensor:
-        """Compute the root coordinates H = diag(√e) Qᵀ V, (k, m), of columns V, (d, m): HᵀH = Vᵀ(Q diag(e) Qᵀ)V."""
+    def to_root(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.rank} m"]:
+        """Compute the root coordinates H = diag(√e) Qᵀ V of columns V: HᵀH = Vᵀ(Q diag(e) Qᵀ)V."""
         return self._roots * (self.vectors.T @ columns)
 
-    def to_root_rows(self, rows: Tensor) -> Tensor:
-        """Compute `to_root` of rows Vᵀ, (m, d), as the tensor A has them: at small ranks several times faster."""
+    def to_root_rows(self, rows: Float[Tensor, "m {self.size}"]) -> Float[Tensor, "{self.rank} m"]:
+        """Compute `to_root` of rows Vᵀ, as the tensor A has them: at small ranks several times faster."""
         return ((rows @ self.vectors) * self._roots.T).T
 
-    def from_root(self, coordinates: Tensor) -> Tensor:
-        """Compute Q diag(√e) H, (d, m): `from_root(to_root(V))` is Q diag(e) Qᵀ V."""
+    def from_root(self, coordinates: Float[Tensor, "{self.rank} m"]) -> Float[Tensor, "{self.size} m"]:
+        """Compute Q diag(√e) H: `from_root(to_root(V))` is Q diag(e) Qᵀ V."""
         return self.vectors @ (self._roots * coordinates)
 
-    def from_root_rows(self, coordinates: Tensor) -> Tensor:
-        """Compute `from_root` transposed, (m, d), as the tensor A is laid out."""
+    def from_root_rows(self, coordinates: Float[Tensor, "{self.rank} m"]) -> Float[Tensor, "m {self.size}"]:
+        """Compute `from_root` transposed, as the tensor A is laid out."""
         return (self._roots * coordinates).T @ self.vectors.T
 
-    def times(self, columns: Tensor) -> Tensor:
-        """Compute Q diag(e) Qᵀ V of columns V, (d, m)."""
+    def times(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.size} m"]:
+        """Compute Q diag(e) Qᵀ V."""
         return self.from_root(self.to_root(columns))
 
-    def inner(self, columns: Tensor) -> Tensor:
-        """Compute the quadratic form Vᵀ(Q diag(e) Qᵀ)V, (m, m), of columns V, (d, m)."""
+    def inner(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "m m"]:
+        """Compute the quadratic form Vᵀ(Q diag(e) Qᵀ)V."""
         root = self.to_root(columns)
         return root.T @ root
 
-    def dense(self) -> Tensor:
+    def dense(self) -> Float[Tensor, "{self.size} {self.size}"]:
         """Build the d×d matrix, for tests and small sizes."""
         return (self.vectors * self.values) @ self.vectors.T
 
@@ -161,7 +164,9 @@ class Factor:
         return cls(vectors, values, require_number("discarded", tensors["discarded"], 0, 1))
 
 
-def _eigen(matrix: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+def _eigen(
+    matrix: Float[Tensor, "d d"], tolerance: float
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"], Bool[Tensor, " d"]]:
     if not bool(matrix.isfinite().all()):
         raise LaloraError("a Kronecker factor is not finite: the model gave NaN or infinite activations or gradients")
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)

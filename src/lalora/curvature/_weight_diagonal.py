@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
@@ -31,7 +32,7 @@ class WeightDiagonal(WeightSpace, Fitted):
     statistic: ClassVar[Statistic] = "weight squares"
     estimators: ClassVar[tuple[str, ...]] = ("sequence", "token", "batch")
     privacy: ClassVar[str] = SQUARES_SHOW
-    fisher: Mapping[str, Tensor]
+    fisher: Mapping[str, Float[Tensor, "d_out d_in"]]
     anchors: Mapping[str, Anchor] = field(default_factory=dict)
 
     @classmethod

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
@@ -51,7 +52,9 @@ class WeightSpace(Curvature):
             raise LaloraError("this curvature belongs to a base model: give it the start of an adapter first")
 
 
-def change(delta_a: Tensor, delta_b: Tensor, anchor: Anchor) -> tuple[Tensor, Tensor, Tensor]:
+def change(
+    delta_a: Float[Tensor, "r d_in"], delta_b: Float[Tensor, "d_out r"], anchor: Anchor
+) -> tuple[Float[Tensor, "d_out d_in"], Float[Tensor, "r d_in"], Float[Tensor, "d_out r"]]:
     """Form ΔW = s((B−B₀)A + B₀(A−A₀)), which is exactly zero at Δ = 0; return it, A and B."""
     a = delta_a if anchor.a is None else anchor.a + delta_a
     if anchor.b is None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lalora import processes
@@ -23,7 +24,7 @@ class Gram:
         self._sum: Tensor | None = None
         self._any = False
 
-    def add(self, rows: Tensor) -> None:
+    def add(self, rows: Float[Tensor, "n d"]) -> None:
         """Add rows."""
         self.count += rows.shape[0]
         if self._sum is not None:
@@ -64,7 +65,7 @@ class Gram:
         """Return what was collected."""
         return self._rows if self._sum is None else [self._sum]
 
-    def add_up(self, counts: list[int], empty: Tensor) -> None:
+    def add_up(self, counts: list[int], empty: Float[Tensor, "0 d"]) -> None:
         """Add the rows of the other processes: the rows themselves, or the d×d sums where these are smaller."""
         self.count = sum(counts)
         size = empty.shape[1]

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 from accelerate.utils import extract_model_from_parallel
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -171,7 +172,9 @@ class Pass:
         return tokens
 
 
-def loss_and_gradient(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+def loss_and_gradient(
+    logits: Float[Tensor, "n vocabulary"], targets: Int[Tensor, " n"]
+) -> tuple[float, Float[Tensor, "n vocabulary"]]:
     """Compute Σℓ and its gradient at the logits, to full precision even where the model is sure of a token."""
     log_p = logits.log_softmax(dim=-1)
     loss = -float(log_p.gather(1, targets.unsqueeze(1)).sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -27,7 +28,7 @@ class Witness:
         self._seen: dict[str, Tensor] = {}
         self._squares: dict[str, Tensor] = {}
 
-    def see(self, name: str, a: Tensor, g: Tensor) -> None:
+    def see(self, name: str, a: Float[Tensor, "rows length d_in"], g: Float[Tensor, "rows length d_out"]) -> None:
         """Take one call of a module."""
         # Compared as they come from autograd: squares of gradients divided by the scale may all be zero.
         a, g = a.flatten(0, 1), g.flatten(0, 1) * self.scale
