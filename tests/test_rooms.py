@@ -33,6 +33,7 @@ SHARED = (
     "processes",
     "progress",
     "switched_off",
+    "undisturbed",
     "version",
 )
 SOURCE = Path(lalora.__file__).parent

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora.domains import DOMAINS, without_appended
 from lalora.domains.harness import require_own_tasks
-from lalora.scoring import undisturbed
+from lalora.undisturbed import undisturbed
 
 
 def score_accuracy(
