@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
+from lalora.adapter import linear_weight, name_in_base
 from lalora.errors import LaloraError
 from lalora.softening import _adapter
-
-_PREFIX = "base_model.model."
 
 
 class Carrier(Protocol):
@@ -92,7 +91,7 @@ class OfWeights:
         for name, tensor in own.items():
             tensor.copy_(base[name])
         for layer, change in changes.items():
-            weight = weight_of(model.get_submodule(layer.removeprefix(_PREFIX)))
+            weight = weight_of(model.get_submodule(name_in_base(layer)))
             weight.copy_(weight.double() + change.to(weight.device, torch.float64))
 
     @contextmanager
@@ -122,10 +121,9 @@ class OfWeights:
         self.model.save_pretrained(str(folder))  # type: ignore[operator]
 
 
-def weight_of(layer: nn.Module) -> Tensor:
-    """Look up the weight of a linear layer."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
+def weight_of(layer: nn.Module) -> Float[Tensor, "d_out d_in"]:
+    """Look up the weight of a linear layer that is not quantised."""
+    weight = linear_weight(layer)
     if not weight.is_floating_point():
         raise LaloraError("a full fine-tuning is softened in floating point: load both models without quantisation")
-    return weight.detach().T if isinstance(layer, Conv1D) else weight.detach()
+    return weight
