@@ -23,13 +23,14 @@ from lalora.fisher import own_part
 from lalora.laplace import Laplace, fit
 from lalora.study.base_model import load_base, load_words
 from lalora.study.bench import Bench, Say, common_identity, fit_options, run_identity
-from lalora.study.device import device, resolve_dtype
+from lalora.study.device import device
 from lalora.study.done import METRICS
 from lalora.study.folder import fresh_folder, held_for_all, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.marked_yaml import Marked
 from lalora.study.material import Item, evaluation_set, limit_to_context, load_all, prepare, proxy_batches
 from lalora.study.plan import RunPlan, validated
+from lalora.study.precision import resolve_dtype
 from lalora.study.records import Row, read_rows
 from lalora.study.settings import RunSettings, StudySettings
 from lalora.study.start import adapted, with_adapter

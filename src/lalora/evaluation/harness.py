@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lalora.domains import DOMAINS, without_appended
-from lalora.domains.harness import require_own_tasks
+from lalora.domains.task_files import require_own_tasks
 from lalora.undisturbed import undisturbed
 
 
