@@ -35,6 +35,7 @@ SHARED = (
     "progress",
     "switched_off",
     "tensor_names",
+    "undisturbed",
     "version",
 )
 SOURCE = Path(lalora.__file__).parent

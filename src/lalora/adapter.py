@@ -11,12 +11,14 @@ from peft.tuners.lora import LoraLayer, LoraModel
 from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from lalora.errors import LaloraError
 from lalora.tensor_names import a_name, b_name
 
 HOLDERS = ("lora_", "modules_to_save", "trainable_tokens")
 """What PEFT calls the containers that hold a tensor for each adapter."""
+_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True)
@@ -234,3 +236,20 @@ def normalised(name: str, adapter: str) -> str:
         if not (part == adapter and before.startswith(HOLDERS))
     ]
     return ".".join(kept)
+
+
+def name_in_base(name: str) -> str:
+    """Turn the name of a module or tensor in a PEFT model into its name in the base model; others stay as they are."""
+    return name.removeprefix(_PREFIX)
+
+
+def name_in_peft(name: str) -> str:
+    """Turn the name of a module or tensor in a base model into its name in a PEFT model on it."""
+    return f"{_PREFIX}{name}"
+
+
+def linear_weight(layer: nn.Module) -> Tensor:
+    """Look up the weight of a linear layer, (d_out, d_in) however the layer lays it out, in its own memory."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach().T if isinstance(layer, Conv1D) else weight.detach()

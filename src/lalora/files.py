@@ -17,6 +17,11 @@ UNFINISHED = ".lalora-part"
 """How the name of a file ends that is still being written, or whose writer was killed."""
 
 
+def is_path(text: str) -> bool:
+    """Tell whether a text is written as a path, and so is neither a name nor an id on the Hugging Face hub."""
+    return text.startswith((".", "/", "~"))
+
+
 def is_of_the_disk(error: BaseException) -> bool:
     """Tell whether an error is about room or permission, which the next thing that is written meets as well.
 

@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 from torch import nn
 
-from lalora.adapter import HOLDERS
+from lalora.adapter import HOLDERS, name_in_base
 from lalora.assets.hub import why_unavailable
 from lalora.assets.patterns import shown, without_patterns
 from lalora.errors import LaloraError, first_of, one_line
-from lalora.files import parse_json
+from lalora.files import is_path, parse_json
 
 _SETTINGS = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -92,7 +92,7 @@ def _unchanged(base: nn.Module, names: Sequence[str], file: Any) -> set[str]:
     held = base.state_dict()
     found = set()
     for name in names:
-        own = held.get(name.removeprefix("base_model.model.").replace(".base_layer.", "."))
+        own = held.get(name_in_base(name).replace(".base_layer.", "."))
         if own is not None and list(own.shape) == file.get_slice(name).get_shape():
             found |= {name} if torch.equal(file.get_tensor(name).to(own), own) else set()
     return found
@@ -113,7 +113,7 @@ def adapter_folder(name_or_path: str) -> Path:
     folder = Path(name_or_path).expanduser()
     if folder.exists():
         return folder
-    if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") != 1:
+    if is_path(name_or_path) or name_or_path.count("/") != 1:
         raise LaloraError(f"there is no adapter folder {name_or_path}")
     reason = why_unavailable(name_or_path, "model")
     try:

@@ -22,6 +22,7 @@ from lalora.assets.pins import ASSETS
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import asset_folder, is_fetched
 from lalora.errors import LaloraError, first_of, one_line
+from lalora.files import is_path
 from lalora.next_token import require_next_token
 
 _NUMBER = re.compile(r"\d+")
@@ -38,7 +39,7 @@ def is_here(name_or_path: str) -> bool:
     """
     if name_or_path in _EMBEDDED:
         return is_fetched(name_or_path)
-    return _is_path(name_or_path) or Path(name_or_path).is_dir()
+    return is_path(name_or_path) or Path(name_or_path).is_dir()
 
 
 def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
@@ -181,10 +182,6 @@ def _explained(what: str, name_or_path: str) -> Generator[dict[str, Any], None, 
         ) from error
 
 
-def _is_path(name_or_path: str) -> bool:
-    return name_or_path.startswith((".", "/", "~"))
-
-
 def _local(name_or_path: str) -> str | None:
     # The folder on disk, None where the hub has to be asked for it.
     if name_or_path in _EMBEDDED:
@@ -192,7 +189,7 @@ def _local(name_or_path: str) -> str | None:
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         return str(folder)
-    if _is_path(name_or_path):
+    if is_path(name_or_path):
         raise LaloraError(f"there is no model folder {name_or_path}")
     unavailable = why_unavailable(name_or_path, "model")
     if unavailable is None:

@@ -13,7 +13,7 @@ from lalora.adapter import peft_model
 from lalora.completion import completion
 from lalora.scoring._rows import RowScores
 from lalora.scoring._text import by_row, joined, of_base, ready_batches, require_base
-from lalora.scoring._undisturbed import undisturbed
+from lalora.undisturbed import undisturbed
 
 MOST_BYTES = 1 << 30
 """Of logits that are kept; those beyond are computed again each time."""

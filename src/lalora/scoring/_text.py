@@ -16,8 +16,8 @@ from lalora.completion import Completion, completion
 from lalora.errors import LaloraError
 from lalora.next_token import require_next_token
 from lalora.scoring._rows import RowScores
-from lalora.scoring._undisturbed import undisturbed
 from lalora.switched_off import why_not_base
+from lalora.undisturbed import undisturbed
 
 # Tokens whose log-probabilities over the whole vocabulary exist at the same time: few enough for a processor's cache.
 CHUNK = 16
