@@ -35,19 +35,6 @@ def completion(model: nn.Module, batch: Mapping[str, Tensor], every_position: bo
 
     The token at position t is predicted from position t-1. Where the architecture takes `logits_to_keep`,
     no other logits are computed.
-
-    Args:
-        model: A causal language model, with or without an adapter.
-        batch: `input_ids`, `labels` (unshifted, -100 where there is no loss) and `attention_mask`, each (rows, length),
-            and what else the model's forward takes.
-        every_position: Whether the head is to see all positions although few of its logits count, as where something
-            listens to it.
-
-    Returns:
-        Logits and targets of the completion tokens, differentiable.
-
-    Raises:
-        LaloraError: If the model cannot take these rows.
     """
     shown = batch["attention_mask"] != 0
     # With left padding the first visible token has a padding position before it, which predicts nothing.

@@ -35,12 +35,6 @@ def require_next_token(model: nn.Module) -> None:
 
     Its class and configuration are asked first. Then a few tokens are tried, once a model: logits must not depend on
     later tokens, which their gradient tells. The model leaves as it came.
-
-    Args:
-        model: A model, with or without an adapter.
-
-    Raises:
-        LaloraError: If it is of another kind.
     """
     base = base_model(model)
     if base in _known:
@@ -56,14 +50,7 @@ def require_next_token(model: nn.Module) -> None:
 
 
 def require_decoder(base: nn.Module) -> None:
-    """Refuse a model that its class or configuration tells to be of another kind.
-
-    Args:
-        base: A model without an adapter.
-
-    Raises:
-        LaloraError: If it is an encoder–decoder, a classifier or a masked language model.
-    """
+    """Refuse a model that its class or configuration tells to be of another kind."""
     name, config = type(base).__name__, base_config(base)
     several = getattr(config, "is_encoder_decoder", False)
     if several or name.endswith(_OTHER_TASKS):
