@@ -28,7 +28,7 @@ def is_of_the_disk(error: BaseException) -> bool:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file in one piece, so that a reader sees the old one or the new one; the user's umask gives permissions."""
+    """Write a file in one piece: a reader sees the old one or the new one. Permissions are those of the umask."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         with partial.open("xb") as file:
