@@ -11,7 +11,6 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from lalora import batches as door
 from lalora import processes
@@ -24,6 +23,7 @@ from lalora.fisher._labels import draw
 from lalora.fisher._part import Part
 from lalora.fisher._untouched import untouched
 from lalora.next_token import require_next_token
+from lalora.progress import progress_bar
 
 # Powers of two above it are not finite in float32.
 _MOST = 126
@@ -120,7 +120,7 @@ class Pass:
         plain = torch.autocast(self._device.type, enabled=False)
         with plain, untouched(self._model, collector.parameters), collector.listening():
             # Made here because a DataLoader draws from the random state, which is brought back at the end.
-            bar = tqdm(batches, desc=f"curvature of {dataset}", unit="batch", disable=not self._progress, leave=False)
+            bar = progress_bar(f"curvature of {dataset}", "batch", batches, disable=not self._progress)
             left = iter(bar)
             try:
                 for batch in left:

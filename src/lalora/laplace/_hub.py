@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from lalora.curvature import FITTED
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 from lalora.laplace import _storage
 from lalora.laplace._provenance import Provenance
 
@@ -49,7 +49,7 @@ def push(save: Callable[[Path], None], provenance: Provenance, repo_id: str, lic
             )
         except _UNREACHABLE as error:
             raise LaloraError(
-                f"cannot push to '{repo_id}': {_first_line(error)}; check the id, token and network"
+                f"cannot push to '{repo_id}': {one_line(error)}; check the id, token and network"
             ) from error
 
 
@@ -59,7 +59,7 @@ def pull(repo_id: str, **options: Any) -> Path:
         return Path(snapshot_download(repo_id, allow_patterns=[_storage.TENSORS, _storage.DESCRIPTION], **options))
     except _UNREACHABLE as error:
         raise LaloraError(
-            f"cannot fetch '{repo_id}' from the hub: {_first_line(error)}; check the id and network, "
+            f"cannot fetch '{repo_id}' from the hub: {one_line(error)}; check the id and network, "
             "or load a local folder with Laplace.load"
         ) from error
 
@@ -106,7 +106,3 @@ Released as `{licence}`. It is computed from the base model and the datasets abo
 
 {FITTED[fit.curvature].privacy} Do not fit on private text and publish the result without a review.
 """
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
