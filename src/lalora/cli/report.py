@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lalora.cli.show import show
 from lalora.errors import LaloraError
-from lalora.report import draw, load_results, merged
 
 
 def report(
@@ -15,11 +13,15 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to draw; needed with several studies.")] = None,
 ) -> None:
     """Draw the table, the pictures and the page of a study again, or of several together."""
+    from lalora.cli.show import show
+    from lalora.report import Findings, draw
+    from lalora.results import load_results, merged
+
     studies = {str(folder): load_results(folder) for folder in folders}
-    results = merged(studies) if len(studies) > 1 else next(iter(studies.values()))
+    findings = Findings(merged(studies) if len(studies) > 1 else next(iter(studies.values())))
     place = out or _own(folders)
-    draw(results, place)
-    show(results, place)
+    draw(findings, place)
+    show(findings, place)
 
 
 def _own(folders: list[Path]) -> Path:

@@ -13,7 +13,8 @@ import typer
 from lalora.cli.show import show
 from lalora.cli.voice import resumable, say
 from lalora.errors import LaloraError, RunsFailedError
-from lalora.report import draw, load_results
+from lalora.report import Findings, draw
+from lalora.results import load_results, parse
 
 if TYPE_CHECKING:
     from lalora.study.conduct import Runner
@@ -58,9 +59,9 @@ def run(
     command = shlex.join(["lalora", *sys.argv[1:]])
     advice = f"finished runs and checkpoints are kept in {folder}; to go on: {command}"
     with _drawn_if_cut_short(folder), resumable(advice):
-        results = run_study(checked, folder, command, say, runner)
-    draw(results, folder)
-    show(results, folder)
+        findings = Findings(parse(run_study(checked, folder, command, say, runner)))
+    draw(findings, folder)
+    show(findings, folder)
 
 
 def _runner(workers: int, ray: str | None, share: str | None, cpus: int, gpus: float) -> "Runner":
@@ -83,7 +84,7 @@ def _drawn_if_cut_short(folder: Path) -> Generator[None, None, None]:
     except (RunsFailedError, typer.Exit):
         # What was found so far can be looked at; why it ended early is the line that counts.
         with suppress(LaloraError):
-            draw(load_results(folder), folder)
+            draw(Findings(load_results(folder)), folder)
         raise
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from lalora.report.schema import Results
-from lalora.report.series import Point
+from lalora.results.schema import Results
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,6 @@ def by_label(results: Results) -> list[Seeds]:
     for index, run in enumerate(results.runs):
         members.setdefault((run.method, run.label), []).append(index)
     return [Seeds(label, tuple(runs)) for (_, label), runs in members.items()]
-
-
-def several(results: Results) -> bool:
-    """Returns whether some label has more than one seed."""
-    return any(len(seeds.runs) > 1 for seeds in by_label(results))
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:

@@ -1,11 +1,6 @@
 // Puts the page together: its plots at the width there is, again when that changes, and its legends.
 
-function drawAll() {
-  drawTradeoff();
-  drawPanels();
-  drawForecast();
-  document.querySelectorAll("[data-changes]").forEach(drawChanges);
-}
+const drawAll = () => drawers.forEach((drawer) => drawer());
 
 function light(label) {
   document.body.classList.toggle("some-on", label !== null);
@@ -36,15 +31,6 @@ function drawLegends() {
 document.querySelectorAll("svg[data-key]").forEach((svg) => {
   svg.setAttribute("viewBox", "-8 -8 16 16");
   mark(svg, DATA.runs[svg.dataset.key].shape, 0, 0, 6);
-});
-for (const panel of DATA.panels) {
-  const figure = html(document.getElementById("panels"), "figure", { className: "card" });
-  html(figure, "figcaption", { textContent: panel.title });
-  html(figure, "div", { className: "plot" });
-}
-document.querySelectorAll("input[name=y]").forEach((input) => {
-  input.disabled = !DATA.runs.some((run) => run.points.some((p) => known(p[DATA.views[input.value].y])));
-  input.addEventListener("change", drawTradeoff);
 });
 drawLegends();
 drawAll();
