@@ -63,12 +63,12 @@ class Findings:
 
     @cached_property
     def base(self) -> Measured:
-        """What the trade-off tells of the base model."""
+        """What the trade-off shows of the base model."""
         return measures(self.results.base, self.results.base)
 
     @cached_property
     def trajectories(self) -> list[dict[int, Measured]]:
-        """What the trade-off tells of each run, by step."""
+        """What the trade-off shows of each run, by step."""
         return [{row.step: self._measured(row) for row in run.points} for run in self.results.runs]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, told as a mean and a range."""
+"""Runs that differ in their seed alone, as a mean and a range."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -78,7 +78,7 @@ def predictions(run: Run) -> list[tuple[float, float, float]]:
     found = []
     for row in run.points:
         earlier = [value for step, value in logged if step <= row.step]
-        forecast = row.forecast if row.forecast is not None else (earlier[-1] if earlier else None)
-        if row.step > 0 and forecast is not None and row.source_kl is not None:
-            found.append((float(row.step), forecast, row.source_kl))
+        predicted = row.forecast if row.forecast is not None else (earlier[-1] if earlier else None)
+        if row.step > 0 and predicted is not None and row.source_kl is not None:
+            found.append((float(row.step), predicted, row.source_kl))
     return found

@@ -10,7 +10,7 @@ from lalora.results.pareto import pareto_front
 from lalora.results.schema import Evaluation
 
 Measured = dict[str, float | None]
-"""What the trade-off tells of one evaluation, by measure."""
+"""What the trade-off shows of one evaluation, by measure."""
 
 ENOUGH_SETTINGS = 3
 """A front through fewer settings of a method tells nothing that their marks do not."""
@@ -47,7 +47,7 @@ class Stop:
 
 
 def measures(base: Evaluation, row: Evaluation) -> Measured:
-    """Returns what the trade-off tells of an evaluation; losses and KL in nats per token, accuracies from 0 to 1."""
+    """Returns what the trade-off shows of an evaluation; losses and KL in nats per token, accuracies from 0 to 1."""
     return {
         "step": row.step,
         "target_loss": row.target_loss,

@@ -12,9 +12,9 @@ class Criteria(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    learning: Literal["target_loss", "target_accuracy"] = Field("target_loss", description="What tells learning.")
+    learning: Literal["target_loss", "target_accuracy"] = Field("target_loss", description="The measure of learning.")
     keeping: Literal["source_kl", "source_loss", "source_accuracy"] = Field(
-        "source_kl", description="What tells keeping."
+        "source_kl", description="The measure of keeping."
     )
     alpha: float = Field(ALPHA, ge=0, le=1, description="Weight of learning in the score S_B that plasticity takes.")
     floor: float | None = Field(

@@ -22,7 +22,7 @@ def merged(studies: Mapping[str, Results]) -> Results:
     for name, study in others:
         for metric in _MEASURED:
             ours, theirs = (getattr(one.base, metric) for one in (reference, study))
-            # Another number of threads changes the last digits; what one study did not measure tells nothing.
+            # Another number of threads changes the last digits; what one study did not measure says nothing.
             if None not in (ours, theirs) and not math.isclose(ours, theirs, rel_tol=1e-3):
                 raise LaloraError(
                     f"{first} and {name} cannot be compared: their base models have {metric} {ours} and {theirs}, so "
@@ -34,7 +34,7 @@ def merged(studies: Mapping[str, Results]) -> Results:
         for name, study in studies.items()
         for run in study.runs
     ]
-    told = {
+    changed = {
         "name": " and ".join(studies),
         "command": "lalora report " + " ".join(studies),
         "recipe": {name: study.recipe for name, study in studies.items()},
@@ -45,7 +45,7 @@ def merged(studies: Mapping[str, Results]) -> Results:
         "published_costs": [],
         "selection": None,
     }
-    return checked(Results, {**dict(reference), **told}, "results")
+    return checked(Results, {**dict(reference), **changed}, "results")
 
 
 def _label(run: Run, study: str, labels: list[str]) -> str:

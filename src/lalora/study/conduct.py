@@ -36,17 +36,7 @@ class Runner(Protocol):
 
 
 def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Generator[Outcome, None, None]:
-    """Do the runs one by one in this process.
-
-    Args:
-        recipe: The study.
-        plans: Its runs that are not done.
-        bench: What they share.
-        folder: Of the study.
-
-    Yields:
-        Each run as it ends, with the error if it failed.
-    """
+    """Do the runs one by one in this process; yields each as it ends, with the error if it failed."""
     for plan in plans:
         try:
             train_run(plan, bench, folder / plan.name, _numbered(plan, recipe))
@@ -58,17 +48,7 @@ def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) ->
 
 
 def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runner = in_turn) -> dict[str, Any]:
-    """Do what is not done yet of a study, and put its results together.
-
-    Args:
-        recipe: The study.
-        folder: Where everything is kept: a folder a run, and `results.json`.
-        command: What the user typed, for the results.
-        say: Tells the user what goes on.
-        runner: Does the runs.
-
-    Returns:
-        The content of `results.json`.
+    """Do what is not done yet of a study, put its results together, and return the content of `results.json`.
 
     Raises:
         LaloraError: If data, model, settings or folder are unfit, or the folder holds another study or runs with other
@@ -128,15 +108,7 @@ def _keep(
 
 
 def require_same_study(recipe: Recipe, folder: Path) -> None:
-    """Refuse a folder that holds another study.
-
-    Args:
-        recipe: The study.
-        folder: Where it would be kept; may be missing.
-
-    Raises:
-        LaloraError: If the results there are those of a study of another name.
-    """
+    """Refuse a folder that holds a study of another name; it may be missing."""
     found = read_json(folder / STATE) or read_json(folder / RESULTS)
     name = found.get("name", recipe.name) if isinstance(found, dict) else recipe.name
     if name != recipe.name:

@@ -41,6 +41,6 @@ addEventListener("resize", () => requestAnimationFrame(() => {
   hideTip();
   drawAll();
 }));
-// A mark that is focused scrolls into view first, and the page tells of that afterwards.
+// A mark that is focused scrolls into view first, and the scroll event follows.
 addEventListener("scroll", () => { if (performance.now() - tipShown > 200) hideTip(); }, { passive: true });
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
