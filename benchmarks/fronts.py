@@ -21,10 +21,10 @@ Row = dict[str, Any]
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("results", type=Path, help="results.json of the study")
+    arguments.add_argument("results", type=Path, nargs="+", help="results.json of a study; of more seeds, too")
     arguments.add_argument("--name", default="fronts")
     chosen = arguments.parse_args()
-    runs = json.loads(chosen.results.read_text())["runs"]
+    runs = [run for results in chosen.results for run in json.loads(results.read_text())["runs"]]
     methods: dict[str, list[Row]] = {}
     for run in runs:
         methods.setdefault(run["label"], []).append(run)
@@ -41,7 +41,7 @@ def measured(methods: Mapping[str, Sequence[Row]]) -> str:
             cells = [mean([one[key] for one in found]) for key in ("target_loss", "source_kl", "heldout_kl")]
             arc = mean([one["kl"]["arc_challenge"] for one in found])
             rows.append([label, title, *(f"{cell:.4f}" for cell in (*cells, arc))])
-    seeds = len(next(iter(methods.values())))
+    seeds = " to ".join(str(count) for count in sorted({len(runs) for runs in methods.values()}))
     head = ["trained with", "afterwards", "target loss", "mean source KL", "held-out KL", "of which ARC"]
     return f"Means over {seeds} seeds, nats per token.\n\n{table(head, rows)}"
 
@@ -76,7 +76,8 @@ def pairs(methods: Mapping[str, Sequence[Row]]) -> str:
     for label, runs in others:
         for more in GIVEN_UP:
             at = {run["seed"]: run["final"]["target_loss"] + more for run in plain}
-            ours = {run["seed"]: drift(soft_front(run), at[run["seed"]], "source_kl") for run in runs}
+            both = [run for run in runs if run["seed"] in at]
+            ours = {run["seed"]: drift(soft_front(run), at[run["seed"]], "source_kl") for run in both}
             theirs = {run["seed"]: drift(soft_front(run), at[run["seed"]], "source_kl") for run in plain}
             rows.append([label, f"{more:g}", *told(theirs, ours)])
     head = [
@@ -111,7 +112,7 @@ def drift(front: Sequence[Row], loss: float, key: str) -> float | None:
 
 
 def told(theirs: Mapping[int, float | None], ours: Mapping[int, float | None]) -> list[str]:
-    shared = [seed for seed in ours if ours[seed] is not None and theirs[seed] is not None]
+    shared = [seed for seed in ours if ours[seed] is not None and theirs.get(seed) is not None]
     if not shared:
         return ["–", "–", "–"]
     left, right = ({seed: float(side[seed] or 0.0) for seed in shared} for side in (theirs, ours))

@@ -41,8 +41,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "kfac": {"curvature": "kfac"},
     "tri-kfac": {"curvature": "tri-kfac"},
     "weight-kfac": {"curvature": "weight-kfac"},
-    "weight-kfac, keep=0.99": {"curvature": "weight-kfac", "keep": 0.99},
-    "weight-kfac, rank=32": {"curvature": "weight-kfac", "rank": 32},
+    "weight-kfac, factor_keep=0.99": {"curvature": "weight-kfac", "factor_keep": 0.99},
+    "weight-kfac, factor_rank=32": {"curvature": "weight-kfac", "factor_rank": 32},
     "weight-diagonal": {"curvature": "weight-diagonal"},
 }
 

@@ -19,7 +19,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from hostile.sandbox import Sandbox
-from lalora.cli import main
+from lalora.cli.main import main
 from lalora.study import Recipe, load_recipe, run_study
 from tiny import llama
 

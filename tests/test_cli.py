@@ -60,6 +60,9 @@ def test_overrides_and_out(run: Run, recipe_file: Callable[..., str], tmp_path: 
 def test_list_names_the_built_in_recipes(run: Run) -> None:
     status, out, _ = run("run", "--list")
     assert status == 0
+    width = max(len(line.split()[0]) for line in out.splitlines())
+    assert {line[width : width + 2] for line in out.splitlines()} == {"  "}
+    assert not any(line[width + 2].isspace() for line in out.splitlines())
     assert [line.split()[0] for line in out.splitlines()] == [
         "calibration",
         "curvatures",
@@ -153,7 +156,7 @@ def test_ctrl_c_and_divergence_still_draw_what_there_is(
     assert (tmp_path / "diverged" / "report.html").exists()
 
 
-@pytest.mark.parametrize("place", ["lalora.cli.assets.fetch", "lalora.cli.app.quiet_libraries"])
+@pytest.mark.parametrize("place", ["lalora.assets.fetch", "lalora.cli.console.quiet_libraries"])
 def test_ctrl_c_at_any_time_is_one_line(place: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -167,21 +170,25 @@ def test_ctrl_c_at_any_time_is_one_line(place: str, run: Run, monkeypatch: pytes
     assert err.count("\n") == 2
 
 
-def test_ctrl_c_during_the_first_import_is_one_line() -> None:
+@pytest.mark.parametrize("module", ["typer", "torch"])
+def test_ctrl_c_during_the_first_import_is_one_line(module: str) -> None:
     interrupted = """
 import sys
 
+module = sys.argv[1]
+sys.argv[1] = "methods"
+
 class Interrupted:
     def find_spec(name, *rest):
-        if name == "torch":
+        if name == module:
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupted)
-from lalora.cli import main
+from lalora.cli.main import main
 
 main()
 """
-    ended = subprocess.run([sys.executable, "-c", interrupted], check=False, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", interrupted, module], check=False, capture_output=True, text=True)
     assert ended.returncode == 130
     assert ended.stderr == "\ninterrupted: run the same command again\n"
 
@@ -441,12 +448,14 @@ for name in ("lm_eval", "datasets", "gguf", "pydantic", "matplotlib", "jinja2", 
         [sys.executable, "-c", f"{block}\nimport lalora\nlalora.fit"], env=environment, check=False
     )
     assert library.returncode == 0
-    command = subprocess.run(
-        [sys.executable, "-c", f"{block}\nimport lalora.cli\nlalora.cli.main()"],
-        env=environment, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert command.returncode == 2
-    assert command.stderr.strip().splitlines()[-1].endswith("is not installed: pip install 'lalora[lab]'")
+    started = "from lalora.cli.main import main\nsys.argv = ['lalora', 'methods']\nmain()"
+    for without in (block, f"{block}\nsys.modules['typer'] = None"):
+        command = subprocess.run(
+            [sys.executable, "-c", f"{without}\n{started}"],
+            env=environment, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert command.returncode == 2
+        assert command.stderr.strip().splitlines()[-1].endswith("is not installed: pip install 'lalora[lab]'")
 
 
 def test_dtype_auto_is_one_of_two() -> None:

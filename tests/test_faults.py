@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lalora.cli import main
+from lalora.cli.main import main
 from lalora.errors import LaloraError, fault
 
 Run = Callable[..., tuple[int, str]]
@@ -36,11 +36,11 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("train", "model"), "lalora.study.single.train_adapter"),
     "evaluate": (("evaluate", "model", "adapter"), "lalora.study.single.evaluate_adapter"),
     "soften": (("soften", "model", "adapter"), "lalora.study.soften_adapter.soften_adapter"),
-    "report": (("report", "folder"), "lalora.cli.report.load_results"),
+    "report": (("report", "folder"), "lalora.report.load_results"),
     "methods": (("methods",), "lalora.methods.costs.costs"),
-    "assets list": (("assets", "list"), "lalora.cli.assets.catalogue"),
-    "assets fetch": (("assets", "fetch", "x"), "lalora.cli.assets.fetch"),
-    "assets verify": (("assets", "verify", "x"), "lalora.cli.assets.verify"),
+    "assets list": (("assets", "list"), "lalora.assets.catalogue"),
+    "assets fetch": (("assets", "fetch", "x"), "lalora.assets.fetch"),
+    "assets verify": (("assets", "verify", "x"), "lalora.assets.verify"),
 }
 ERRORS: dict[str, tuple[Exception, int]] = {
     "RuntimeError": (RuntimeError("first line\nsecond line"), 70),
@@ -112,7 +112,7 @@ def test_a_library_that_cannot_be_imported_is_no_fault_of_lalora(
     def importing(*_: object) -> None:
         importlib.import_module("broken_library")
 
-    monkeypatch.setattr("lalora.cli.report.load_results", importing)
+    monkeypatch.setattr("lalora.report.load_results", importing)
     code, said = run("report", "folder")
     assert code == 2
     assert f"ValueError in {broken}: could not convert" in said

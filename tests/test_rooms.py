@@ -24,7 +24,20 @@ ROOMS = (
     "study",
 )
 BELOW = ("report", "cli")
-SHARED = ("adapter", "batches", "completion", "errors", "files", "next_token", "processes", "switched_off", "version")
+SHARED = (
+    "adapter",
+    "batches",
+    "completion",
+    "errors",
+    "files",
+    "next_token",
+    "options",
+    "processes",
+    "progress",
+    "switched_off",
+    "tensor_names",
+    "version",
+)
 SOURCE = Path(lalora.__file__).parent
 
 

@@ -59,7 +59,7 @@ def test_closed_streams(closed: str) -> None:
 
 INTERRUPTED = """
 import time
-from lalora.cli.voice import resumable
+from lalora.cli.interrupt import resumable
 try:
     with resumable("what was finished is kept"):
         print("working", flush=True)

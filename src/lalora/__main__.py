@@ -1,5 +1,5 @@
 """`python -m lalora` is `lalora`."""
 
-from lalora.cli import main
+from lalora.cli.main import main
 
 main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from accelerate.utils import extract_model_from_parallel
 from peft import PeftModel
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lalora.errors import LaloraError
+from lalora.tensor_names import a_name, b_name
 
 HOLDERS = ("lora_", "modules_to_save", "trainable_tokens")
 """What PEFT calls the containers that hold a tensor for each adapter."""
@@ -115,6 +117,12 @@ def base_config(model: nn.Module) -> PreTrainedConfig:
     return config
 
 
+def base_name(model: nn.Module) -> str:
+    """Name the base model without telling where it lies on this machine: a hub id, or the name of a local folder."""
+    name = str(base_config(model).name_or_path or "unnamed")
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+
+
 def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:
     """List the adapted modules.
 
@@ -195,9 +203,16 @@ def linear_pairs(model: nn.Module) -> list[LinearPair]:
             continue
         down, up = layer.lora_A[adapter], layer.lora_B[adapter]
         if isinstance(down, nn.Linear) and isinstance(up, nn.Linear):
-            a, b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
             pairs.append(
-                LinearPair(name, a, b, down, up, float(layer.scaling[adapter]), adapter not in layer.lora_variant)
+                LinearPair(
+                    name,
+                    a_name(name),
+                    b_name(name),
+                    down,
+                    up,
+                    float(layer.scaling[adapter]),
+                    adapter not in layer.lora_variant,
+                )
             )
     return pairs
 

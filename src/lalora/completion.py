@@ -48,7 +48,9 @@ def completion(model: nn.Module, batch: Mapping[str, Tensor], every_position: bo
     Raises:
         LaloraError: If the model cannot take these rows.
     """
-    is_completion = (batch["labels"][:, 1:] != -100) & (batch["attention_mask"][:, 1:] != 0)
+    shown = batch["attention_mask"] != 0
+    # With left padding the first visible token has a padding position before it, which predicts nothing.
+    is_completion = (batch["labels"][:, 1:] != -100) & shown[:, 1:] & shown[:, :-1]
     positions = is_completion.any(dim=0).nonzero().squeeze(1)
     inputs = {key: value for key, value in batch.items() if key != "labels"} | {"use_cache": False}
     if keeps_logits(model) and not every_position:

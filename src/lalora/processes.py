@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lalora.errors import LaloraError, is_known_to_all, make_known_to_all
+from lalora.errors import LaloraError, is_known_to_all, make_known_to_all, one_line
 
 _LONGEST = 60
 T = TypeVar("T")
@@ -246,7 +246,7 @@ def _raised(error: Exception | None) -> None:
 def _line(error: Exception | None) -> str | None:
     if error is None or isinstance(error, LaloraError):
         return None if error is None else str(error)
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _carried(tensor: Tensor) -> Tensor:

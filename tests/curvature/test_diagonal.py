@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lalora.curvature import Curvature, Diagonal
+from lalora.curvature import Curvature, Diagonal, combined
 
 SHAPES = {"layer.lora_A.weight": (2, 5), "layer.lora_B.weight": (4, 2)}
 
@@ -30,7 +30,7 @@ def test_against_the_dense_matrix(seed: int) -> None:
     dense = torch.diag(flat(curvature.tensors()))
     assert torch.allclose(flat(curvature.apply(delta)), dense @ flat(delta))
     assert torch.allclose(curvature.quadratic(delta), flat(delta) @ dense @ flat(delta))
-    charge, gradient = curvature.half_quadratic_and_gradient(delta)
+    charge, gradient = curvature.value_and_grad(delta)
     assert torch.allclose(2 * charge, flat(delta) @ dense @ flat(delta))
     assert torch.equal(flat(gradient), flat(curvature.apply(delta)))
 
@@ -42,9 +42,9 @@ def test_positive_semi_definite_and_zero_at_zero(seed: int) -> None:
     assert curvature.quadratic({name: torch.zeros(shape).double() for name, shape in SHAPES.items()}) == 0
 
 
-def test_scaled_and_combined() -> None:
+def test_scaled_and_joined() -> None:
     first, second, delta = diagonal(1), diagonal(2), random_tensors(3)
-    mean = Diagonal.combined([first, second]).scaled(0.5)
+    mean = combined([first, second], 0.5)
     assert torch.allclose(mean.quadratic(delta), (first.quadratic(delta) + second.quadratic(delta)) / 2)
 
 
@@ -55,7 +55,7 @@ def test_a_block_of_zeros_is_not_kept() -> None:
 
 
 def test_parts_that_name_different_tensors() -> None:
-    total = Diagonal.combined([Diagonal.of({"a": torch.ones(2)}), Diagonal.of({"b": torch.ones(3)})])
+    total = combined([Diagonal.of({"a": torch.ones(2)}), Diagonal.of({"b": torch.ones(3)})])
     assert total.names == ("a", "b")
 
 

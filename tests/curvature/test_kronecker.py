@@ -17,7 +17,7 @@ from curvature_oracle import (
     of_adapter,
     of_weight,
 )
-from lalora.curvature import Anchor, Factor, Factors, Kfac, LinearCurvature, Sum, TriKfac, WeightKfac
+from lalora.curvature import Anchor, Factor, Factors, Kfac, Sum, TriKfac, WeightKfac
 from lalora.errors import LaloraError
 
 DENSE = {Kfac: dense_kfac, TriKfac: dense_tri_kfac}
@@ -29,11 +29,11 @@ KINDS = [Kfac, TriKfac]
 def test_against_the_dense_matrix(kind: type[Kfac], zero: str) -> None:
     @given(case=cases(zero))
     def check(case: Case) -> None:
-        curvature: LinearCurvature = kind.of(case.factors, case.anchors)
+        curvature = kind.of(case.factors, case.anchors)
         matrix = DENSE[kind](case)
         assert float(torch.linalg.eigvalsh(matrix).min()) > -1e-9
         wanted = of_adapter(matrix, case.delta)
-        charge, gradient = curvature.half_quadratic_and_gradient(case.delta)
+        charge, gradient = curvature.value_and_grad(case.delta)
         assert torch.allclose(2 * charge.double(), wanted, atol=1e-9)
         assert torch.allclose(curvature.quadratic(case.delta).double(), wanted, atol=1e-9)
         assert agree(gradient, by_autograd(lambda delta: of_adapter(matrix, delta), case.delta))
@@ -50,7 +50,7 @@ def test_against_the_dense_matrix(kind: type[Kfac], zero: str) -> None:
 def test_positive_semi_definite_and_zero_at_zero(kind: type[Kfac], case: Case) -> None:
     curvature = kind.of(case.factors, case.anchors)
     assert curvature.quadratic(case.delta) > -1e-9
-    charge, gradient = curvature.half_quadratic_and_gradient(case.zeros())
+    charge, gradient = curvature.value_and_grad(case.zeros())
     assert charge == 0
     assert not any(block.any() for block in gradient.values())
 

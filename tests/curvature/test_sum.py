@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvature_oracle import A, B, Case, agree, by_autograd
-from lalora.curvature import CURVATURES, AdapterPrior, Curvature, Diagonal, Kfac, Sum, TriKfac, WeightKfac, WeightPrior
+from lalora.curvature import CURVATURES, Curvature, Diagonal, Kfac, Sum, TriKfac, WeightKfac, WeightPrior
 
 
 def parts(case: Case) -> list[Curvature]:
@@ -16,8 +16,8 @@ def parts(case: Case) -> list[Curvature]:
         WeightKfac.of(case.factors, case.anchors),
         case.weight_diagonal,
         Diagonal.of({B: case.delta[B].abs()}),
-        AdapterPrior({A: 0.5, B: 0.25}),
-        WeightPrior(2.0).attached(case.anchors),
+        Diagonal({A: torch.tensor(0.5), B: torch.tensor(0.25)}),
+        WeightPrior(2.0).anchored(case.anchors),
     ]
 
 
@@ -28,7 +28,7 @@ def test_weighted_sum_of_every_kind(seed: int) -> None:
     whole = Sum.of(parts(case), weights)
     wanted = sum(weight * part.quadratic(case.delta) for weight, part in zip(weights, parts(case), strict=True))
     assert torch.allclose(whole.quadratic(case.delta), wanted)
-    charge, gradient = whole.half_quadratic_and_gradient(case.delta)
+    charge, gradient = whole.value_and_grad(case.delta)
     assert torch.allclose(2 * charge, wanted)
     assert agree(gradient, by_autograd(whole.quadratic, case.delta))
     assert whole.names == tuple(sorted(gradient))
@@ -53,9 +53,9 @@ def test_autocast_does_not_take_bits_away() -> None:
     for part in parts(case):
         single = part.to(dict.fromkeys((A, B), cpu), torch.float32)
         delta = {name: block.float() for name, block in case.delta.items()}
-        wanted, gradient = single.half_quadratic_and_gradient(delta)
+        wanted, gradient = single.value_and_grad(delta)
         with torch.autocast("cpu", torch.bfloat16):
-            found, same = single.half_quadratic_and_gradient(delta)
+            found, same = single.value_and_grad(delta)
         assert torch.equal(found, wanted)
         assert all(torch.equal(same[name], gradient[name]) and same[name].is_contiguous() for name in gradient)
 
@@ -69,23 +69,23 @@ def test_more_than_ten_parts_keep_their_order() -> None:
 def test_a_sum_of_sums_is_a_sum() -> None:
     case = Case(2)
     inner = Sum.of(parts(case)[:2], [2.0, 3.0])
-    outer = Sum.of([inner, AdapterPrior({A: 1.0})], [0.5, 1.0])
+    outer = Sum.of([inner, Diagonal.isotropic(1.0, [A])], [0.5, 1.0])
     assert outer.weights == (1.0, 1.5, 1.0)
     assert Sum.from_tensors(outer.tensors()).quadratic(case.delta) == outer.quadratic(case.delta)
 
 
-def test_attached_where_it_can_be() -> None:
+def test_anchored_where_it_can_be() -> None:
     case = Case(3)
     bare = Sum.of([WeightKfac.of(case.factors), WeightPrior(0.1)])
-    wanted = Sum.of([WeightKfac.of(case.factors, case.anchors), WeightPrior(0.1).attached(case.anchors)])
-    assert bare.attached(case.anchors).quadratic(case.delta) == wanted.quadratic(case.delta)
+    wanted = Sum.of([WeightKfac.of(case.factors, case.anchors), WeightPrior(0.1).anchored(case.anchors)])
+    assert bare.anchored(case.anchors).quadratic(case.delta) == wanted.quadratic(case.delta)
 
 
 def test_parts_that_name_different_tensors() -> None:
     case = Case(4, zero="B")
-    whole = Sum.of([Kfac.of(case.factors, case.anchors), AdapterPrior({A: 0.5})])
+    whole = Sum.of([Kfac.of(case.factors, case.anchors), Diagonal.isotropic(0.5, [A])])
     assert whole.names == (A, B)
-    assert torch.allclose(whole.half_quadratic_and_gradient(case.delta)[1][A], case.delta[A] / 2)
+    assert torch.allclose(whole.value_and_grad(case.delta)[1][A], case.delta[A] / 2)
 
 
 @pytest.mark.parametrize("kind", list(CURVATURES))

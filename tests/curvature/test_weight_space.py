@@ -8,14 +8,14 @@ from hypothesis import given
 from torch import Tensor
 
 from curvature_oracle import LAYER, A, B, Case, agree, by_autograd, cases, of_weight
-from lalora.curvature import Anchor, Curvature, Factor, Factors, Kfac, WeightDiagonal, WeightKfac, WeightPrior
+from lalora.curvature import Anchor, Curvature, Factor, Factors, Kfac, WeightDiagonal, WeightKfac, WeightPrior, combined
 from lalora.errors import LaloraError
 
 Dense = Callable[[Case, Tensor], Tensor]
 BUILD: dict[str, Callable[[Case], Curvature]] = {
     "weight-kfac": lambda case: WeightKfac.of(case.factors, case.anchors),
     "weight-diagonal": lambda case: case.weight_diagonal,
-    "weight-prior": lambda case: WeightPrior(0.3).attached(case.anchors),
+    "weight-prior": lambda case: WeightPrior(0.3).anchored(case.anchors),
 }
 DENSE: dict[str, Dense] = {
     "weight-kfac": of_weight,
@@ -31,7 +31,7 @@ def test_against_the_dense_quadratic(kind: str, zero: str) -> None:
     @given(case=cases(zero))
     def check(case: Case) -> None:
         curvature, dense = BUILD[kind](case), DENSE[kind]
-        charge, gradient = curvature.half_quadratic_and_gradient(case.delta)
+        charge, gradient = curvature.value_and_grad(case.delta)
         wanted = dense(case, case.true_change(case.delta))
         assert torch.allclose(2 * charge, wanted, atol=1e-9)
         assert torch.allclose(curvature.quadratic(case.delta), wanted, atol=1e-9)
@@ -46,7 +46,7 @@ def test_against_the_dense_quadratic(kind: str, zero: str) -> None:
 def test_never_negative_and_zero_at_zero(kind: str, case: Case) -> None:
     curvature = BUILD[kind](case)
     assert curvature.quadratic(case.delta) > -1e-9
-    charge, gradient = curvature.half_quadratic_and_gradient(case.zeros())
+    charge, gradient = curvature.value_and_grad(case.zeros())
     assert charge == 0
     assert not any(block.any() for block in gradient.values())
 
@@ -96,14 +96,14 @@ def test_a_base_model_meets_adapters_later(kind: str) -> None:
         }[kind]
         stored = type(bare).from_tensors(bare.tensors())
         assert not any("anchors" in name for name in bare.tensors())
-        with pytest.raises(LaloraError, match="attach it to an adapter"):
-            stored.half_quadratic_and_gradient(case.delta)
-        with pytest.raises(LaloraError, match="attach it to an adapter"):
+        with pytest.raises(LaloraError, match="give it the start of an adapter"):
+            stored.value_and_grad(case.delta)
+        with pytest.raises(LaloraError, match="give it the start of an adapter"):
             _ = stored.names
-        with pytest.raises(LaloraError, match="attach it to an adapter"):
+        with pytest.raises(LaloraError, match="give it the start of an adapter"):
             stored.to({}, torch.float32)
-        attached = stored.scaled(2).attached(case.anchors)
-        assert torch.allclose(attached.quadratic(case.delta), 2 * BUILD[kind](case).quadratic(case.delta))
+        anchored = stored.scaled(2).anchored(case.anchors)
+        assert torch.allclose(anchored.quadratic(case.delta), 2 * BUILD[kind](case).quadratic(case.delta))
 
 
 def test_a_file_of_other_shapes() -> None:
@@ -111,19 +111,19 @@ def test_a_file_of_other_shapes() -> None:
     anchors = {LAYER: Anchor.of(torch.ones(2, 5), torch.ones(3, 2), 1.0)}
     for bare in (WeightKfac.of(case.factors), WeightDiagonal.of({LAYER: case.F})):
         with pytest.raises(LaloraError, match=f"'{LAYER}' is 3×5 here and 4×5"):
-            bare.attached(anchors)
+            bare.anchored(anchors)
         with pytest.raises(LaloraError, match="knows nothing"):
-            bare.attached({"other": case.anchors[LAYER]})
+            bare.anchored({"other": case.anchors[LAYER]})
 
 
 def test_weight_diagonals_add_up() -> None:
     first, second = Case(1), Case(2)
     second.A0, second.B0 = first.A0, first.B0
-    both = WeightDiagonal.combined([first.weight_diagonal, second.weight_diagonal])
+    both = combined([first.weight_diagonal, second.weight_diagonal])
     wanted = first.weight_diagonal.quadratic(first.delta) + second.weight_diagonal.quadratic(first.delta)
     assert torch.allclose(both.quadratic(first.delta), wanted)
     with pytest.raises(LaloraError, match="different adapters"):
-        WeightDiagonal.combined([Case(1).weight_diagonal, Case(2).weight_diagonal])
+        combined([Case(1).weight_diagonal, Case(2).weight_diagonal])
 
 
 def test_weight_kfac_of_wide_layers_never_forms_the_change() -> None:
@@ -133,7 +133,7 @@ def test_weight_kfac_of_wide_layers_never_forms_the_change() -> None:
     )
     delta = {A: case.random(1, wide).float(), B: case.random(wide, 1).float()}
     anchors = {LAYER: Anchor.of(case.random(1, wide).float(), case.random(wide, 1).float(), 1.0)}
-    for curvature in (WeightKfac.of(factors, anchors), WeightPrior(1.0).attached(anchors)):
-        charge, gradient = curvature.half_quadratic_and_gradient(delta)
+    for curvature in (WeightKfac.of(factors, anchors), WeightPrior(1.0).anchored(anchors)):
+        charge, gradient = curvature.value_and_grad(delta)
         assert charge > 0
         assert {name: block.shape for name, block in gradient.items()} == {A: (1, wide), B: (wide, 1)}

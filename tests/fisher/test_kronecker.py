@@ -242,7 +242,7 @@ def test_an_input_that_was_changed_in_place_is_another_input() -> None:
 
 def test_rank_holds_for_the_mean_of_several_datasets() -> None:
     sources = {"one": batches(rows(3), 3), "two": batches(rows(4, seed=2), 2)}
-    laplace = lalora.fit(lora(), sources, curvature="weight-kfac", rank=2, progress=False)
+    laplace = lalora.fit(lora(), sources, curvature="weight-kfac", factor_rank=2, progress=False)
     assert isinstance(laplace.curvature, WeightKfac)
     factors = laplace.curvature.factors
     assert {factor.rank for factor in [*factors.inputs.values(), *factors.outputs.values()]} == {2}
@@ -288,7 +288,7 @@ def test_layers_that_are_frozen_are_left_out() -> None:
     assert not [name for name in laplace.curvature.names if "layers.0" in name]
 
 
-@pytest.mark.parametrize("bad", [{"rank": 0}, {"prior": -1.0}])
+@pytest.mark.parametrize("bad", [{"factor_rank": 0}, {"prior": -1.0}])
 def test_bad_numbers_are_found_before_the_pass(bad: dict[str, Any]) -> None:
     with pytest.raises(LaloraError, match="must be"):
         lalora.fit(lora(), iter(()), curvature="kfac", progress=False, **bad)

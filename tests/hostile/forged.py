@@ -30,7 +30,7 @@ KINDS = {
     "weight-kfac": {"curvature": "weight-kfac"},
     "weight-diagonal": {"curvature": "weight-diagonal"},
     "separate": {"curvature": "kfac", "combine": "separate"},
-    "truncated": {"curvature": "weight-kfac", "rank": 2, "prior": 0.1},
+    "truncated": {"curvature": "weight-kfac", "factor_rank": 2, "prior": 0.1},
     "base": {"curvature": "weight-kfac", "target_modules": "all-linear"},
     "base-diagonal": {"curvature": "weight-diagonal", "target_modules": ["q_proj", "down_proj"]},
 }

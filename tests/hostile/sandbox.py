@@ -77,7 +77,7 @@ class Sandbox:
     ) -> Outcome:
         """Run the `lalora` command."""
         return self._ask(
-            {"call": "lalora.cli:main", "argv": ["lalora", *map(str, argv)]}, timeout, cwd, environment or {}
+            {"call": "lalora.cli.main:main", "argv": ["lalora", *map(str, argv)]}, timeout, cwd, environment or {}
         )
 
     def call(self, function: str, *arguments: object, timeout: float = 10) -> Outcome:

@@ -91,7 +91,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
 def judge(seeds: list[int], folder: str) -> list[tuple[int, str, str]]:
     """Loads the file of each seed, words its rows, and says how that ended."""
-    from lalora.cli.command import _told
+    from lalora.cli.main import _line_and_status
     from lalora.domains.load import load_domain
     from lalora.domains.prompts import examples
 
@@ -107,7 +107,7 @@ def judge(seeds: list[int], folder: str) -> list[tuple[int, str, str]]:
             examples(data.domain, data.train)
             found.append((seed, "read", ""))
         except Exception as error:
-            message, status = _told(error)
+            message, status = _line_and_status(error)
             found.append((seed, "refused" if status == 2 and path.name in message else f"status {status}", message))
         path.unlink()
     return found

@@ -100,14 +100,14 @@ def fuzz(count: int, seed: int, sandbox: Sandbox, folder: Path) -> dict[int, int
 
 def load(path: str) -> str:
     """What is said of a recipe; nothing where it is sound."""
-    from lalora.cli.command import _told
+    from lalora.cli.main import _line_and_status
     from lalora.errors import LaloraError
     from lalora.study import load_recipe
 
     try:
         load_recipe(path)
     except (LaloraError, OSError) as error:
-        message, status = _told(error)
+        message, status = _line_and_status(error)
         assert status == 2
         return message
     return ""

@@ -17,18 +17,18 @@ from tiny import batches, lora, rows
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rank": 1.5}, "rank must be a whole number, not 1.5"),
-        ({"rank": "2"}, "rank must be a whole number, not '2'"),
-        ({"rank": True}, "rank must be a whole number, not True"),
-        ({"rank": 0}, "rank must be 1 or more, not 0"),
-        ({"keep": "0.5"}, "keep must be a share of the trace"),
-        ({"keep": float("nan")}, "keep must be a share of the trace"),
+        ({"factor_rank": 1.5}, "factor_rank must be a valid integer, not 1.5"),
+        ({"factor_rank": "2"}, "factor_rank must be a valid integer, not '2'"),
+        ({"factor_rank": True}, "factor_rank must be a valid integer, not True"),
+        ({"factor_rank": 0}, "factor_rank must be greater than or equal to 1, not 0"),
+        ({"factor_keep": "0.5"}, "factor_keep must be a valid number, not '0.5'"),
+        ({"factor_keep": float("nan")}, "factor_keep must be a finite number, not nan"),
         ({"prior": None}, "prior must be a finite number ≥ 0, not None"),
         ({"prior": True}, "prior must be a finite number ≥ 0, not True"),
         ({"prior": [1.0]}, "prior must be a finite number"),
-        ({"seed": -1}, "seed must be 0 or more, not -1"),
-        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
-        ({"seed": 2**70}, "seed must be at most"),
+        ({"seed": -1}, "seed must be greater than or equal to 0, not -1"),
+        ({"seed": 1.5}, "seed must be a valid integer, not 1.5"),
+        ({"seed": 2**70}, "seed=.*: it can be .* at most"),
     ],
 )
 def test_a_fit_refuses_in_a_line(options: dict[str, Any], message: str) -> None:

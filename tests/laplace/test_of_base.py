@@ -72,9 +72,9 @@ def test_the_model_stays_as_it_was() -> None:
     get_peft_model(model, LoraConfig())  # PEFT would warn of a model that it has been given before
 
 
-def test_attached_and_saved_it_measures_from_the_start_of_training(tmp_path: Path) -> None:
+def test_anchored_and_saved_it_measures_from_the_start_of_training(tmp_path: Path) -> None:
     laplace, model = of_base(), lora()
-    laplace.attach(model).save(tmp_path)
+    laplace.anchored(model).save(tmp_path)
     shake(model)
     moved = lalora.Laplace.load(tmp_path).forecast(model)
     assert moved > 0
@@ -93,7 +93,7 @@ def test_a_start_away_from_the_base_is_where_it_measures_from() -> None:
     assert own.forecast(model) > 0
 
 
-def test_bfloat16_halves_the_file_and_hardly_changes_the_charge(tmp_path: Path) -> None:
+def test_bfloat16_halves_the_file_and_hardly_changes_the_penalty(tmp_path: Path) -> None:
     laplace, model = of_base(), lora()
     sizes = []
     loaded = []
@@ -110,13 +110,18 @@ def test_bfloat16_halves_the_file_and_hardly_changes_the_charge(tmp_path: Path) 
 
 def test_a_share_of_the_trace_is_kept_and_the_rest_reported() -> None:
     assert of_base().discarded == 0
-    assert 0 < of_base(keep=0.9).discarded <= 0.1
+    assert 0 < of_base(factor_keep=0.9).discarded <= 0.1
 
 
 def test_more_eigenvectors_than_the_data_support_are_not_made_up() -> None:
-    with pytest.warns(UserWarning, match="rank=16 is more than the source rows support"):
+    with pytest.warns(UserWarning, match="factor_rank=16 is more than the source rows support"):
         lalora.fit(
-            llama(), batches(rows(1), 1), curvature="weight-kfac", target_modules="all-linear", rank=16, progress=False
+            llama(),
+            batches(rows(1), 1),
+            curvature="weight-kfac",
+            target_modules="all-linear",
+            factor_rank=16,
+            progress=False,
         )
 
 
@@ -125,7 +130,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no such module": ({"curvature": "weight-kfac", "target_modules": ["nothing"]}, "target_modules=.'nothing'.: "),
     "an embedding": ({"curvature": "weight-kfac", "target_modules": ["embed_tokens"]}, "plain linear LoRA layers only"),
     "no layers": ({"curvature": "weight-kfac"}, "give target_modules"),
-    "no share": ({"curvature": "weight-kfac", "target_modules": "all-linear", "keep": 1.5}, "keep must be a share"),
+    "no share": (
+        {"curvature": "weight-kfac", "target_modules": "all-linear", "factor_keep": 1.5},
+        "factor_keep must be less",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 import lalora
 from lalora import LaloraError
 from lalora.adapter import trainable_tensors
-from lalora.curvature import Diagonal, Kfac, WeightSpace, mean_eigenvalue
+from lalora.curvature import Diagonal, Kfac, WeightSpace
 from lalora.laplace import refit
 from lalora.laplace._anchors import anchors_of
 from tiny import batches, lora, rows, shake
@@ -95,7 +95,7 @@ def test_two_tasks_add_up_around_where_the_second_starts(kind: str, tmp_path: Pa
     delta = moved(model, second.mean)
     parts = [float(second.curvature.quadratic(delta)) / 2]
     assert isinstance(first.curvature, WeightSpace) == kind.startswith("weight")
-    of_first = first.curvature.attached(start) if isinstance(first.curvature, WeightSpace) else first.curvature
+    of_first = first.curvature.anchored(start) if isinstance(first.curvature, WeightSpace) else first.curvature
     parts.append(float(of_first.quadratic(delta)) / 2)
     assert all(part > 0 for part in parts)
     assert both.penalty(model).item() == pytest.approx(sum(parts), rel=1e-4)
@@ -119,7 +119,7 @@ def test_a_decay_that_is_no_share_is_refused(decay: float) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_automatic_prior_is_the_mean_eigenvalue(kind: str, tmp_path: Path) -> None:
-    """Hutchinson in full: the mean of zᵀΛz over the unit vectors of the charged weights, or of ΔW, times one."""
+    """Hutchinson in full: the mean of zᵀΛz over the unit vectors of the weights with a penalty, or of ΔW, times one."""
     model = lora(b_scale=0.3)
     laplace = fitted(model, kind)
     laplace.save(tmp_path)
@@ -168,7 +168,7 @@ def test_the_automatic_prior_of_a_file_in_bfloat16(kind: str, tmp_path: Path) ->
     laplace = fitted(lora(b_scale=0.3), kind)
     laplace.save(tmp_path, torch.bfloat16)
     narrow = lalora.Laplace.load(tmp_path, prior="auto").prior
-    assert narrow == pytest.approx(mean_eigenvalue(laplace.curvature), rel=0.02)
+    assert narrow == pytest.approx(laplace.curvature.mean_eigenvalue(), rel=0.02)
 
 
 def test_several_tasks_cannot_be_fitted_again() -> None:

@@ -13,7 +13,7 @@ import torch
 import lalora
 from lalora import LaloraError, Laplace
 from lalora.files import write_atomically
-from lalora.laplace import _storage
+from lalora.laplace import FitSettings, _storage
 from tiny import batches, lora, rows, shake
 
 
@@ -54,7 +54,7 @@ def test_provenance_names_what_was_done(saved: tuple[Laplace, Path]) -> None:
     provenance = saved[0].provenance
     assert provenance.lalora == lalora.__version__
     assert [(data.name, data.rows, data.batches) for data in provenance.datasets] == [("arc", 4, 2)]
-    assert (provenance.fisher, provenance.labels, provenance.combine) == ("sequence", "sampled", "mean")
+    assert provenance.fit == FitSettings(fisher="sequence", labels="sampled", combine="mean")
     assert provenance.lora["r"] == 3
 
 

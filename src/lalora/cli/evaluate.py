@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lalora.cli.console import say
+from lalora.cli.interrupt import resumable
 from lalora.cli.options import SOURCES, Dtype, Model, Sources, places
-from lalora.cli.voice import resumable, say
 
 
 def evaluate(

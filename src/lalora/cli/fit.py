@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from lalora.cli.console import say
+from lalora.cli.interrupt import resumable
+from lalora.cli.launcher import world_size
 from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Sources, TargetModules, places
-from lalora.cli.several import count
-from lalora.cli.voice import resumable, say
 from lalora.errors import LaloraError
 
 
@@ -70,7 +71,7 @@ def fit(
         "seed": seed,
     }
     with resumable("nothing was written"):
-        join(count())
+        join(world_size())
         fit_laplace(model, dtype, places(source), settings, self_source, base, out, say)
         leave()
     say(f"wrote {out}; next: lalora train {model} --laplace {out}")

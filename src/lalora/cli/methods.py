@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from lalora.cli.voice import wide_console
+from lalora.cli.console import wide_console
 
 if TYPE_CHECKING:
     from lalora.methods.costs import Cost
@@ -31,7 +31,7 @@ def methods() -> None:
             f"{method.knob}: {values}",
             method.needs or "–",
             "yes" if method.quantised_base else "no",
-            *(_told(measured, field) for field in ("ready", "step", "memory")),
+            *(_cost_text(measured, field) for field in ("ready", "step", "memory")),
             method.citation,
         )
     wide_console(_TABLE_WIDTH).print(table)
@@ -41,7 +41,7 @@ def methods() -> None:
     )
 
 
-def _told(measured: list["Cost"], field: str) -> str:
+def _cost_text(measured: list["Cost"], field: str) -> str:
     lines = []
     for cost in measured:
         value = cost.ready + cost.after if field == "ready" else getattr(cost, field)

@@ -25,17 +25,7 @@ SOURCES = ["winogrande", "arc_challenge", "hellaswag"]
 
 
 def places(options: Sequence[str]) -> dict[str, str]:
-    """Read `NAME` and `NAME=PLACE` options.
-
-    Args:
-        options: What the user wrote.
-
-    Returns:
-        Place by name; `embedded` where none is given.
-
-    Raises:
-        LaloraError: If a name is given twice or a place is empty.
-    """
+    """Read `NAME` and `NAME=PLACE` options."""
     found: dict[str, str] = {}
     for option in options:
         name, sign, place = option.partition("=")

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lalora.cli.show import show
-from lalora.cli.voice import resumable, say
+from lalora.cli.console import say
+from lalora.cli.interrupt import resumable
 from lalora.errors import LaloraError, RunsFailedError
-from lalora.report import Findings, draw
-from lalora.results import load_results, parse
 
 if TYPE_CHECKING:
     from lalora.study.conduct import Runner
@@ -41,11 +39,16 @@ def run(
 ) -> None:
     """Compare methods as a recipe says; what is finished is not done again."""
     from lalora.cli.dry_run import dry_run
+    from lalora.cli.show import show
+    from lalora.report import Findings, draw
+    from lalora.results import parse
     from lalora.study import built_in_recipes, load_recipe, recipe_schema, run_study
 
     if names:
-        for name, description in built_in_recipes().items():
-            print(f"{name:20} {description}")
+        recipes = built_in_recipes()
+        width = max(map(len, recipes))
+        for name, description in recipes.items():
+            print(f"{name:{width}}  {description}")
         return
     if schema:
         print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
@@ -81,8 +84,11 @@ def _runner(workers: int, ray: str | None, share: str | None, cpus: int, gpus: f
 def _drawn_if_cut_short(folder: Path) -> Generator[None, None, None]:
     try:
         yield
-    except (RunsFailedError, typer.Exit):
+    except (RunsFailedError, SystemExit):
         # What was found so far can be looked at; why it ended early is the line that counts.
+        from lalora.report import Findings, draw
+        from lalora.results import load_results
+
         with suppress(LaloraError):
             draw(Findings(load_results(folder)), folder)
         raise

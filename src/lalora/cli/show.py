@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lalora.cli.voice import wide_console
+from lalora.cli.console import wide_console
 from lalora.report import Findings, headline, terminal_tables
 
 _TABLE_WIDTH = 100

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from lalora.cli.console import say, wide_console
+from lalora.cli.interrupt import resumable
 from lalora.cli.options import SOURCES, Dtype, Model, Seed, Sources, Target, places
-from lalora.cli.voice import resumable, say, wide_console
 
 _TABLE_WIDTH = 120
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lalora.cli.console import say
+from lalora.cli.interrupt import resumable
+from lalora.cli.launcher import launch_command, world_size
 from lalora.cli.options import Dtype, Model, Out, Seed, Target, TargetModules, places
-from lalora.cli.several import count, start_of_command
-from lalora.cli.voice import resumable, say
 from lalora.errors import LaloraError
 
 
@@ -66,9 +67,9 @@ def train(
         "max_length": max_length,
         "scored_rows": scored_rows,
     }
-    command = shlex.join([*start_of_command(), *sys.argv[1:]])
+    command = shlex.join([*launch_command(), *sys.argv[1:]])
     with resumable(f"checkpoints are kept in {out}; to go on: {command}"):
-        join(count())
+        join(world_size())
         asked = {"r": rank, "lora_alpha": alpha, "target_modules": target_modules}
         before, after = train_adapter(study, settings, laplace, out, say, asked)
         leave()

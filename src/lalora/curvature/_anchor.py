@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._believed import LARGEST, named, require_finite, require_integers, require_names, require_number
 from lalora.curvature._flat import flat, grouped
 from lalora.errors import LaloraError
+from lalora.tensor_names import a_name, b_name
 
 
 @dataclass(frozen=True)
@@ -25,23 +27,14 @@ class Anchor:
         shape: (d_out, r, d_in).
     """
 
-    a: Tensor | None
-    b: Tensor | None
+    a: Float[Tensor, "r d_in"] | None
+    b: Float[Tensor, "d_out r"] | None
     scale: float
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(cls, a: Tensor, b: Tensor, scale: float) -> Self:
-        """Look which of the two tensors is zero.
-
-        Args:
-            a: A₀, (r, d_in).
-            b: B₀, (d_out, r).
-            scale: s.
-
-        Returns:
-            The anchor.
-        """
+    def of(cls, a: Float[Tensor, "r d_in"], b: Float[Tensor, "d_out r"], scale: float) -> Self:
+        """Look which of the two tensors is zero."""
         shape = (b.shape[0], a.shape[0], a.shape[1])
         return cls(a if bool(a.any()) else None, b if bool(b.any()) else None, scale, shape)
 
@@ -51,42 +44,20 @@ class Anchor:
         return self.a is not None and self.b is not None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """Copy to a device.
-
-        Args:
-            device: Where to.
-            dtype: Type of both tensors.
-
-        Returns:
-            The copy.
-        """
+        """Copy to a device."""
         a = None if self.a is None else self.a.to(device, dtype)
         b = None if self.b is None else self.b.to(device, dtype)
         return replace(self, a=a, b=b)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything that a file must hold.
-
-        Returns:
-            Two to four tensors.
-        """
+        """Return everything that a file must hold."""
         kept = {"a": self.a, "b": self.b}
         scale = {"scale": torch.tensor(self.scale, dtype=torch.float64), "shape": torch.tensor(self.shape)}
         return scale | {name: tensor for name, tensor in kept.items() if tensor is not None}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Rebuild what `tensors` returned.
-
-        Args:
-            tensors: Two to four tensors.
-
-        Returns:
-            The anchor.
-
-        Raises:
-            LaloraError: If they are not finite, or do not fit together.
-        """
+        """Rebuild what `tensors` returned."""
         require_names(tensors, ("scale", "shape"), ("a", "b"))
         out, rank, into = require_integers("shape", tensors["shape"], 3, 1, 2**31)
         for name, wanted in (("a", (rank, into)), ("b", (out, rank))):
@@ -96,67 +67,21 @@ class Anchor:
         return cls(tensors.get("a"), tensors.get("b"), scale, (out, rank, into))
 
     def most(self) -> float:
-        """Bound how much a unit of displacement changes the weight, squared.
-
-        Returns:
-            s²(1 + ‖A₀‖² + ‖B₀‖²).
-        """
+        """Bound how much a unit of displacement changes the weight, squared."""
         starts = [tensor.double().square().sum() for tensor in (self.a, self.b) if tensor is not None]
         return self.scale**2 * (1 + sum(float(start) for start in starts))
 
 
 def anchors_from(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Anchor]:
-    """Rebuild the anchors of a curvature.
-
-    Args:
-        tensors: Of each anchor, `layer/name`.
-        shapes: (d_out, d_in) of each layer that the curvature knows.
-
-    Returns:
-        Anchors by layer; none where the curvature belongs to a base model.
-
-    Raises:
-        LaloraError: If one is no anchor, or they are of other layers than the curvature.
-    """
+    """Rebuild the anchors of a curvature."""
     anchors = {layer: named(layer, Anchor.from_tensors, part) for layer, part in grouped(tensors).items()}
     if anchors and anchors.keys() != shapes.keys():
         raise LaloraError("the layers with a start are not those with a curvature")
     return fitting(anchors, shapes)
 
 
-def a_name(layer: str) -> str:
-    """Name the tensor A of a layer.
-
-    Args:
-        layer: Name of the layer.
-
-    Returns:
-        Name of the tensor.
-    """
-    return f"{layer}.lora_A.weight"
-
-
-def b_name(layer: str) -> str:
-    """Name the tensor B of a layer.
-
-    Args:
-        layer: Name of the layer.
-
-    Returns:
-        Name of the tensor.
-    """
-    return f"{layer}.lora_B.weight"
-
-
 def shapes_of(anchors: Mapping[str, Anchor]) -> dict[str, tuple[int, ...]]:
-    """Look up the shapes of A and B of every layer.
-
-    Args:
-        anchors: Start of each layer.
-
-    Returns:
-        Shape by tensor name.
-    """
+    """Look up the shapes of A and B of every layer."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, anchor in anchors.items():
         out, rank, into = anchor.shape
@@ -165,18 +90,7 @@ def shapes_of(anchors: Mapping[str, Anchor]) -> dict[str, tuple[int, ...]]:
 
 
 def fitting(anchors: Mapping[str, Anchor], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Anchor]:
-    """Check that a curvature knows the layers of an adapter.
-
-    Args:
-        anchors: Start of each layer.
-        shapes: (d_out, d_in) of each layer that the curvature knows.
-
-    Returns:
-        The anchors, sorted by layer.
-
-    Raises:
-        LaloraError: If a layer is unknown or of another shape.
-    """
+    """Check that a curvature knows the layers of an adapter."""
     for layer, anchor in anchors.items():
         out, _, into = anchor.shape
         if layer not in shapes:
@@ -189,14 +103,7 @@ def fitting(anchors: Mapping[str, Anchor], shapes: Mapping[str, tuple[int, int]]
 
 
 def same_start(starts: Sequence[Mapping[str, Anchor]]) -> None:
-    """Check that several curvatures measure from one point.
-
-    Args:
-        starts: Anchors by layer, of each.
-
-    Raises:
-        LaloraError: If they do not.
-    """
+    """Check that several curvatures measure from one point."""
     first = flat({layer: anchor.tensors() for layer, anchor in starts[0].items()})
     for other in starts[1:]:
         tensors = flat({layer: anchor.tensors() for layer, anchor in other.items()})
@@ -205,15 +112,7 @@ def same_start(starts: Sequence[Mapping[str, Anchor]]) -> None:
 
 
 def homes(anchors: Mapping[str, Anchor], devices: Mapping[str, torch.device]) -> dict[str, torch.device]:
-    """Find where the layers lie.
-
-    Args:
-        anchors: Start of each layer.
-        devices: Device by tensor name.
-
-    Returns:
-        Device by layer, for the layers of which a tensor is named.
-    """
+    """Find where the layers lie."""
     found = {}
     for layer in anchors:
         for name in (a_name(layer), b_name(layer)):

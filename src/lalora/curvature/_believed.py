@@ -25,16 +25,7 @@ _ORTHONORMAL = 0.05
 
 
 def require_names(tensors: Mapping[str, object], required: Collection[str], optional: Collection[str] = ()) -> None:
-    """Refuse a set of tensors that lacks one or has one too many.
-
-    Args:
-        tensors: By name.
-        required: Names that must be there.
-        optional: Names that may be there.
-
-    Raises:
-        LaloraError: If it does.
-    """
+    """Refuse a set of tensors that lacks one or has one too many."""
     for name in required:
         if name not in tensors:
             raise LaloraError(f"tensor '{name}' is missing")
@@ -44,19 +35,7 @@ def require_names(tensors: Mapping[str, object], required: Collection[str], opti
 
 
 def named(name: str, rebuild: Callable[[Mapping[str, Tensor]], Part], tensors: Mapping[str, Tensor]) -> Part:
-    """Rebuild a part of something, saying which part where it is refused.
-
-    Args:
-        name: Of the part.
-        rebuild: Makes it of its tensors.
-        tensors: Of the part.
-
-    Returns:
-        The part.
-
-    Raises:
-        LaloraError: If it is refused.
-    """
+    """Rebuild a part of something, saying which part where it is refused."""
     try:
         return rebuild(tensors)
     except LaloraError as error:
@@ -64,19 +43,7 @@ def named(name: str, rebuild: Callable[[Mapping[str, Tensor]], Part], tensors: M
 
 
 def require_finite(name: str, tensor: Tensor, dims: int | None = None) -> Tensor:
-    """Refuse a tensor that is not of finite floating-point numbers.
-
-    Args:
-        name: Its name, for the message.
-        tensor: The tensor.
-        dims: Number of its dimensions; None for any.
-
-    Returns:
-        The tensor.
-
-    Raises:
-        LaloraError: If its type, its number of dimensions or an entry is wrong.
-    """
+    """Refuse a tensor that is not of finite floating-point numbers."""
     if tensor.dtype not in FLOATS:
         raise LaloraError(f"tensor '{name}' is of type {tensor.dtype}, which is not one of a Laplace")
     if dims is not None and tensor.dim() != dims:
@@ -88,19 +55,7 @@ def require_finite(name: str, tensor: Tensor, dims: int | None = None) -> Tensor
 
 
 def require_not_negative(name: str, tensor: Tensor, dims: int | None = None) -> Tensor:
-    """Refuse a tensor that would reward a displacement, or cost more than can be added up.
-
-    Args:
-        name: Its name, for the message.
-        tensor: The tensor.
-        dims: Number of its dimensions; None for any.
-
-    Returns:
-        The tensor.
-
-    Raises:
-        LaloraError: If it is not of finite numbers from 0 to `LARGEST`.
-    """
+    """Refuse a tensor that would reward a displacement, or cost more than can be added up."""
     require_finite(name, tensor, dims)
     if tensor.numel():
         least, most = torch.aminmax(tensor)
@@ -112,34 +67,13 @@ def require_not_negative(name: str, tensor: Tensor, dims: int | None = None) -> 
 
 
 def require_countable(name: str, most: float) -> None:
-    """Refuse a layer whose charge cannot be added up.
-
-    Args:
-        name: Of the layer.
-        most: That a unit of displacement may cost.
-
-    Raises:
-        LaloraError: If it is more than `LARGEST`.
-    """
+    """Refuse a layer whose penalty cannot be added up."""
     if not most <= LARGEST:
         raise LaloraError(f"'{name}' costs up to {most:.3g} to move, more than can be added up ({LARGEST:g})")
 
 
 def require_number(name: str, tensor: Tensor, least: float, most: float) -> float:
-    """Read a number.
-
-    Args:
-        name: Name of the tensor that holds it, for the message.
-        tensor: Of no dimension.
-        least: Smallest value.
-        most: Largest value.
-
-    Returns:
-        The number.
-
-    Raises:
-        LaloraError: If it is none, or out of range.
-    """
+    """Read a number."""
     value = float(require_finite(name, tensor, 0))
     if not least <= value <= most:
         raise LaloraError(f"'{name}' is {value:g}, not a number from {least:g} to {most:g}")
@@ -147,21 +81,7 @@ def require_number(name: str, tensor: Tensor, least: float, most: float) -> floa
 
 
 def require_integers(name: str, tensor: Tensor, count: int, least: int, most: int) -> list[int]:
-    """Read whole numbers.
-
-    Args:
-        name: Name of the tensor that holds them, for the message.
-        tensor: Of one dimension.
-        count: How many there are.
-        least: Smallest value.
-        most: Largest value.
-
-    Returns:
-        The numbers.
-
-    Raises:
-        LaloraError: If they are of another type or number, or one is out of range.
-    """
+    """Read whole numbers."""
     if tensor.dtype != torch.int64 or tuple(tensor.shape) != (count,):
         raise LaloraError(
             f"tensor '{name}' is {tensor.dtype} of shape {tuple(tensor.shape)} instead of {count} whole numbers"
@@ -176,16 +96,6 @@ def require_orthonormal(name: str, vectors: Tensor) -> Tensor:
     """Refuse columns that are not orthonormal, up to what storing them in bfloat16 does to them.
 
     QᵀQ z = z is asked of a few random z, which costs O(d·k) where QᵀQ would cost O(d·k²).
-
-    Args:
-        name: Name of the tensor, for the message.
-        vectors: Q, (d, k).
-
-    Returns:
-        The tensor.
-
-    Raises:
-        LaloraError: If it is no finite matrix, or its columns are not orthonormal.
     """
     require_finite(name, vectors, 2)
     size, rank = vectors.shape

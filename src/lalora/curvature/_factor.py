@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import Self
 
@@ -24,25 +25,13 @@ class Factor:
         discarded: Share of the trace that truncation left out.
     """
 
-    vectors: Tensor
-    values: Tensor
+    vectors: Float[Tensor, "d k"]
+    values: Float[Tensor, " k"]
     discarded: float = 0.0
 
     @classmethod
-    def of_matrix(cls, matrix: Tensor, rank: int | None = None, keep: float | None = None) -> Self:
-        """Decompose a dense matrix; eigenvalues that are zero to rounding are left out.
-
-        Args:
-            matrix: Symmetric positive semi-definite, (d, d).
-            rank: Most eigenvectors to keep; None for all.
-            keep: Share of the trace to keep; None for all.
-
-        Returns:
-            The factor, on the device of the matrix and of its type or float32, whichever is wider.
-
-        Raises:
-            LaloraError: If an entry is not finite, or `rank` or `keep` is out of range.
-        """
+    def of_matrix(cls, matrix: Float[Tensor, "d d"], rank: int | None = None, keep: float | None = None) -> Self:
+        """Decompose a dense matrix; eigenvalues that are zero to rounding are left out."""
         # A dense matrix was accumulated in its own type: to decompose it in a wider one would take twice as long, and
         # make its small eigenvalues no more exact.
         own = torch.promote_types(matrix.dtype, torch.float32)
@@ -50,21 +39,10 @@ class Factor:
         return cls(*_like(matrix, vectors[:, shown], values[shown])).truncated(rank, keep)
 
     @classmethod
-    def of_rows(cls, rows: Tensor, scale: float = 1.0, rank: int | None = None, keep: float | None = None) -> Self:
-        """Decompose scale·rowsᵀrows, through the n×n matrix of inner products where there are fewer rows than columns.
-
-        Args:
-            rows: (n, d).
-            scale: A number ≥ 0, such as one over the number of positions.
-            rank: Most eigenvectors to keep; None for all.
-            keep: Share of the trace to keep; None for all.
-
-        Returns:
-            The factor, on the device of the rows and of their type or float32, whichever is wider.
-
-        Raises:
-            LaloraError: If an entry is not finite, or `rank` or `keep` is out of range.
-        """
+    def of_rows(
+        cls, rows: Float[Tensor, "n d"], scale: float = 1.0, rank: int | None = None, keep: float | None = None
+    ) -> Self:
+        """Decompose scale·rowsᵀrows, through the n×n inner products where there are fewer rows than columns."""
         wide = _wide(rows)
         count, size = wide.shape
         tolerance = torch.finfo(wide.dtype).eps * max(count, size)
@@ -78,15 +56,7 @@ class Factor:
 
     @classmethod
     def combined(cls, parts: Sequence[Self], weights: Sequence[float] | None = None) -> Self:
-        """Add factors; the parts' discarded traces are carried along.
-
-        Args:
-            parts: Factors of one size.
-            weights: A number ≥ 0 for each; None for ones.
-
-        Returns:
-            Σ weight·part.
-        """
+        """Add factors; the parts' discarded traces are carried along."""
         factors = [1.0] * len(parts) if weights is None else weights
         weighted = [part.scaled(weight) for part, weight in zip(parts, factors, strict=True)]
         wide = [
@@ -108,7 +78,7 @@ class Factor:
         return self.vectors.shape[1]
 
     @property
-    def trace(self) -> Tensor:
+    def trace(self) -> Float[Tensor, ""]:
         """Sum of the eigenvalues that were kept."""
         return self.values.sum()
 
@@ -116,105 +86,41 @@ class Factor:
     def _roots(self) -> Tensor:
         return self.values.sqrt()[:, None]
 
-    def half(self, columns: Tensor) -> Tensor:
-        """Compute H with HᵀH = Vᵀ(Q diag(e) Qᵀ)V.
-
-        Args:
-            columns: V, (d, m).
-
-        Returns:
-            H = diag(√e) Qᵀ V, (k, m).
-        """
+    def to_root(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.rank} m"]:
+        """Compute the root coordinates H = diag(√e) Qᵀ V of columns V: HᵀH = Vᵀ(Q diag(e) Qᵀ)V."""
         return self._roots * (self.vectors.T @ columns)
 
-    def half_rows(self, rows: Tensor) -> Tensor:
-        """Compute `half` of rows laid out as the tensor A is: at small ranks several times faster than of Aᵀ.
-
-        Args:
-            rows: Vᵀ, (m, d).
-
-        Returns:
-            H = diag(√e) Qᵀ V, (k, m).
-        """
+    def to_root_rows(self, rows: Float[Tensor, "m {self.size}"]) -> Float[Tensor, "{self.rank} m"]:
+        """Compute `to_root` of rows Vᵀ, as the tensor A has them: at small ranks several times faster."""
         return ((rows @ self.vectors) * self._roots.T).T
 
-    def back(self, half: Tensor) -> Tensor:
-        """Finish a product that `half` began: `back(half(V))` is Q diag(e) Qᵀ V.
+    def from_root(self, coordinates: Float[Tensor, "{self.rank} m"]) -> Float[Tensor, "{self.size} m"]:
+        """Compute Q diag(√e) H: `from_root(to_root(V))` is Q diag(e) Qᵀ V."""
+        return self.vectors @ (self._roots * coordinates)
 
-        Args:
-            half: H, (k, m).
+    def from_root_rows(self, coordinates: Float[Tensor, "{self.rank} m"]) -> Float[Tensor, "m {self.size}"]:
+        """Compute `from_root` transposed, as the tensor A is laid out."""
+        return (self._roots * coordinates).T @ self.vectors.T
 
-        Returns:
-            Q diag(√e) H, (d, m).
-        """
-        return self.vectors @ (self._roots * half)
+    def times(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.size} m"]:
+        """Compute Q diag(e) Qᵀ V."""
+        return self.from_root(self.to_root(columns))
 
-    def back_rows(self, half: Tensor) -> Tensor:
-        """Compute `back(half)` transposed, laid out row by row as the tensor A is.
+    def inner(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "m m"]:
+        """Compute the quadratic form Vᵀ(Q diag(e) Qᵀ)V."""
+        root = self.to_root(columns)
+        return root.T @ root
 
-        Args:
-            half: H, (k, m).
-
-        Returns:
-            Hᵀ diag(√e) Qᵀ, (m, d).
-        """
-        return (self._roots * half).T @ self.vectors.T
-
-    def times(self, columns: Tensor) -> Tensor:
-        """Compute Q diag(e) Qᵀ V.
-
-        Args:
-            columns: V, (d, m).
-
-        Returns:
-            The product, (d, m).
-        """
-        return self.back(self.half(columns))
-
-    def inner(self, columns: Tensor) -> Tensor:
-        """Compute the quadratic form Vᵀ(Q diag(e) Qᵀ)V.
-
-        Args:
-            columns: V, (d, m).
-
-        Returns:
-            The form, (m, m), symmetric.
-        """
-        half = self.half(columns)
-        return half.T @ half
-
-    def dense(self) -> Tensor:
-        """Build the d×d matrix, for tests and small sizes.
-
-        Returns:
-            Q diag(e) Qᵀ.
-        """
+    def dense(self) -> Float[Tensor, "{self.size} {self.size}"]:
+        """Build the d×d matrix, for tests and small sizes."""
         return (self.vectors * self.values) @ self.vectors.T
 
     def scaled(self, factor: float) -> Self:
-        """Multiply by a number.
-
-        Args:
-            factor: A number ≥ 0.
-
-        Returns:
-            The scaled factor.
-        """
+        """Multiply by a number."""
         return replace(self, values=self.values * factor)
 
     def truncated(self, rank: int | None = None, keep: float | None = None) -> Self:
-        """Keep the largest eigenvalues, as few as both limits allow.
-
-        Args:
-            rank: Most eigenvectors to keep; None for all.
-            keep: Share of this factor's trace to keep at least; None for all.
-
-        Returns:
-            The truncated factor, with `discarded` measured against what this one was made from.
-
-        Raises:
-            LaloraError: If `rank` or `keep` is out of range.
-        """
+        """Keep the largest eigenvalues, as few as both limits allow."""
         if rank is not None and rank < 1:
             raise LaloraError(f"rank must be at least 1, not {rank}")
         if keep is not None and not 0 < keep <= 1:
@@ -235,48 +141,21 @@ class Factor:
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """Copy to a device.
-
-        Args:
-            device: Where to.
-            dtype: Type of both tensors.
-
-        Returns:
-            The copy.
-        """
+        """Copy to a device."""
         return replace(self, vectors=self.vectors.to(device, dtype), values=self.values.to(device, dtype))
 
     def cpu(self) -> Self:
-        """Copy to the CPU.
-
-        Returns:
-            The copy.
-        """
+        """Copy to the CPU."""
         return replace(self, vectors=self.vectors.cpu(), values=self.values.cpu())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything that a file must hold.
-
-        Returns:
-            Three tensors.
-        """
+        """Return everything that a file must hold."""
         discarded = torch.tensor(self.discarded, dtype=torch.float64)
         return {"vectors": self.vectors, "values": self.values, "discarded": discarded}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Rebuild what `tensors` returned.
-
-        Args:
-            tensors: Three tensors.
-
-        Returns:
-            The factor.
-
-        Raises:
-            LaloraError: If they are not three that fit together, the vectors are not orthonormal, or a value is
-                negative.
-        """
+        """Rebuild what `tensors` returned."""
         require_names(tensors, ("vectors", "values", "discarded"))
         values = require_not_negative("values", tensors["values"], 1)
         vectors = require_orthonormal("vectors", tensors["vectors"])
@@ -285,7 +164,9 @@ class Factor:
         return cls(vectors, values, require_number("discarded", tensors["discarded"], 0, 1))
 
 
-def _eigen(matrix: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+def _eigen(
+    matrix: Float[Tensor, "d d"], tolerance: float
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"], Bool[Tensor, " d"]]:
     if not bool(matrix.isfinite().all()):
         raise LaloraError("a Kronecker factor is not finite: the model gave NaN or infinite activations or gradients")
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)

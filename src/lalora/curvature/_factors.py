@@ -33,16 +33,7 @@ class Factors:
     def of(
         cls, inputs: Mapping[str, Factor], outputs: Mapping[str, Factor], keys: Mapping[str, str] | None = None
     ) -> Self:
-        """Put the factors in a fixed order.
-
-        Args:
-            inputs: X by key.
-            outputs: G by layer.
-            keys: Key of X by layer; a layer that is left out has its own name for a key.
-
-        Returns:
-            The factors.
-        """
+        """Put the factors in a fixed order."""
         given = {layer: (keys or {}).get(layer, layer) for layer in sorted(outputs)}
         # A key is the first layer that has it, so that it does not depend on which other layers were looked at.
         first = {key: layer for layer, key in reversed(given.items())}
@@ -56,90 +47,33 @@ class Factors:
         return tuple(self.outputs)
 
     def x(self, layer: str) -> Factor:
-        """Look up X, (d_in, d_in).
-
-        Args:
-            layer: Name of the layer.
-
-        Returns:
-            The factor.
-        """
+        """Look up X, (d_in, d_in)."""
         return self.inputs[self.keys[layer]]
 
     def g(self, layer: str) -> Factor:
-        """Look up G, (d_out, d_out).
-
-        Args:
-            layer: Name of the layer.
-
-        Returns:
-            The factor.
-        """
+        """Look up G, (d_out, d_out)."""
         return self.outputs[layer]
 
     def shape(self, layer: str) -> tuple[int, int]:
-        """Look up the shape of a layer's weight.
-
-        Args:
-            layer: Name of the layer.
-
-        Returns:
-            (d_out, d_in).
-        """
+        """Look up the shape of a layer's weight."""
         return self.g(layer).size, self.x(layer).size
 
     def restricted(self, layers: Collection[str]) -> Self:
-        """Keep some layers.
-
-        Args:
-            layers: Their names.
-
-        Returns:
-            Their factors.
-        """
+        """Keep some layers."""
         return self.of(self.inputs, {layer: self.g(layer) for layer in layers}, self.keys)
 
     def scaled(self, factor: float) -> Self:
-        """Multiply every G, and so every product with X.
-
-        Args:
-            factor: A number ≥ 0.
-
-        Returns:
-            The scaled factors.
-        """
+        """Multiply every G, and so every product with X."""
         return replace(self, outputs={layer: g.scaled(factor) for layer, g in self.outputs.items()})
 
     def truncated(self, rank: int | None = None, keep: float | None = None) -> Self:
-        """Truncate every X and G.
-
-        Args:
-            rank: Most eigenvectors to keep in each; None for all.
-            keep: Share of the trace to keep in each; None for all.
-
-        Returns:
-            The truncated factors.
-
-        Raises:
-            LaloraError: If `rank` or `keep` is out of range.
-        """
+        """Truncate every X and G."""
         inputs = {key: x.truncated(rank, keep) for key, x in self.inputs.items()}
         return replace(self, inputs=inputs, outputs={name: g.truncated(rank, keep) for name, g in self.outputs.items()})
 
     @classmethod
     def mean(cls, parts: Sequence[Self], weights: Sequence[float] | None = None) -> Self:
-        """Average each factor over the parts (paper, Eq. 36); the mean of products is another thing.
-
-        Args:
-            parts: Factors of the same layers.
-            weights: A number ≥ 0 for each, adding up to 1; None for equal ones.
-
-        Returns:
-            Their mean, factor by factor.
-
-        Raises:
-            LaloraError: If the parts are of different layers.
-        """
+        """Average each factor over the parts (paper, Eq. 36); the mean of products is another thing."""
         first = parts[0]
         if any(part.keys != first.keys for part in parts):
             raise LaloraError("Kronecker factors of different layers cannot be averaged")
@@ -148,16 +82,18 @@ class Factors:
         outputs = {name: Factor.combined([part.outputs[name] for part in parts], shares) for name in first.outputs}
         return cls(inputs, outputs, first.keys)
 
+    def no_larger_than(self, parts: Sequence[Self]) -> Self:
+        """Truncate each factor to the most eigenvectors that it has in any of the parts."""
+        inputs = {
+            key: x.truncated(max(1, *(part.inputs[key].rank for part in parts))) for key, x in self.inputs.items()
+        }
+        outputs = {
+            name: g.truncated(max(1, *(part.g(name).rank for part in parts))) for name, g in self.outputs.items()
+        }
+        return replace(self, inputs=inputs, outputs=outputs)
+
     def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
-        """Copy the factors to where the layers lie; a shared X is copied once a device.
-
-        Args:
-            devices: Device by layer.
-            dtype: Their type.
-
-        Returns:
-            The copy.
-        """
+        """Copy the factors to where the layers lie; a shared X is copied once a device."""
         home: dict[str, torch.device] = {}
         inputs: dict[str, Factor] = {}
         keys: dict[str, str] = {}
@@ -170,11 +106,7 @@ class Factors:
         return self.of(inputs, outputs, keys)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything that a file must hold.
-
-        Returns:
-            Eigenvectors and eigenvalues by name, and for each layer in sorted order the number of its X.
-        """
+        """Return everything that a file must hold."""
         order = sorted(self.inputs)
         return {
             "keys": torch.tensor([order.index(self.keys[layer]) for layer in sorted(self.keys)], dtype=torch.int64),
@@ -184,17 +116,7 @@ class Factors:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Rebuild what `tensors` returned.
-
-        Args:
-            tensors: Tensors by name.
-
-        Returns:
-            The factors.
-
-        Raises:
-            LaloraError: If a tensor is missing, too many, or makes no factor, or a layer has no X.
-        """
+        """Rebuild what `tensors` returned."""
         parts = grouped({name: tensor for name, tensor in tensors.items() if name != "keys"})
         require_names({name.split("/")[0]: tensor for name, tensor in tensors.items()}, ("keys",), ("X", "G"))
         inputs = {

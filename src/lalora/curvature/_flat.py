@@ -12,29 +12,12 @@ from lalora.errors import LaloraError
 
 
 def flat(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Name the tensors of several groups `group/name`.
-
-    Args:
-        groups: Tensors by name, by group.
-
-    Returns:
-        Tensors by full name.
-    """
+    """Name the tensors of several groups `group/name`."""
     return {f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
 
 
 def grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Undo `flat`.
-
-    Args:
-        tensors: Tensors by full name.
-
-    Returns:
-        Tensors by name, by group, groups sorted.
-
-    Raises:
-        LaloraError: If a name has no group.
-    """
+    """Undo `flat`."""
     groups: dict[str, dict[str, Tensor]] = {}
     for full, tensor in tensors.items():
         group, slash, name = full.partition("/")
@@ -45,28 +28,14 @@ def grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def total(terms: Sequence[Tensor]) -> Tensor:
-    """Add scalars that may lie on several devices.
-
-    Args:
-        terms: Scalars.
-
-    Returns:
-        Their sum on the device of the first; zero for none.
-    """
+    """Add scalars that may lie on several devices."""
     if not terms:
         return torch.zeros(())
     return torch.stack([term.to(terms[0].device) for term in terms]).sum()
 
 
 def undisturbed(delta: Mapping[str, Tensor]) -> AbstractContextManager[object]:
-    """Keep a caller's autocast from multiplying matrices in fewer bits than they are given in.
-
-    Args:
-        delta: The tensors that are worked on.
-
-    Returns:
-        A context.
-    """
+    """Keep a caller's autocast from multiplying matrices in fewer bits than they are given in."""
     for tensor in delta.values():
         return torch.autocast(tensor.device.type, enabled=False)
     return nullcontext()

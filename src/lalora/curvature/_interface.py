@@ -2,62 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 
-class Curvature(Protocol):
-    """A charge ½q(Δ) ≥ 0 for the displacement Δ of the adapter, zero at Δ = 0.
+class Curvature(ABC):
+    """A penalty ½q(Δ) ≥ 0 for the displacement Δ of the adapter, zero at Δ = 0.
 
-    In adapter space q(Δ) = ΔᵀΛΔ is quadratic in Δ (`LinearCurvature`); in weight space it is quadratic in what Δ does
-    to the weights, and so not in Δ. Every mapping goes from the name of an adapter tensor to a tensor of its shape. A
-    tensor of the adapter that a curvature does not name is free: its block of Λ is zero.
+    In adapter space q(Δ) = ΔᵀΛΔ is quadratic in Δ; in weight space it is quadratic in what Δ does to the weights, and
+    so not in Δ. Every mapping goes from the name of an adapter tensor to a tensor of its shape. A tensor of the adapter
+    that a curvature does not name is free: its block of Λ is zero.
     """
 
     kind: ClassVar[str]
 
     @property
+    @abstractmethod
     def names(self) -> tuple[str, ...]:
         """Names of the adapter tensors with curvature, in a fixed order."""
-        ...
 
+    @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every tensor of the adapter that the curvature knows."""
-        ...
+        """Look up the shape of every tensor of the adapter that the curvature knows."""
+
+    @abstractmethod
+    def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute ½q(Δ), a scalar, and its gradient with respect to Δ, a tensor for each of `names`."""
 
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
-        """Return q(Δ) as a scalar."""
-        ...
+        """Compute q(Δ), a scalar."""
+        return 2 * self.value_and_grad(delta)[0]
 
-    def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return ½q(Δ) and its gradient with respect to Δ, a tensor for each of `names`."""
-        ...
+    @abstractmethod
+    def trace(self) -> tuple[float, int]:
+        """Compute tr Λ and the size of Λ, over the adapter's weights that have a penalty or over the entries of ΔW."""
 
+    def mean_eigenvalue(self) -> float:
+        """Compute tr Λ over the size of Λ, which is what `prior="auto"` stands for.
+
+        A few batches excite few directions; with this precision a direction of which they say nothing is as stiff as
+        the average one is known to be.
+        """
+        trace, size = self.trace()
+        return trace / size if size else 0.0
+
+    @abstractmethod
+    def prior(self, precision: float, names: Iterable[str]) -> Curvature:
+        """Make δI in the space of this curvature: δ‖Δ‖² over all tensors of the adapter, or δ‖ΔW‖²_F."""
+
+    @abstractmethod
     def scaled(self, factor: float) -> Self:
-        """Return the curvature that charges factor·q(Δ)."""
-        ...
-
-    def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
-        """Return a copy whose tensors lie where the adapter's tensors lie."""
-        ...
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that a file must hold."""
-        ...
+        """Multiply Λ by a number ≥ 0."""
 
     @classmethod
+    def joined(cls, parts: Sequence[Self]) -> list[Self]:
+        """Add up what adds up exactly within this kind; by default nothing does."""
+        return list(parts)
+
+    @abstractmethod
+    def running_mean(self, fresh: Self, decay: float, factor_rank: int | None, factor_keep: float | None) -> Self:
+        """Average in what was fitted where the adapter is now: decay·Λ + (1 − decay)·fresh; factors one by one."""
+
+    def rebased(self, mean: Mapping[str, Tensor]) -> Self:
+        """Measure displacement from another mean μ, where it matters: in adapter space Δ comes from outside."""
+        return self
+
+    @abstractmethod
+    def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
+        """Copy to where the adapter's tensors lie, by their names; layers of which none is named are left out."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that a file must hold."""
+
+    @classmethod
+    @abstractmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
         """Rebuild what `tensors` returned, believing nothing: tensors that make no curvature are refused."""
-        ...
-
-
-class LinearCurvature(Curvature, Protocol):
-    """A curvature whose charge is ½ΔᵀΛΔ for a positive semi-definite operator Λ."""
-
-    def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ΛΔ, a tensor for each of `names`."""
-        ...

@@ -19,15 +19,15 @@ class Kfac(AdapterKronecker):
 
     kind: ClassVar[str] = "kfac"
 
-    def _charge(
+    def _of_roots(
         self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        charges: list[Tensor] = []
-        back_a = back_b = None
+        values: list[Tensor] = []
+        grad_a = grad_b = None
         if da is not None and b0 is not None:
-            charge, back_a = one_side(da, b0)
-            charges.append(charge)
+            value, grad_a = one_side(da, b0)
+            values.append(value)
         if db is not None and a0 is not None:
-            charge, back_b = one_side(db, a0)
-            charges.append(charge)
-        return total(charges), back_a, back_b
+            value, grad_b = one_side(db, a0)
+            values.append(value)
+        return total(values), grad_a, grad_b

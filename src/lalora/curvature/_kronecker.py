@@ -1,9 +1,9 @@
-"""What the three Kronecker curvatures share: factors, where the adapter starts, and everything but the charge."""
+"""What the three Kronecker curvatures share: factors, the adapter's start, and everything but one layer's penalty."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -12,131 +12,80 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._anchor import Anchor, a_name, anchors_from, b_name, fitting, homes, shapes_of
+from lalora.curvature._anchor import Anchor, anchors_from, fitting, homes, shapes_of
 from lalora.curvature._believed import require_countable, require_names
+from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factors import Factors
+from lalora.curvature._fitted import MOMENTS_SHOW, Fitted, Statistic
 from lalora.curvature._flat import flat, grouped, total, undisturbed
+from lalora.tensor_names import a_name, b_name
 
 
 @dataclass(frozen=True)
-class Kronecker(ABC):
-    """A charge made of X and G of each layer.
+class Kronecker(Fitted):
+    """A penalty made of X and G of each layer.
 
     Attributes:
         factors: X and G.
         anchors: A₀, B₀ and s by layer, for each layer of the factors.
     """
 
-    kind: ClassVar[str]
+    statistic: ClassVar[Statistic] = "factors"
+    estimators: ClassVar[tuple[str, ...]] = ("token", "sequence")
+    privacy: ClassVar[str] = MOMENTS_SHOW
     factors: Factors
     anchors: Mapping[str, Anchor]
 
     @classmethod
-    def of(cls, factors: Factors, anchors: Mapping[str, Anchor]) -> Self:
-        """Put factors beside the layers of an adapter.
-
-        Args:
-            factors: X and G; layers without an anchor are left out.
-            anchors: A₀, B₀ and s by layer.
-
-        Returns:
-            The curvature.
-
-        Raises:
-            LaloraError: If a layer has no factors, or they are of another size.
-        """
-        layers = fitting(anchors, {layer: factors.shape(layer) for layer in factors.layers})
-        return cls(factors.restricted(layers), layers)
+    def of(cls, collected: Factors, anchors: Mapping[str, Anchor] | None = None) -> Self:
+        """Put factors beside the layers of an adapter; layers without an anchor are left out."""
+        layers = fitting(anchors or {}, {layer: collected.shape(layer) for layer in collected.layers})
+        return cls(collected.restricted(layers), layers)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the adapter tensors with curvature, in a fixed order."""
-        return tuple(name for layer in self.anchors for name in self._charged(layer))
+        return tuple(name for layer in self.anchors for name in self._curved(layer))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Look up the shape of every tensor of the adapter that the curvature knows.
-
-        Returns:
-            Shape by tensor name.
-        """
+        """Look up the shape of every tensor of the adapter that the curvature knows."""
         return shapes_of(self.anchors)
 
-    def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
-        """Compute q(Δ).
-
-        Args:
-            delta: Displacement by tensor name.
-
-        Returns:
-            A scalar.
-        """
-        return 2 * self.half_quadratic_and_gradient(delta)[0]
-
-    def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute ½q(Δ) and its gradient, in O(d·k·r) a layer.
-
-        Args:
-            delta: Displacement by tensor name.
-
-        Returns:
-            A scalar; the gradient, a tensor for each of `names`.
-        """
-        charges: list[Tensor] = []
+    def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute ½q(Δ) and its gradient, in O(d·k·r) a layer."""
+        values: list[Tensor] = []
         gradient: dict[str, Tensor] = {}
         with undisturbed(delta):
             for layer in self.anchors:
-                charge, blocks = self._layer(layer, delta)
-                charges += charge
+                value, blocks = self._layer(layer, delta)
+                values += value
                 gradient |= blocks
-        return total(charges), gradient
+        return total(values), gradient
 
     def scaled(self, factor: float) -> Self:
-        """Multiply the charge by a number.
-
-        Args:
-            factor: A number ≥ 0.
-
-        Returns:
-            The scaled curvature.
-        """
+        """Multiply every G by a number ≥ 0."""
         return replace(self, factors=self.factors.scaled(factor))
 
+    def running_mean(self, fresh: Self, decay: float, factor_rank: int | None, factor_keep: float | None) -> Self:
+        """Average the factors, none larger than the larger of the two; they then meet the A and B of `fresh`."""
+        both = (self.factors, fresh.factors)
+        mean = Factors.mean(both, (decay, 1 - decay)).no_larger_than(both)
+        return replace(fresh, factors=mean.truncated(factor_rank, factor_keep))
+
     def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
-        """Copy the curvature to where the adapter's tensors lie.
-
-        Args:
-            devices: Device by tensor name; layers of which none is named are left out.
-            dtype: Type of its tensors.
-
-        Returns:
-            The copy.
-        """
+        """Copy to where the adapter's tensors lie."""
         where = homes(self.anchors, devices)
         anchors = {layer: self.anchors[layer].to(device, dtype) for layer, device in where.items()}
         return replace(self, factors=self.factors.restricted(anchors).to(where, dtype), anchors=anchors)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything that a file must hold.
-
-        Returns:
-            Tensors by name.
-        """
+        """Return factors and anchors."""
         anchors = flat({layer: anchor.tensors() for layer, anchor in self.anchors.items()})
         return flat({"factors": self.factors.tensors(), "anchors": anchors})
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Rebuild what `tensors` returned.
-
-        Args:
-            tensors: Tensors by name.
-
-        Returns:
-            The curvature.
-
-        Raises:
-            LaloraError: If a tensor is missing, too many, or makes no curvature.
-        """
+        """Rebuild what `tensors` returned; what makes no curvature is refused."""
         parts = grouped(tensors)
         require_names(parts, ("factors",), ("anchors",))
         factors = Factors.from_tensors(parts["factors"])
@@ -147,25 +96,25 @@ class Kronecker(ABC):
         return cls(factors, anchors)
 
     def _layer(self, layer: str, delta: Mapping[str, Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
-        charged = self._charged(layer)
-        if not charged:
+        curved = self._curved(layer)
+        if not curved:
             return [], {}
         x, g, squared = self.factors.x(layer), self.factors.g(layer), self.anchors[layer].scale ** 2
         a, b = a_name(layer), b_name(layer)
-        da = x.half_rows(delta[a]) if a in charged else None
-        db = g.half(delta[b]) if b in charged else None
-        charge, back_a, back_b = self._charge(da, db, *self._starts[layer])
-        of_a = {} if back_a is None else {a: x.back_rows(back_a * squared)}
-        of_b = {} if back_b is None else {b: g.back(back_b * squared)}
-        return [charge * (0.5 * squared)], of_a | of_b
+        da = x.to_root_rows(delta[a]) if a in curved else None
+        db = g.to_root(delta[b]) if b in curved else None
+        value, grad_a, grad_b = self._of_roots(da, db, *self._starts[layer])
+        of_a = {} if grad_a is None else {a: x.from_root_rows(grad_a * squared)}
+        of_b = {} if grad_b is None else {b: g.from_root(grad_b * squared)}
+        return [value * (0.5 * squared)], of_a | of_b
 
     @cached_property
     def _starts(self) -> dict[str, tuple[Tensor | None, Tensor | None]]:
-        """Halves of A₀ under X and of B₀ under G; None where the start is zero."""
+        """A₀ in the root coordinates of X and B₀ in those of G; None where the start is zero."""
         return {
             layer: (
-                None if anchor.a is None else self.factors.x(layer).half_rows(anchor.a),
-                None if anchor.b is None else self.factors.g(layer).half(anchor.b),
+                None if anchor.a is None else self.factors.x(layer).to_root_rows(anchor.a),
+                None if anchor.b is None else self.factors.g(layer).to_root(anchor.b),
             )
             for layer, anchor in self.anchors.items()
         }
@@ -174,25 +123,21 @@ class Kronecker(ABC):
         return self.factors.x(layer).rank > 0 and self.factors.g(layer).rank > 0
 
     @abstractmethod
-    def _charged(self, layer: str) -> tuple[str, ...]:
+    def _curved(self, layer: str) -> tuple[str, ...]:
         """Names of the tensors of a layer that it costs something to move."""
 
     @abstractmethod
-    def _charge(
+    def _of_roots(
         self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Charge for one layer, in halves, without s² (see `_bilinear`)."""
+        """Compute q of one layer and the gradients of ½q, in root coordinates and without s² (see `_bilinear`)."""
 
 
 class AdapterKronecker(Kronecker):
     """A Kronecker curvature over A and B themselves: ½ΔᵀΛΔ with a fixed Λ."""
 
     def trace(self) -> tuple[float, int]:
-        """Compute tr Λ: s²(tr X · tr B₀ᵀGB₀ + tr G · tr A₀XA₀ᵀ) a layer.
-
-        Returns:
-            The trace, and the number of charged weights.
-        """
+        """Compute Σ s²(tr X · tr B₀ᵀGB₀ + tr G · tr A₀XA₀ᵀ), and the number of weights with a penalty."""
         found, size = 0.0, 0
         # As it was stored, start and factors may be of several types.
         here = self.to(dict.fromkeys(self.names, torch.device("cpu")), torch.float32)
@@ -207,18 +152,15 @@ class AdapterKronecker(Kronecker):
                 size += out * rank
         return found, size
 
+    def prior(self, precision: float, names: Iterable[str]) -> Diagonal:
+        """Make δI over the adapter."""
+        return Diagonal.isotropic(precision, names)
+
     def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute ΛΔ.
+        """Compute ΛΔ."""
+        return self.value_and_grad(delta)[1]
 
-        Args:
-            delta: Displacement by tensor name.
-
-        Returns:
-            The product, a tensor for each of `names`.
-        """
-        return self.half_quadratic_and_gradient(delta)[1]
-
-    def _charged(self, layer: str) -> tuple[str, ...]:
+    def _curved(self, layer: str) -> tuple[str, ...]:
         anchor = self.anchors[layer]
         if not self._excited(layer):
             return ()

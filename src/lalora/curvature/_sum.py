@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -12,24 +12,15 @@ from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor
 from lalora.curvature._believed import named, require_names, require_not_negative
-from lalora.curvature._diagonal import Diagonal
+from lalora.curvature._catalogue import PARTS
 from lalora.curvature._flat import flat, grouped, total
 from lalora.curvature._interface import Curvature
-from lalora.curvature._kfac import Kfac
-from lalora.curvature._prior import AdapterPrior, WeightPrior
-from lalora.curvature._tri_kfac import TriKfac
-from lalora.curvature._weight_diagonal import WeightDiagonal
-from lalora.curvature._weight_kfac import WeightKfac
 from lalora.curvature._weight_space import WeightSpace
 from lalora.errors import LaloraError
 
-PARTS: dict[str, type[Curvature]] = {
-    part.kind: part for part in (Diagonal, Kfac, TriKfac, WeightKfac, WeightDiagonal, AdapterPrior, WeightPrior)
-}
-
 
 @dataclass(frozen=True)
-class Sum:
+class Sum(Curvature):
     """q(Δ) = Σ weight·q_part(Δ), exact where factors would only allow a mean of factors (paper, App. D.2).
 
     Attributes:
@@ -43,15 +34,7 @@ class Sum:
 
     @classmethod
     def of(cls, parts: Sequence[Curvature], weights: Sequence[float] | None = None) -> Self:
-        """Add curvatures.
-
-        Args:
-            parts: Curvatures of one adapter; a sum among them is taken apart.
-            weights: A number ≥ 0 for each; None for ones.
-
-        Returns:
-            Their weighted sum.
-        """
+        """Add curvatures of one adapter, with weight one unless given; a sum among them is taken apart."""
         terms: list[tuple[Curvature, float]] = []
         for part, weight in zip(parts, [1.0] * len(parts) if weights is None else weights, strict=True):
             if isinstance(part, Sum):
@@ -66,101 +49,66 @@ class Sum:
         return tuple(sorted({name for part in self.parts for name in part.names}))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Look up the shape of every tensor of the adapter that the curvature knows.
-
-        Returns:
-            Shape by tensor name.
-        """
+        """Look up the shape of every tensor of the adapter that the curvature knows."""
         return {name: shape for part in self.parts for name, shape in part.shapes().items()}
 
     def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
-        """Compute q(Δ).
+        """Compute q(Δ), a scalar."""
+        return total([part.quadratic(delta) * weight for part, weight in self._terms()])
 
-        Args:
-            delta: Displacement by tensor name.
-
-        Returns:
-            A scalar.
-        """
-        return total([part.quadratic(delta) * weight for part, weight in zip(self.parts, self.weights, strict=True)])
-
-    def half_quadratic_and_gradient(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute ½q(Δ) and its gradient.
-
-        Args:
-            delta: Displacement by tensor name.
-
-        Returns:
-            A scalar; the gradient, a tensor for each of `names`.
-        """
-        charges, gradient = [], dict[str, Tensor]()
-        for part, weight in zip(self.parts, self.weights, strict=True):
-            charge, blocks = part.half_quadratic_and_gradient(delta)
-            charges.append(charge * weight)
+    def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute ½q(Δ) and its gradient."""
+        values, gradient = [], dict[str, Tensor]()
+        for part, weight in self._terms():
+            value, blocks = part.value_and_grad(delta)
+            values.append(value * weight)
             for name, block in blocks.items():
                 gradient[name] = gradient[name] + block * weight if name in gradient else block * weight
-        return total(charges), gradient
+        return total(values), gradient
+
+    def trace(self) -> tuple[float, int]:
+        """Compute Σ weight·trace, and the size of the largest part."""
+        traces = [(part.trace(), weight) for part, weight in self._terms()]
+        return sum(trace * weight for (trace, _), weight in traces), max((size for (_, size), _ in traces), default=0)
+
+    def mean_eigenvalue(self) -> float:
+        """Compute Σ weight·mean eigenvalue, each part over its own size."""
+        return sum(weight * part.mean_eigenvalue() for part, weight in self._terms())
+
+    def prior(self, precision: float, names: Iterable[str]) -> Curvature:
+        """Make δI in the space of the parts."""
+        return self.parts[0].prior(precision, names)
 
     def scaled(self, factor: float) -> Self:
-        """Multiply the charge by a number.
-
-        Args:
-            factor: A number ≥ 0.
-
-        Returns:
-            The scaled curvature.
-        """
+        """Multiply the weights by a number ≥ 0."""
         return replace(self, weights=tuple(weight * factor for weight in self.weights))
 
-    def attached(self, anchors: Mapping[str, Anchor]) -> Self:
-        """Attach the parts that live in weight space.
+    def running_mean(self, fresh: Self, decay: float, factor_rank: int | None, factor_keep: float | None) -> Self:
+        """Average part by part, with the weights of `fresh`."""
+        pairs = zip(self.parts, fresh.parts, strict=True)
+        return self.of([old.running_mean(new, decay, factor_rank, factor_keep) for old, new in pairs], fresh.weights)
 
-        Args:
-            anchors: A₀, B₀ and s by layer.
+    def rebased(self, mean: Mapping[str, Tensor]) -> Self:
+        """Measure displacement from another mean, part by part."""
+        return replace(self, parts=tuple(part.rebased(mean) for part in self.parts))
 
-        Returns:
-            The attached sum.
-
-        Raises:
-            LaloraError: If a part knows nothing of a layer, or knows it with another shape.
-        """
-        parts = tuple(part.attached(anchors) if isinstance(part, WeightSpace) else part for part in self.parts)
+    def anchored(self, anchors: Mapping[str, Anchor]) -> Self:
+        """Put the parts that live in weight space beside the layers of an adapter."""
+        parts = tuple(part.anchored(anchors) if isinstance(part, WeightSpace) else part for part in self.parts)
         return replace(self, parts=parts)
 
     def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
-        """Copy the parts to where the adapter's tensors lie.
-
-        Args:
-            devices: Device by tensor name.
-            dtype: Type of their tensors.
-
-        Returns:
-            The copy.
-        """
+        """Copy the parts to where the adapter's tensors lie."""
         return replace(self, parts=tuple(part.to(devices, dtype) for part in self.parts))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything that a file must hold.
-
-        Returns:
-            Tensors by name: the weights, and of each part `number/kind/name`.
-        """
+        """Return the weights, and of each part `number/kind/name`."""
         parts = {str(number): flat({part.kind: part.tensors()}) for number, part in enumerate(self.parts)}
         return {"weights": torch.tensor(self.weights, dtype=torch.float64)} | flat(parts)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Rebuild what `tensors` returned.
-
-        Args:
-            tensors: Tensors by name.
-
-        Returns:
-            The sum.
-
-        Raises:
-            LaloraError: If a part is missing, too many, of an unknown kind or no curvature, or a weight is negative.
-        """
+        """Rebuild what `tensors` returned; what makes no sum of known curvatures is refused."""
         numbered = grouped({name: tensor for name, tensor in tensors.items() if name != "weights"})
         order = [str(number) for number in range(len(numbered))]
         require_names(numbered, order)
@@ -176,3 +124,13 @@ class Sum:
             ((kind, part),) = kinds.items()
             parts.append(named(f"part {number}", PARTS[kind].from_tensors, part))
         return cls.of(parts, weights.tolist())
+
+    def _terms(self) -> Iterable[tuple[Curvature, float]]:
+        return zip(self.parts, self.weights, strict=True)
+
+
+def combined(parts: Sequence[Curvature], weight: float = 1.0) -> Curvature:
+    """Add curvatures of one adapter, each times the weight: within one kind as few parts as are exact, else a `Sum`."""
+    alike = len({type(part) for part in parts}) == 1
+    few = type(parts[0]).joined(parts) if alike else parts
+    return few[0].scaled(weight) if len(few) == 1 else Sum.of(few, [weight] * len(few))

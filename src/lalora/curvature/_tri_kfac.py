@@ -19,9 +19,9 @@ class TriKfac(Kfac):
 
     kind: ClassVar[str] = "tri-kfac"
 
-    def _charge(
+    def _of_roots(
         self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if da is None or db is None or a0 is None or b0 is None:
-            return super()._charge(da, db, a0, b0)
+            return super()._of_roots(da, db, a0, b0)
         return linear_change(da, db, a0, b0)

@@ -10,7 +10,7 @@ from typing import Any
 from lalora.domains.domain import Domain
 from lalora.domains.harness import load_task, write_task
 from lalora.domains.read import Placed, Row
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 
 _SHORT = 100
 
@@ -91,7 +91,7 @@ def _readable(domain: Domain, rows: Sequence[Row]) -> bool:
 
 
 def _misfit(domain: Domain, rows: Sequence[Row], number: int | None, error: Exception) -> str:
-    reason = short(" ".join(str(error).split()) or type(error).__name__)
+    reason = short(one_line(error))
     if number is None:
         return f"{domain.name}: the rows do not fit the task {domain.task} ({reason})"
     return (

@@ -1,25 +1,27 @@
-"""Stage I: run the model over source batches and turn activations and gradients into curvature."""
+"""Stage I: run the model over source batches and collect what curvatures are made of."""
 
 from lalora.batches import Batch
 from lalora.fisher._batches import ContentHash, Sources, named_sources
+from lalora.fisher._dataset import Dataset
 from lalora.fisher._diagonal import DiagonalCollector
-from lalora.fisher._estimators import ESTIMATORS
 from lalora.fisher._kronecker import KroneckerCollector
 from lalora.fisher._moments import Moments
 from lalora.fisher._part import Part, own_part
-from lalora.fisher._pass import Counts, Pass
+from lalora.fisher._pass import Pass
+from lalora.fisher._statistics import STATISTICS, Wanted
 
 __all__ = [
-    "ESTIMATORS",
+    "STATISTICS",
     "Batch",
     "ContentHash",
-    "Counts",
+    "Dataset",
     "DiagonalCollector",
     "KroneckerCollector",
     "Moments",
     "Part",
     "Pass",
     "Sources",
+    "Wanted",
     "named_sources",
     "own_part",
 ]

@@ -14,17 +14,7 @@ Sources = Mapping[str, Iterable[Batch]]
 
 
 def named_sources(sources: Sources | Iterable[Batch]) -> Sources:
-    """Give a lone iterable of batches the name `source`.
-
-    Args:
-        sources: A mapping of names to iterables of batches, or one iterable.
-
-    Returns:
-        The mapping.
-
-    Raises:
-        LaloraError: If a single batch was given where an iterable of batches is needed, or nothing.
-    """
+    """Give a lone iterable of batches the name `source`."""
     named = sources if isinstance(sources, Mapping) else {"source": sources}
     for name, batches in named.items():
         if isinstance(batches, Tensor):
@@ -46,11 +36,7 @@ class ContentHash:
         self._hash = hashlib.sha256()
 
     def add(self, batch: Mapping[str, Tensor]) -> None:
-        """Add the rows of a batch.
-
-        Args:
-            batch: A checked batch.
-        """
+        """Add the rows of a batch."""
         visible = batch["attention_mask"].bool().cpu()
         for ids, labels, shown in zip(batch["input_ids"].cpu(), batch["labels"].cpu(), visible, strict=True):
             self._hash.update(f"{ids[shown].tolist()}{labels[shown].tolist()}".encode())
@@ -58,9 +44,5 @@ class ContentHash:
             self._hash.update(key.encode() + batch[key].double().cpu().numpy().tobytes())
 
     def hexdigest(self) -> str:
-        """Return the hash so far.
-
-        Returns:
-            64 hexadecimal digits.
-        """
+        """Return the hash so far."""
         return self._hash.hexdigest()

@@ -11,8 +11,9 @@ from typing_extensions import Self
 
 from lalora import processes
 from lalora.adapter import linear_pairs, trainable_tensors
+from lalora.fisher._dataset import Dataset
 from lalora.fisher._estimators import ESTIMATORS, add
-from lalora.fisher._pass import Counts, all_finite
+from lalora.fisher._pass import all_finite
 from lalora.fisher._read_besides import ReadBesides
 from lalora.fisher._taps import Taps
 from lalora.fisher._underflow import tell_of_underflow
@@ -33,14 +34,7 @@ class DiagonalCollector:
         others: Mapping[str, nn.Parameter],
         estimator: str,
     ) -> None:
-        """Name what to square; `of_adapter` and `of_weights` are the usual ways.
-
-        Args:
-            modules: Linear modules by the name of what stands for their weight.
-            weights: Weights of these modules that can be differentiated, by the same names.
-            others: Trainable tensors that need autograd, by name.
-            estimator: `sequence`, `token` or `batch`.
-        """
+        """Name what to square; `of_adapter` and `of_weights` are the usual ways."""
         self._estimator = estimator
         self._others = dict(others)
         self._total: dict[str, Tensor] = {}
@@ -60,15 +54,7 @@ class DiagonalCollector:
 
     @classmethod
     def of_adapter(cls, model: nn.Module, estimator: str) -> Self:
-        """Square the gradients of the adapter's own tensors.
-
-        Args:
-            model: A PEFT LoRA model.
-            estimator: `sequence`, `token` or `batch`.
-
-        Returns:
-            The collector.
-        """
+        """Square the gradients of the adapter's own tensors."""
         tensors = trainable_tensors(model)
         modules: dict[str, nn.Module] = {}
         linear = set()
@@ -84,15 +70,7 @@ class DiagonalCollector:
 
     @classmethod
     def of_weights(cls, layers: Mapping[str, nn.Module], estimator: str) -> Self:
-        """Square the gradients that the merged weights W₀ + s·BA would have, (d_out, d_in) each.
-
-        Args:
-            layers: Linear layers by name, adapted or bare.
-            estimator: `sequence`, `token` or `batch`.
-
-        Returns:
-            The collector.
-        """
+        """Square the gradients that the merged weights W₀ + s·BA would have, (d_out, d_in) each."""
         return cls(layers, {}, {}, estimator)
 
     @property
@@ -101,42 +79,23 @@ class DiagonalCollector:
         return self._taps.modules
 
     def listening(self) -> AbstractContextManager[None]:
-        """Attach the hooks.
-
-        Returns:
-            A context in which they are attached.
-        """
+        """Attach the hooks."""
         return self._taps.listening()
 
     def begin(self, mask: Tensor) -> None:
-        """Start a batch.
-
-        Args:
-            mask: 1 where a position is shown, (rows, length).
-        """
+        """Start a batch."""
         # What is only in a batch is held apart where the batch may have to be seen again.
         self._open = {} if self._witness.weights else self._total
         self._sums = ESTIMATORS[self._estimator](self._open)
         self._taps.begin(mask)
 
     def forward_done(self, scale: float) -> None:
-        """Remember what gradients are multiplied by; nothing is taken from the forward pass alone.
-
-        Args:
-            scale: Factor of the loss.
-        """
+        """Remember what gradients are multiplied by; nothing is taken from the forward pass alone."""
         self._taps.scale = self._witness.scale = scale
         self._besides.forward_done(scale)
 
     def end(self, tokens: int) -> bool:
-        """Take the gradients that autograd left, and square what has to be squared.
-
-        Args:
-            tokens: Number of completion tokens.
-
-        Returns:
-            Whether the batch counts for nothing yet and must be seen again, since hooks missed a part of it.
-        """
+        """Take the gradients that autograd left, and square what has to be squared."""
         scale = self._taps.scale
         self._besides.require_none()
         self._remember_largest(scale)
@@ -158,31 +117,16 @@ class DiagonalCollector:
         return False
 
     def finite(self) -> bool:
-        """Tell whether every sum is finite.
-
-        Returns:
-            Whether it is.
-        """
+        """Tell whether every sum is finite."""
         return all_finite(list(self._total.values()))
 
     def add_up(self, device: torch.device) -> None:
-        """Add the squares of the other processes.
-
-        Args:
-            device: Where tensors go that only others saw.
-        """
+        """Add the squares of the other processes."""
         self._total = processes.totals(self._total, device)
         self._reached = set().union(*processes.gathered(self._reached | self._witness.reached))
 
-    def precision(self, counts: Counts) -> dict[str, Tensor]:
-        """Scale the sums to the mean per-token likelihood (`batch`: to the mean over mini-batches).
-
-        Args:
-            counts: What was seen.
-
-        Returns:
-            Squares by name, on the CPU.
-        """
+    def precision(self, dataset: Dataset) -> dict[str, Tensor]:
+        """Scale the sums to the mean per-token likelihood (`batch`: to the mean over mini-batches)."""
         gone = [
             name
             for name, largest in self._largest.items()
@@ -190,7 +134,7 @@ class DiagonalCollector:
         ]
         if gone:
             tell_of_underflow(gone)
-        scale = 1.0 / (counts.batches if self._estimator == "batch" else counts.tokens)
+        scale = 1.0 / (dataset.batches if self._estimator == "batch" else dataset.tokens)
         return {name: total.mul_(scale).cpu() for name, total in self._total.items()}
 
     def _remember_largest(self, scale: float) -> None:
@@ -205,11 +149,7 @@ class DiagonalCollector:
         self._largest[name] = torch.maximum(self._largest.get(name, largest), largest)
 
     def unreached(self) -> set[str]:
-        """Tell which trainable tensors no row has reached.
-
-        Returns:
-            Their names, but for an A whose gradient is zero since its B is.
-        """
+        """Tell which trainable tensors no row has reached."""
         return {*self._witness.weights, *self._others} - self._reached - self._witness.reached
 
     def _take(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:

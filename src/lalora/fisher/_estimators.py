@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+
+Inputs = Float[Tensor, "rows length d_in"]
+Gradients = Float[Tensor, "rows length d_out"]
 
 
 class Estimator(Protocol):
     """Collects squared gradients, tensor by tensor, into the sums that it is given."""
 
-    def linear(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
+    def linear(self, name: str, a: Inputs, g: Gradients, only_call: bool) -> None:
         """Take inputs a (rows, length, d_in) and output gradients g (rows, length, d_out) of one call."""
         ...
 
@@ -36,7 +40,7 @@ class Sequence:
         self._total = total
         self._open: dict[str, Tensor] = {}
 
-    def linear(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
+    def linear(self, name: str, a: Inputs, g: Gradients, only_call: bool) -> None:
         """Form each row's gradient gᵀa; square it now, or at the batch's end where a module is called again."""
         gradient = torch.bmm(g.transpose(1, 2), a)
         if only_call:
@@ -62,7 +66,7 @@ class Token:
         """Add to the sums by name, each of the shape of its tensor."""
         self._total = total
 
-    def linear(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
+    def linear(self, name: str, a: Inputs, g: Gradients, only_call: bool) -> None:
         """Add the outer products of squares."""
         add(self._total, name, g.flatten(0, 1).square().T @ a.flatten(0, 1).square())
 
@@ -82,7 +86,7 @@ class Batch:
         self._total = total
         self._open: dict[str, Tensor] = {}
 
-    def linear(self, name: str, a: Tensor, g: Tensor, only_call: bool) -> None:
+    def linear(self, name: str, a: Inputs, g: Gradients, only_call: bool) -> None:
         """Add to the gradient of the batch."""
         add(self._open, name, g.flatten(0, 1).T @ a.flatten(0, 1))
 

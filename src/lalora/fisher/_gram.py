@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lalora import processes
@@ -23,12 +24,8 @@ class Gram:
         self._sum: Tensor | None = None
         self._any = False
 
-    def add(self, rows: Tensor) -> None:
-        """Add rows.
-
-        Args:
-            rows: (n, d), float32 or wider.
-        """
+    def add(self, rows: Float[Tensor, "n d"]) -> None:
+        """Add rows."""
         self.count += rows.shape[0]
         if self._sum is not None:
             self._sum.addmm_(rows.T, rows)
@@ -38,12 +35,7 @@ class Gram:
             self._close()
 
     def absorb(self, other: Gram, scale: float) -> None:
-        """Add scale times another sum.
-
-        Args:
-            other: Of rows of the same length.
-            scale: A number > 0.
-        """
+        """Add scale times another sum."""
         if other._sum is None:
             for rows in other._rows:
                 self.add(rows * math.sqrt(scale))
@@ -70,20 +62,11 @@ class Gram:
         return bool(rows.any()) and not bool(rows.square().any())
 
     def tensors(self) -> list[Tensor]:
-        """Return what was collected.
-
-        Returns:
-            Tensors of any shape.
-        """
+        """Return what was collected."""
         return self._rows if self._sum is None else [self._sum]
 
-    def add_up(self, counts: list[int], empty: Tensor) -> None:
-        """Add the rows of the other processes: the rows themselves, or the d×d sums where these are smaller.
-
-        Args:
-            counts: Number of rows of each process, in their order.
-            empty: No rows, (0, d), of the type of all rows; on the device for a process that has none.
-        """
+    def add_up(self, counts: list[int], empty: Float[Tensor, "0 d"]) -> None:
+        """Add the rows of the other processes: the rows themselves, or the d×d sums where these are smaller."""
         self.count = sum(counts)
         size = empty.shape[1]
         rows = torch.cat(self._rows) if self._rows else empty
@@ -98,30 +81,14 @@ class Gram:
                 self._rows.append(processes.sent(rows if own else rows.new_empty(count, size), rank))
 
     def factor(self, rank: int | None, keep: float | None) -> Factor:
-        """Decompose the sum.
-
-        Args:
-            rank: Most eigenvectors to keep; None for all.
-            keep: Share of the trace to keep at least; None for all.
-
-        Returns:
-            The sum as a factor.
-        """
+        """Decompose the sum."""
         if self._sum is not None:
             return Factor.of_matrix(self._sum, rank, keep)
         return Factor.of_rows(torch.cat(self._rows), rank=rank, keep=keep)
 
 
 def added_up(grams: Mapping[str, Gram], device: torch.device) -> defaultdict[str, Gram]:
-    """Add the rows of all processes, matrix by matrix; every process calls this.
-
-    Args:
-        grams: By name; they are taken apart. A name that a process does not have counts as no rows there.
-        device: Where those go that this process does not have.
-
-    Returns:
-        The sums by name, of every name that any process has.
-    """
+    """Add the rows of all processes, matrix by matrix; every process calls this."""
     shares = processes.gathered(
         {name: (gram.count, gram.tensors()[0].shape[1], gram.tensors()[0].dtype) for name, gram in grams.items()}
     )

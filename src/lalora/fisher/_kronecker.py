@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from lalora import processes
 from lalora.errors import LaloraError
+from lalora.fisher._dataset import Dataset
 from lalora.fisher._gram import Gram, added_up
 from lalora.fisher._moments import Moments
-from lalora.fisher._pass import Counts, all_finite
+from lalora.fisher._pass import all_finite
 from lalora.fisher._read_besides import ReadBesides
 
 
@@ -28,12 +29,7 @@ class KroneckerCollector:
     """
 
     def __init__(self, layers: Mapping[str, nn.Module], estimator: str) -> None:
-        """Choose the layers.
-
-        Args:
-            layers: Linear layers by name, adapted or bare.
-            estimator: `token` or `sequence`.
-        """
+        """Choose the layers."""
         self._besides = ReadBesides(layers)
         self.parameters = self._besides.parameters
         self.by_row = False
@@ -60,43 +56,24 @@ class KroneckerCollector:
                 handle.remove()
 
     def begin(self, mask: Tensor) -> None:
-        """Start a batch.
-
-        Args:
-            mask: 1 where a position is shown, (rows, length).
-        """
+        """Start a batch."""
         self._mask = mask.bool()
         self._forward = True
         self._called.clear()
 
     def forward_done(self, scale: float) -> None:
-        """Stop taking inputs: checkpointed layers run again in the backward pass.
-
-        Args:
-            scale: Factor of the loss, and so of gradients.
-        """
+        """Stop taking inputs: checkpointed layers run again in the backward pass."""
         self._forward = False
         self._scale = scale
         self._inputs.clear()
 
     def end(self, tokens: int) -> bool:
-        """Make sure that everything was seen; nothing is held back.
-
-        Args:
-            tokens: Number of completion tokens.
-
-        Returns:
-            That nothing has to be seen again.
-        """
+        """Make sure that everything was seen; nothing is held back."""
         self._besides.require_none()
         return False
 
     def finite(self) -> bool:
-        """Tell whether every sum is finite.
-
-        Returns:
-            Whether it is.
-        """
+        """Tell whether every sum is finite."""
         return all_finite([tensor for gram in [*self._x.values(), *self._g.values()] for tensor in gram.tensors()])
 
     def add_up(self, device: torch.device) -> None:
@@ -104,9 +81,6 @@ class KroneckerCollector:
 
         Layers share an X where they share one in every process: one that some process never called has read less than
         its neighbours.
-
-        Args:
-            device: Where sums go that only others have.
         """
         by_process = processes.gathered(self._keys)
         sharing: dict[tuple[str | None, ...], str] = {}
@@ -124,19 +98,13 @@ class KroneckerCollector:
                 taken.add(key)
         self._x, self._g, self._keys = added_up(own, device), added_up(self._g, device), shared
 
-    def add_to(self, moments: Moments, counts: Counts, weight: float) -> None:
-        """Hand over the sums.
-
-        Args:
-            moments: Takes them.
-            counts: What was seen.
-            weight: Of this dataset.
-        """
+    def add_to(self, moments: Moments, dataset: Dataset, weight: float) -> None:
+        """Hand over the sums."""
         # X counts the positions (`sequence`: the sequences) at which its layer was called, G the completion tokens.
         for key, gram in self._x.items():
             moments.x[key].absorb(gram, weight / gram.count)
         for layer, gram in self._g.items():
-            moments.g[layer].absorb(gram, weight / counts.tokens)
+            moments.g[layer].absorb(gram, weight / dataset.tokens)
         moments.require_keys(self._keys)
 
     def _on_forward(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -6,27 +6,20 @@ import hashlib
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _TOKENS_AT_ONCE = 64
 _BLOCK = 256
 
 
-def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, stream: str) -> Tensor:
+def draw(
+    logits: Float[Tensor, "n vocabulary"], rows: Int[Tensor, " n"], first_row: int, seed: int, stream: str
+) -> Int[Tensor, " n"]:
     """Draw a token for each position from the model's own distribution.
 
     The randomness of a row depends on the seed, the stream and the row's number alone, so that the batch size
     changes nothing; inverting the distribution function keeps draws the same under rounding.
-
-    Args:
-        logits: (K, vocabulary).
-        rows: Row of the batch that each position belongs to, ascending, (K,).
-        first_row: Number of the batch's first row within its stream.
-        seed: The caller's seed.
-        stream: Name of the dataset, and of the process where there are several.
-
-    Returns:
-        Token ids, (K,).
     """
     counts = torch.bincount(rows.cpu()).tolist()
     uniform = [
@@ -39,7 +32,7 @@ def draw(logits: Tensor, rows: Tensor, first_row: int, seed: int, stream: str) -
     return torch.cat([_invert(logits[part].detach(), thresholds[part]) for part in parts])
 
 
-def _invert(logits: Tensor, threshold: Tensor) -> Tensor:
+def _invert(logits: Float[Tensor, "n vocabulary"], threshold: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
     # First the block of tokens in which the distribution function passes the threshold, then the token in it: only the
     # sums of blocks are accumulated over the whole vocabulary in float64, which is slow.
     probabilities = logits.softmax(dim=-1)

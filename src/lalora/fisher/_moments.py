@@ -26,14 +26,7 @@ class Moments:
         self._keys: Mapping[str, str] = {}
 
     def require_keys(self, keys: Mapping[str, str]) -> None:
-        """Refuse datasets that reach different layers, or reach them through different inputs.
-
-        Args:
-            keys: Key of X by layer, of one dataset.
-
-        Raises:
-            LaloraError: If another dataset had others.
-        """
+        """Refuse datasets that reach different layers, or reach them through different inputs."""
         if self._keys and self._keys != keys:
             raise LaloraError(
                 "the source datasets reach different layers, so that their Kronecker factors have no mean: "
@@ -42,15 +35,7 @@ class Moments:
         self._keys = dict(keys)
 
     def factors(self, rank: int | None, keep: float | None) -> Factors:
-        """Decompose the sums.
-
-        Args:
-            rank: Most eigenvectors of a factor to keep; None for all.
-            keep: Share of the trace of a factor to keep at least; None for all.
-
-        Returns:
-            X and G of every layer, on the CPU.
-        """
+        """Decompose the sums."""
         vanished = [layer for layer, gram in self.g.items() if gram.vanished]
         if vanished:
             tell_of_underflow(vanished)

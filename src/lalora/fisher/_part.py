@@ -22,31 +22,16 @@ class Part:
     first_row: int
 
     def __len__(self) -> int:
-        """Count the batches.
-
-        Returns:
-            Their number.
-        """
+        """Count the batches."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Go through the batches.
-
-        Returns:
-            An iterator over them.
-        """
+        """Go through the batches."""
         return iter(self.batches)
 
 
 def own_part(batches: Sequence[Batch]) -> Part:
-    """Take what this process works on, so that each batch is one process's.
-
-    Args:
-        batches: The same in every process, their labels -100 at hidden positions.
-
-    Returns:
-        A run of batches; all of them where there is one process.
-    """
+    """Take what this process works on, so that each batch is one process's."""
     share = -(-len(batches) // processes.count())
     start = processes.own_rank() * share
     before = sum(len(with_completion(batch)["input_ids"]) for batch in batches[:start])

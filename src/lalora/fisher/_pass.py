@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from accelerate.utils import extract_model_from_parallel
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -20,6 +19,7 @@ from lalora.adapter import base_model
 from lalora.completion import completion
 from lalora.errors import LaloraError
 from lalora.fisher._batches import ContentHash
+from lalora.fisher._dataset import Dataset
 from lalora.fisher._labels import draw
 from lalora.fisher._part import Part
 from lalora.fisher._untouched import untouched
@@ -27,42 +27,6 @@ from lalora.next_token import require_next_token
 
 # Powers of two above it are not finite in float32.
 _MOST = 126
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What was seen of a dataset.
-
-    Attributes:
-        rows: Number of sequences.
-        tokens: N, number of completion tokens.
-        batches: Number of mini-batches with completion tokens.
-        sha256: Hash of what the masks show; over several processes, of their hashes in order.
-    """
-
-    rows: int
-    tokens: int
-    batches: int
-    sha256: str
-
-    @classmethod
-    def added_up(cls, parts: Sequence[Counts]) -> Counts:
-        """Add up what several processes saw.
-
-        Args:
-            parts: Counts of each process, in their order.
-
-        Returns:
-            The counts of all; those of a single process as they are.
-        """
-        if len(parts) == 1:
-            return parts[0]
-        return cls(
-            sum(part.rows for part in parts),
-            sum(part.tokens for part in parts),
-            sum(part.batches for part in parts),
-            hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest(),
-        )
 
 
 class Collector(Protocol):
@@ -110,14 +74,7 @@ class Pass:
     """Runs the model over source datasets, forward and backward."""
 
     def __init__(self, model: nn.Module, labels: str, seed: int, progress: bool) -> None:
-        """Choose the labels.
-
-        Args:
-            model: A PEFT LoRA model.
-            labels: `sampled` or `data`.
-            seed: Seed of the sampled labels.
-            progress: Whether to show a progress bar.
-        """
+        """Choose the labels."""
         # A parallel wrapper would talk to the other processes in every batch, and they may have fewer of them.
         self._model = extract_model_from_parallel(model, keep_torch_compile=False)
         self._labels = labels
@@ -127,22 +84,10 @@ class Pass:
         head = getattr(base_model(model), "get_output_embeddings", lambda: None)()
         self._head: set[nn.Module] = set() if head is None else set(head.modules())
 
-    def over(self, dataset: str, batches: Iterable[door.Batch], collector: Collector) -> Counts:
+    def over(self, dataset: str, batches: Iterable[door.Batch], collector: Collector) -> Dataset:
         """Run over a dataset.
 
         With several processes each runs over its own part, which may be empty, and all end with the same sums.
-
-        Args:
-            dataset: Its name.
-            batches: Its batches; those of this process.
-            collector: Takes what it needs.
-
-        Returns:
-            What was seen.
-
-        Raises:
-            LaloraError: If a batch is unusable, a loss or gradient is not finite, or no completion token was seen,
-                here or in another process; or if the processes are at different datasets or different adapters.
         """
         several = processes.count() > 1
         if several:
@@ -154,16 +99,16 @@ class Pass:
                 "the trainable tensors differ between processes: set the same seed in all before making the adapter",
             )
         shares = processes.agreed(lambda: self._own_part(dataset, batches, collector))
-        counts = Counts.added_up(shares)
-        if counts.tokens == 0:
+        seen = Dataset.added_up(shares)
+        if seen.tokens == 0:
             raise LaloraError(f"source '{dataset}' has no completion token: every label is -100 or there is no batch")
         if several:
             collector.add_up(self._device)
             if not collector.finite():
                 raise LaloraError(f"source '{dataset}': the sum over processes is not finite; use a wider dtype")
-        return counts
+        return seen
 
-    def _own_part(self, dataset: str, batches: Iterable[door.Batch], collector: Collector) -> Counts:
+    def _own_part(self, dataset: str, batches: Iterable[door.Batch], collector: Collector) -> Dataset:
         require_next_token(self._model)
         # Rows that this process alone knows are numbered from zero, and two must not get the same random numbers.
         first, stream = 0, f"{dataset} in process {processes.own_rank()}" if processes.count() > 1 else dataset
@@ -192,7 +137,7 @@ class Pass:
             except Exception:
                 processes.drain(left)
                 raise
-        return Counts(rows, tokens, count, content.hexdigest())
+        return Dataset(dataset, rows, tokens, count, content.hexdigest())
 
     def _seen_by(self, collector: Collector, batch: dict[str, Tensor], stream: str, first_row: int, where: str) -> int:
         parts = list(door.rows(batch)) if collector.by_row else [batch]
@@ -227,16 +172,10 @@ class Pass:
         return tokens
 
 
-def loss_and_gradient(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
-    """Compute Σℓ and its gradient at the logits, to full precision even where the model is sure of a token.
-
-    Args:
-        logits: (K, vocabulary), float32 or wider.
-        targets: (K,).
-
-    Returns:
-        The sum of the negative log-likelihoods in nats; p − one-hot, of the shape of the logits.
-    """
+def loss_and_gradient(
+    logits: Float[Tensor, "n vocabulary"], targets: Int[Tensor, " n"]
+) -> tuple[float, Float[Tensor, "n vocabulary"]]:
+    """Compute Σℓ and its gradient at the logits, to full precision even where the model is sure of a token."""
     log_p = logits.log_softmax(dim=-1)
     loss = -float(log_p.gather(1, targets.unsqueeze(1)).sum())
     gradient = log_p.exp_()
@@ -253,12 +192,5 @@ def _scale(gradient: Tensor) -> float:
 
 
 def all_finite(tensors: list[Tensor]) -> bool:
-    """Tell whether tensors hold only finite numbers.
-
-    Args:
-        tensors: On any devices.
-
-    Returns:
-        Whether they do.
-    """
+    """Tell whether tensors hold only finite numbers."""
     return not tensors or bool(torch.stack([norm.cpu() for norm in torch._foreach_norm(tensors)]).isfinite().all())

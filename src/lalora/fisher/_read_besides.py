@@ -23,11 +23,7 @@ class ReadBesides:
     """
 
     def __init__(self, layers: Mapping[str, nn.Module]) -> None:
-        """Find the adapters.
-
-        Args:
-            layers: Linear layers by name, adapted or bare.
-        """
+        """Find the adapters."""
         self._into: dict[str, tuple[Tensor, float]] = {}
         weights: dict[str, nn.Parameter] = {}
         for name, layer in layers.items():
@@ -47,23 +43,11 @@ class ReadBesides:
         self.parameters = list(weights.values())
 
     def forward_done(self, scale: float) -> None:
-        """Say that gradients come without the factor of the loss.
-
-        Args:
-            scale: The factor, which those of autograd have.
-        """
+        """Say that gradients come without the factor of the loss."""
         self._witness.scale = scale
 
     def inner(self, name: str, x: Tensor) -> Tensor | None:
-        """Compute s·Ax where a layer is called, since its input may be changed in place later.
-
-        Args:
-            name: Of the layer.
-            x: Its input, (…, d_in).
-
-        Returns:
-            (1, positions, r); None for a layer without an adapter.
-        """
+        """Compute s·Ax where a layer is called, since its input may be changed in place later."""
         if name not in self._into:
             return None
         down, scaling = self._into[name]
@@ -72,13 +56,7 @@ class ReadBesides:
         return found.reshape(1, -1, found.shape[-1])
 
     def see(self, name: str, inner: Tensor | None, g: Tensor) -> None:
-        """Take one call of a layer.
-
-        Args:
-            name: Of the layer.
-            inner: What `inner` returned.
-            g: Gradients at the layer's output, (…, d_out).
-        """
+        """Take one call of a layer."""
         if inner is not None:
             self._called.add(name)
             self._witness.see(name, inner, g.to(inner).reshape(1, -1, g.shape[-1]))
@@ -87,9 +65,6 @@ class ReadBesides:
         """Close the batch.
 
         A layer that no batch ever calls is told of elsewhere.
-
-        Raises:
-            LaloraError: If the gradient of a B is another than what was seen.
         """
         for parameter in self.parameters:
             # In half precision a sum over many tokens may overflow where no term does.

@@ -24,14 +24,7 @@ class Taps:
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], sink: Sink, strict: bool) -> None:
-        """Name the modules to listen to.
-
-        Args:
-            modules: Linear modules by the name of their weight.
-            sink: Takes the name, inputs and output gradients (rows, length, features), and whether it is the only call.
-            strict: Whether to refuse a module that works on other positions than those of the batch, which is passed
-                over otherwise.
-        """
+        """Name the modules to listen to."""
         self._modules = dict(modules)
         self._sink = sink
         self._strict = strict
@@ -58,22 +51,14 @@ class Taps:
                 handle.remove()
 
     def begin(self, mask: Tensor) -> None:
-        """Start a batch.
-
-        Args:
-            mask: 1 where a position is shown, (rows, length).
-        """
+        """Start a batch."""
         self._calls.clear()
         self.scale = 1.0
         self._mask = mask.bool()
         self._hidden = not bool(self._mask.all())
 
     def leave(self, names: Iterable[str]) -> None:
-        """Listen to some modules no more.
-
-        Args:
-            names: Of their weights.
-        """
+        """Listen to some modules no more."""
         for name in names:
             del self._modules[name]
 

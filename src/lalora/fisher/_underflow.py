@@ -9,11 +9,7 @@ from lalora.errors import first_of
 
 
 def tell_of_underflow(names: Sequence[str]) -> None:
-    """Warn that a curvature is zero although gradients are not.
-
-    Args:
-        names: Of tensors or layers.
-    """
+    """Warn that a curvature is zero although gradients are not."""
     warnings.warn(
         f"the gradients of {first_of(names)} are so small that their squares are zero in this precision, and no "
         "penalty will hold them: load the model in float64",

@@ -19,13 +19,6 @@ def untouched(model: nn.Module, differentiate: list[nn.Parameter]) -> Generator[
 
     Nothing runs in training mode: no dropout, embedding noise or dropped layer, wherever it is set. Layers that
     checkpoint their activations still do; they are in training mode while they decide that, and in no other moment.
-
-    Args:
-        model: The model.
-        differentiate: The only parameters that get a gradient.
-
-    Yields:
-        Nothing; the model is ready.
     """
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]

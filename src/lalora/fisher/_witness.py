@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -20,25 +21,15 @@ class Witness:
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
-        """Name the weights.
-
-        Args:
-            weights: Weights (d_out, d_in) of linear modules, which get a gradient in each batch.
-        """
+        """Name the weights."""
         self.weights = dict(weights)
         self.reached: set[str] = set()
         self.scale = 1.0
         self._seen: dict[str, Tensor] = {}
         self._squares: dict[str, Tensor] = {}
 
-    def see(self, name: str, a: Tensor, g: Tensor) -> None:
-        """Take one call of a module.
-
-        Args:
-            name: Name of its weight.
-            a: Its inputs, (rows, length, d_in).
-            g: Gradients at its output, (rows, length, d_out).
-        """
+    def see(self, name: str, a: Float[Tensor, "rows length d_in"], g: Float[Tensor, "rows length d_out"]) -> None:
+        """Take one call of a module."""
         # Compared as they come from autograd: squares of gradients divided by the scale may all be zero.
         a, g = a.flatten(0, 1), g.flatten(0, 1) * self.scale
         gradient, square = g.T @ a, (g.square().sum(-1) * a.square().sum(-1)).sum()
@@ -47,11 +38,7 @@ class Witness:
         self._squares[name] = self._squares[name] + square if known else square
 
     def unheard(self) -> set[str]:
-        """Close the batch.
-
-        Returns:
-            Names of the weights whose gradient is another than what was seen.
-        """
+        """Close the batch."""
         names: list[str] = []
         apart: list[Tensor] = []
         allowed: list[Tensor] = []

@@ -12,11 +12,11 @@ from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from torch import nn
 
 from lalora.adapter import adapter_tensors, linear_pairs, lora_layers
-from lalora.curvature import Anchor, WeightDiagonal, WeightKfac
+from lalora.curvature import FITTED, Anchor, Curvature, WeightSpace
 from lalora.errors import LaloraError, first_of
+from lalora.tensor_names import PEFT_PREFIX
 
 _BESIDE_LAYERS = ("modules_to_save", "trainable_tokens", "lora_embedding_")
-_PREFIX = "base_model.model."
 
 
 def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
@@ -24,16 +24,6 @@ def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
 
     Saved modules, new token rows, adapted embeddings and bare parameters (experts, routers) are no linear layers: a
     curvature in weight space leaves them free, which a warning says.
-
-    Args:
-        model: A PEFT LoRA model.
-        curvature: Kind of the curvature that they are for.
-
-    Returns:
-        Anchors by layer, on the CPU.
-
-    Raises:
-        LaloraError: If the adapter moves anything else than plain linear LoRA layers.
     """
     tensors = adapter_tensors(model)
     pairs = [pair for pair in linear_pairs(model) if pair.plain and pair.a in tensors and pair.b in tensors]
@@ -41,7 +31,7 @@ def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
     left = [name for name in tensors if name not in served]
     bare_parameters = [name for name, layer in lora_layers(model).items() if isinstance(layer, ParamWrapper)]
     free = (*_BESIDE_LAYERS, *(f"{name}.lora_" for name in bare_parameters))
-    in_weight_space = curvature in (WeightKfac.kind, WeightDiagonal.kind)
+    in_weight_space = issubclass(FITTED.get(curvature, Curvature), WeightSpace)
     for name in left:
         if not (in_weight_space and pairs and any(kind in name for kind in free)):
             raise LaloraError(
@@ -59,11 +49,7 @@ def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
 
 
 def tell_of_free(names: Sequence[str]) -> None:
-    """Warn of what training may move without a penalty.
-
-    Args:
-        names: Of trainable tensors or layers.
-    """
+    """Warn of what training may move without a penalty."""
     warnings.warn(
         f"the penalty leaves {first_of(names)} free: a curvature in weight space knows of linear LoRA layers only; "
         "curvature='diagonal' holds everything",
@@ -72,19 +58,7 @@ def tell_of_free(names: Sequence[str]) -> None:
 
 
 def target_layers(base: nn.Module, target_modules: str | Sequence[str], curvature: str) -> dict[str, nn.Module]:
-    """Find the layers that LoRA with `target_modules` would adapt, as PEFT itself chooses them.
-
-    Args:
-        base: A model without an adapter, which stays as it is.
-        target_modules: As in `peft.LoraConfig`.
-        curvature: Kind of the curvature that they are for, for the message.
-
-    Returns:
-        Modules by the names that they have inside a PEFT model.
-
-    Raises:
-        LaloraError: If no module matches, or one that does is not linear.
-    """
+    """Find the layers that LoRA with `target_modules` would adapt, as PEFT itself chooses them."""
     chosen = target_modules if isinstance(target_modules, str) else list(target_modules)
     trainable = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
     # PEFT changes the model that it is given: it gets the same tensors inside a copy of the modules.
@@ -96,7 +70,7 @@ def target_layers(base: nn.Module, target_modules: str | Sequence[str], curvatur
             names = anchors_of(adapted, curvature)
         left = [name for name in lora_layers(adapted) if name not in names]
         if chosen == INCLUDE_LINEAR_LAYERS_SHORTHAND:
-            left += [f"{_PREFIX}{name}" for name, parameter in base.named_parameters() if parameter.dim() == 3]
+            left += [f"{PEFT_PREFIX}{name}" for name, parameter in base.named_parameters() if parameter.dim() == 3]
         if left:
             tell_of_free(left)
     except ValueError as error:
@@ -105,4 +79,4 @@ def target_layers(base: nn.Module, target_modules: str | Sequence[str], curvatur
     finally:
         for parameter, requires_grad in trainable:
             parameter.requires_grad_(requires_grad)
-    return {name: base.get_submodule(name.removeprefix(_PREFIX)) for name in names}
+    return {name: base.get_submodule(name.removeprefix(PEFT_PREFIX)) for name in names}

@@ -20,17 +20,7 @@ def require_consistent(
     curvature: Curvature,
     provenance: Provenance,
 ) -> None:
-    """Refuse parts that no fit would have put together.
-
-    Args:
-        mean: μ by tensor name.
-        shapes: Shape of every trainable tensor; none for the Laplace of a base model.
-        curvature: Λ, checked by itself.
-        provenance: How it was made, checked by itself.
-
-    Raises:
-        LaloraError: If two of them disagree.
-    """
+    """Refuse parts that no fit would have put together."""
     _require_kind(curvature, provenance)
     if bool(shapes) != bool(provenance.lora):
         raise LaloraError("the shapes of an adapter and its LoRA settings go together: one of them is missing")
@@ -47,13 +37,15 @@ def require_consistent(
 
 
 def _require_kind(curvature: Curvature, provenance: Provenance) -> None:
-    several = provenance.combine in ("separate", "sum", "tasks")
+    several = provenance.fit.combine in ("separate", "sum") or provenance.tasks > 1
     if isinstance(curvature, Sum):
         kinds = {part.kind for part in curvature.parts}
-        if not several or not curvature.parts or provenance.curvature not in kinds:
+        if not several or not curvature.parts or provenance.fit.curvature not in kinds:
             raise LaloraError("a sum of curvatures does not go with what the description says of the fit")
-    elif curvature.kind != provenance.curvature:
-        raise LaloraError(f"a curvature of kind '{curvature.kind}' does not go with a fit of '{provenance.curvature}'")
+    elif curvature.kind != provenance.fit.curvature:
+        raise LaloraError(
+            f"a curvature of kind '{curvature.kind}' does not go with a fit of '{provenance.fit.curvature}'"
+        )
 
 
 def _require_beside(part: Curvature, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from lalora.errors import LaloraError
-from lalora.laplace._fingerprint import PROJECTIONS
+from lalora.laplace._fields import Count, Digest, Name, Number, Size, Strict
+from lalora.laplace._lora_settings import LoraSettings
+from lalora.laplace._same_base import PROJECTIONS
+from lalora.laplace._settings import FitSettings
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must hold no control characters")
-    return text
+def _fit_settings(given: dict[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in fields(FitSettings)}
+    if given.keys() != known:
+        raise ValueError(f"must hold {', '.join(sorted(known))} and nothing else")
+    if given["fisher"] is None:
+        raise ValueError("must name an estimator in 'fisher'")
+    try:
+        FitSettings(**given)
+    except LaloraError as error:
+        raise ValueError(str(error)) from error
+    return given
 
 
-Name = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Rank = Annotated[int, Field(ge=1, le=2**20)]
-Number = Annotated[float, Field(ge=-1e15, le=1e15)]
-Size = Annotated[int, Field(ge=1, le=2**40)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class _Dataset(_Strict):
+class _Dataset(Strict):
     name: Name
     rows: Count
     tokens: Count
@@ -37,44 +36,27 @@ class _Dataset(_Strict):
     sha256: Digest
 
 
-class _Fingerprint(_Strict):
+class _Fingerprint(Strict):
     config: dict[Name, Name | Annotated[int, Field(ge=-(2**63), lt=2**63)]]
     layers: dict[Name, Annotated[list[Number], Field(min_length=1 + PROJECTIONS, max_length=1 + PROJECTIONS)]]
 
 
-class _Lora(_Strict):
-    r: Rank
-    lora_alpha: Number
-    use_rslora: bool
-    use_dora: bool
-    rank_pattern: dict[Name, Rank] | None
-    alpha_pattern: dict[Name, Number] | None
-    bias: Literal["none", "all", "lora_only"]
-    lora_bias: bool | None
-    target_parameters: list[Name] | None = None
-
-
-class _Nothing(_Strict):
+class _Nothing(Strict):
     """The settings of no adapter."""
 
 
-class _Provenance(_Strict):
+class _Provenance(Strict):
     lalora: Name
     base_model: Name
     fingerprint: _Fingerprint
-    lora: _Lora | _Nothing
-    curvature: Literal["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"]
-    fisher: Literal["sequence", "token", "batch"]
-    labels: Literal["sampled", "data"]
-    combine: Literal["mean", "sum", "separate", "tasks"]
-    seed: Annotated[int, Field(ge=0, lt=2**64)]
-    factor_rank: Annotated[int, Field(ge=1, lt=2**63)] | None
-    factor_keep: Annotated[float, Field(gt=0, le=1)] | None
+    lora: LoraSettings | _Nothing
+    fit: Annotated[dict[Name, Any], AfterValidator(_fit_settings)]
+    tasks: Annotated[int, Field(ge=1, le=1000)]
     datasets: list[_Dataset]
     created: Name
 
 
-class _Description(_Strict):
+class _Description(Strict):
     format: Literal[1]
     kind: Name
     prior: Annotated[float, Field(ge=0, le=1e15)]
@@ -85,14 +67,7 @@ class _Description(_Strict):
 
 
 def require_description(body: Mapping[str, Any]) -> None:
-    """Refuse a description with a field that is missing, too many, of another type or out of range.
-
-    Args:
-        body: What the JSON file holds, without its own checksum.
-
-    Raises:
-        LaloraError: If one is; the message names the first.
-    """
+    """Refuse a description with a field that is missing, too many, of another type or out of range, by its name."""
     try:
         _Description.model_validate(body)
     except ValidationError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from lalora.curvature import FITTED
 from lalora.errors import LaloraError
 from lalora.laplace import _storage
 from lalora.laplace._provenance import Provenance
@@ -23,36 +24,14 @@ _UNREACHABLE = (
     OSError,
 )
 
-_SQUARES = (
-    "The files hold squared gradients summed over the source rows, not text; with few rows they can still tell of them."
-)
-_MOMENTS = (
-    "The files hold second moments of the activations and gradients of the source rows. With few rows, the set of "
-    "words that occur in them can be recovered from those of the first layer, though not their order."
-)
 _OF_ADAPTER = "over the weights of a LoRA adapter"
 _OF_BASE = "over the weights of the base model, for plain LoRA of any rank and scale"
 _START = "laplace.restore_mean(model)  # the adapter starts where the curvature was fitted"
 _MEETING = "laplace.check(model)  # before training: drift is measured from where it first meets the adapter"
-_PRIVACY = dict.fromkeys(("kfac", "tri-kfac", "weight-kfac"), _MOMENTS)
 
 
 def push(save: Callable[[Path], None], provenance: Provenance, repo_id: str, licence: str, **options: Any) -> str:
-    """Upload the files and a card.
-
-    Args:
-        save: Writes the files into a folder.
-        provenance: For the card.
-        repo_id: `user/name`.
-        licence: The hub's name of a licence.
-        **options: Passed to `create_repo`.
-
-    Returns:
-        Address of the commit.
-
-    Raises:
-        LaloraError: If the hub cannot be reached or refuses.
-    """
+    """Upload the files and a card."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save(folder)
@@ -75,18 +54,7 @@ def push(save: Callable[[Path], None], provenance: Provenance, repo_id: str, lic
 
 
 def pull(repo_id: str, **options: Any) -> Path:
-    """Download the two files.
-
-    Args:
-        repo_id: `user/name`.
-        **options: Passed to `snapshot_download`.
-
-    Returns:
-        The folder they lie in.
-
-    Raises:
-        LaloraError: If the hub cannot be reached or has no such repository.
-    """
+    """Download the two files."""
     try:
         return Path(snapshot_download(repo_id, allow_patterns=[_storage.TENSORS, _storage.DESCRIPTION], **options))
     except _UNREACHABLE as error:
@@ -97,16 +65,8 @@ def pull(repo_id: str, **options: Any) -> Path:
 
 
 def card(provenance: Provenance, repo_id: str, licence: str) -> str:
-    """Write the model card.
-
-    Args:
-        provenance: Of the Laplace.
-        repo_id: `user/name`.
-        licence: The hub's name of a licence.
-
-    Returns:
-        Markdown with the hub's YAML header.
-    """
+    """Write the model card."""
+    fit = provenance.fit
     rows = "\n".join(
         f"| {data.name} | {data.rows} | {data.tokens} | `{data.sha256[:16]}` |" for data in provenance.datasets
     )
@@ -118,8 +78,8 @@ tags: [lalora, laplace, lora, peft]
 ---
 # Laplace approximation for LoRA on {provenance.base_model}
 
-Curvature (`{provenance.curvature}`) of the source likelihood {_OF_ADAPTER if provenance.lora else _OF_BASE}.
-Charging for it while an adapter learns something new keeps what the base model knows.
+Curvature (`{fit.curvature}`) of the source likelihood {_OF_ADAPTER if provenance.lora else _OF_BASE}.
+As a penalty while an adapter learns something new it keeps what the base model knows.
 
 ```python
 import lalora
@@ -131,8 +91,8 @@ loss = loss + laplace.penalty(model, strength=1.0)
 
 ## Provenance
 
-lalora {provenance.lalora}, {provenance.created}. Fisher `{provenance.fisher}`, labels `{provenance.labels}`,
-datasets combined by `{provenance.combine}`, seed {provenance.seed}. LoRA: `{provenance.lora or "any"}`.
+lalora {provenance.lalora}, {provenance.created}. Fisher `{fit.fisher}`, labels `{fit.labels}`,
+datasets combined by `{fit.combine}`, seed {fit.seed}. LoRA: `{provenance.lora or "any"}`.
 
 | source dataset | rows | completion tokens | SHA-256 |
 |---|---:|---:|---|
@@ -144,7 +104,7 @@ Released as `{licence}`. It is computed from the base model and the datasets abo
 
 ## Privacy
 
-{_PRIVACY.get(provenance.curvature, _SQUARES)} Do not fit on private text and publish the result without a review.
+{FITTED[fit.curvature].privacy} Do not fit on private text and publish the result without a review.
 """
 
 

@@ -7,48 +7,19 @@ from lalora.errors import LaloraError
 
 
 def require_non_negative(name: str, value: float) -> None:
-    """Refuse a weight that means nothing.
-
-    Args:
-        name: What it is called, such as `strength`.
-        value: The weight.
-
-    Raises:
-        LaloraError: If it is negative, NaN or infinite.
-    """
+    """Refuse a weight that means nothing."""
     if not (_is_number(value) and math.isfinite(value) and value >= 0):
         raise LaloraError(f"{name} must be a finite number ≥ 0, not {value!r}")
 
 
 def require_share(name: str, value: float, words: str, *, with_zero: bool, with_one: bool) -> None:
-    """Refuse what is no share.
-
-    Args:
-        name: What it is called, such as `keep`.
-        value: The share.
-        words: What it must be, for the message.
-        with_zero: Whether 0 is one.
-        with_one: Whether 1 is one.
-
-    Raises:
-        LaloraError: If it is no number or out of range.
-    """
+    """Refuse what is no share."""
     if not (_is_number(value) and 0 <= value <= 1) or (value == 0 and not with_zero) or (value == 1 and not with_one):
         raise LaloraError(f"{name} must be {words}, not {value!r}")
 
 
 def require_integer(name: str, value: int, least: int, most: int = 2**63 - 1) -> None:
-    """Refuse what is no whole number, or out of range.
-
-    Args:
-        name: What it is called, such as `rank`.
-        value: The number.
-        least: Smallest value.
-        most: Largest value.
-
-    Raises:
-        LaloraError: If it is neither.
-    """
+    """Refuse what is no whole number, or out of range."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         wanted = f"{least} or more" if isinstance(value, Integral) and not isinstance(value, bool) else "a whole number"
         raise LaloraError(f"{name} must be {wanted}, not {value!r}")
@@ -61,14 +32,7 @@ def _is_number(value: object) -> bool:
 
 
 def require_prior(value: float | str) -> None:
-    """Refuse a prior precision that means nothing.
-
-    Args:
-        value: δ, or `auto`.
-
-    Raises:
-        LaloraError: If it is another word, negative, NaN or infinite.
-    """
+    """Refuse a prior precision that means nothing."""
     if isinstance(value, str):
         if value != "auto":
             raise LaloraError(f"prior must be a number ≥ 0 or 'auto', not '{value}'")

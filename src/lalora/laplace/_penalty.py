@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,22 +17,11 @@ class Penalty(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, curvature: Curvature, means: Sequence[Tensor | None], strength: float, *parameters: Tensor
+        ctx: Any, curvature: Curvature, means: Mapping[str, Tensor], strength: float, *parameters: Tensor
     ) -> Tensor:
-        """Compute the value, keeping the gradient for the backward pass.
-
-        Args:
-            ctx: Autograd's context.
-            curvature: Λ.
-            means: μ for each of `curvature.names`; None where it is zero.
-            strength: λ.
-            *parameters: θ for each of `curvature.names`.
-
-        Returns:
-            A scalar.
-        """
-        delta = dict(zip(curvature.names, displacement(parameters, means), strict=True))
-        half, product = curvature.half_quadratic_and_gradient(delta)
+        """Compute the value of θ for each of `curvature.names`, keeping the gradient for the backward pass."""
+        delta = displacement(dict(zip(curvature.names, parameters, strict=True)), means)
+        half, product = curvature.value_and_grad(delta)
         gradient = [product[name] for name in curvature.names]
         value = half * strength
         torch._foreach_mul_(gradient, strength)
@@ -43,15 +32,7 @@ class Penalty(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
-        """Return weight·gradient.
-
-        Args:
-            ctx: Autograd's context.
-            weight: Gradient of the caller's loss with respect to the penalty.
-
-        Returns:
-            A gradient for each input of `forward`.
-        """
+        """Return the gradient times that of the caller's loss with respect to the penalty, for each input."""
         gradients = (
             (gradient * weight.to(gradient.device)).to(dtype)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
@@ -59,18 +40,10 @@ class Penalty(torch.autograd.Function):
         return (None, None, None, *gradients)
 
 
-def displacement(parameters: Sequence[Tensor], means: Sequence[Tensor | None]) -> list[Tensor]:
-    """Compute Δ = θ − μ at the precision of the curvature.
-
-    Args:
-        parameters: θ.
-        means: μ; None where it is zero.
-
-    Returns:
-        Δ, detached; θ itself where μ is zero and the types agree.
-    """
-    delta = []
-    for parameter, mean in zip(parameters, means, strict=True):
+def displacement(parameters: Mapping[str, Tensor], means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Compute Δ = θ − μ, detached, at the precision of the curvature; a μ that is not there is zero."""
+    delta = {}
+    for name, parameter in parameters.items():
         value = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
-        delta.append(value if mean is None else value - mean)
+        delta[name] = value - means[name] if name in means else value
     return delta

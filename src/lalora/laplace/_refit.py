@@ -7,12 +7,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from lalora.curvature import running_mean
 from lalora.errors import LaloraError
 from lalora.fisher import Batch, Sources, named_sources
-from lalora.laplace._fit import fit
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_share
+from lalora.laplace._stage_one import fit_with
 
 
 def require_decay(decay: float) -> None:
@@ -54,29 +53,18 @@ def refit(
             unusable.
     """
     require_decay(decay)
-    known = laplace.at(model)
+    known = laplace.of_adapter(model)
     known.check(model)
     how = known.provenance
-    if how.combine == "tasks":
+    if how.tasks > 1:
         raise LaloraError("a Laplace of several tasks cannot be fitted again: one pass does not see them all")
     named = named_sources(sources)
-    if how.combine == "separate" and list(named) != [dataset.name for dataset in how.datasets]:
+    if how.fit.combine == "separate" and list(named) != [dataset.name for dataset in how.datasets]:
         raise LaloraError(
             f"combine='separate' keeps a curvature for each dataset: give {[data.name for data in how.datasets]} "
             "again, in this order"
         )
-    fresh = fit(
-        model,
-        named,
-        curvature=how.curvature,
-        fisher=how.fisher,
-        labels=how.labels,
-        combine=how.combine,
-        rank=how.factor_rank,
-        keep=how.factor_keep,
-        seed=seed,
-        progress=progress,
-    )
-    curvature = running_mean(known.curvature, fresh.curvature, decay, how.factor_rank, how.factor_keep)
+    fresh = fit_with(replace(how.fit, seed=seed), model, named, progress=progress)
+    curvature = known.curvature.running_mean(fresh.curvature, decay, how.fit.factor_rank, how.fit.factor_keep)
     provenance = replace(how, created=fresh.provenance.created, datasets=fresh.provenance.datasets)
     return Laplace(known.mean, known.shapes, curvature, provenance, known.prior)

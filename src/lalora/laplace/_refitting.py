@@ -34,19 +34,7 @@ class Refitting:
 
     @classmethod
     def of(cls, every: int | None, sources: Sources | Iterable[Batch], decay: float) -> Self:
-        """Check the plan, and keep the source batches for as often as they are needed.
-
-        Args:
-            every: Optimizer steps in between; None for never.
-            sources: Source text, as in `lalora.fit`; not looked at where never.
-            decay: Weight of what was known.
-
-        Returns:
-            The plan.
-
-        Raises:
-            LaloraError: If a number is out of range, or there is no source text.
-        """
+        """Check the plan, and keep the source batches for as often as they are needed."""
         require_decay(decay)
         if every is None:
             return cls(None, {}, decay)
@@ -57,40 +45,18 @@ class Refitting:
         return cls(every, kept, decay)
 
     def due(self, laplace: Laplace, model: nn.Module, step: int) -> Laplace:
-        """Fit again if it is time.
-
-        Args:
-            laplace: What is known.
-            model: The PEFT model.
-            step: Optimizer steps done so far.
-
-        Returns:
-            What is known then.
-        """
+        """Fit again if it is time."""
         if self.every is None or step == 0 or step % self.every:
             return laplace
-        seed = laplace.provenance.seed + step
+        seed = laplace.provenance.fit.seed + step
         return refit(laplace, model, self.sources, decay=self.decay, seed=seed, progress=False)
 
     def save(self, laplace: Laplace, checkpoint: Path) -> None:
-        """Keep what is known beside a checkpoint, if it changes at all.
-
-        Args:
-            laplace: What is known.
-            checkpoint: Folder of the checkpoint.
-        """
+        """Keep what is known beside a checkpoint, if it changes at all."""
         if self.every is not None and not laplace.of_base:
             laplace.save(checkpoint / _FOLDER)
 
     def load(self, laplace: Laplace, checkpoint: Path) -> Laplace:
-        """Read what `save` kept.
-
-        Args:
-            laplace: What is known without it.
-            checkpoint: Folder of the checkpoint.
-
-        Returns:
-            What was known at the checkpoint.
-        """
+        """Read what `save` kept."""
         folder = checkpoint / _FOLDER
         return Laplace.load(folder) if self.every is not None and folder.is_dir() else laplace

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lalora.errors import LaloraError, one_line
 from lalora.files import write_atomically
+from lalora.laplace._description import require_description
 
 FORMAT = 1
 TENSORS = "laplace-*.safetensors"
@@ -26,14 +27,6 @@ def write(folder: Path, tensors: Mapping[str, Tensor], description: Mapping[str,
     """Write both files; the description, which names the other and holds the checksums, makes the switch.
 
     Killed at any moment, the folder holds what it held before or what was to be written.
-
-    Args:
-        folder: Made where missing.
-        tensors: By name.
-        description: JSON-ready.
-
-    Raises:
-        LaloraError: If the folder cannot be written.
     """
     content: dict[str, Tensor] = {}
     memory: set[int] = set()
@@ -59,20 +52,7 @@ def write(folder: Path, tensors: Mapping[str, Tensor], description: Mapping[str,
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read both files, which may come from a stranger: what they say is checked before it is used.
-
-    Args:
-        folder: Where they lie.
-
-    Returns:
-        Tensors by name, and the description, every field of which is of its type and range.
-
-    Raises:
-        LaloraError: If a file is missing, truncated, altered, linked to from elsewhere, of a newer format, or says
-            what none that lalora writes would say.
-    """
-    from lalora.laplace._description import require_description  # only whoever reads a file waits for pydantic
-
+    """Read both files, which may come from a stranger: what they say is checked before it is used."""
     description_file = _file(folder, DESCRIPTION)
     body = _description(description_file)
     try:

@@ -66,7 +66,7 @@ class SquaredDistance(Method):
         if self.strength == 0:
             return
         tensors = trainable_tensors(model)
-        _, gradient = self._distance.half_quadratic_and_gradient(self._delta(tensors))
+        _, gradient = self._distance.value_and_grad(self._delta(tensors))
         for name, block in gradient.items():
             scaled = (block * (2 * self.strength * loss_scale)).to(tensors[name].dtype)
             grad = tensors[name].grad

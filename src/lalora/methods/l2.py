@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from lalora.curvature import AdapterPrior, Curvature
+from lalora.curvature import Curvature, Diagonal
 from lalora.methods._squared_distance import SquaredDistance
 
 
@@ -30,4 +30,4 @@ class L2(SquaredDistance):
         Returns:
             The identity.
         """
-        return AdapterPrior(dict.fromkeys(sorted(start), 1.0))
+        return Diagonal.isotropic(1.0, start)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from lalora.curvature import AdapterPrior, Curvature
+from lalora.curvature import Curvature, Diagonal
 from lalora.methods._squared_distance import SquaredDistance
 
 
@@ -34,4 +34,4 @@ class L2B(SquaredDistance):
         Returns:
             The identity over B.
         """
-        return AdapterPrior({name: 1.0 for name in sorted(start) if "lora_B" in name})
+        return Diagonal.isotropic(1.0, [name for name in start if "lora_B" in name])

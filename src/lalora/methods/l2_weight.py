@@ -35,4 +35,4 @@ class L2Weight(SquaredDistance):
         Raises:
             LaloraError: If the adapter moves anything but plain linear LoRA layers.
         """
-        return WeightPrior(1.0).attached(anchors_of(peft_model(model), self.name))
+        return WeightPrior(1.0).anchored(anchors_of(peft_model(model), self.name))

@@ -66,8 +66,8 @@ class LaLoRA(Method):
         self._options = {
             "curvature": curvature,
             "fisher": fisher,
-            "rank": factor_rank,
-            "keep": factor_keep,
+            "factor_rank": factor_rank,
+            "factor_keep": factor_keep,
             "prior": prior,
             "labels": labels,
             "combine": combine,

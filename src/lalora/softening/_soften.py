@@ -95,7 +95,7 @@ def _around_base(laplace: Laplace, model: PeftModel) -> Factors:
     with warnings.catch_warnings():
         # Nothing is charged here from where the adapter is now.
         warnings.filterwarnings("ignore", message="the adapter already changes")
-        curvature = laplace.attach(model).curvature
+        curvature = laplace.anchored(model).curvature
     assert isinstance(curvature, WeightKfac)
     if not laplace.of_base and any(anchor.changes for anchor in curvature.anchors.values()):
         raise LaloraError("this Laplace was fitted where the adapter had changed the model: fit it on the base model")

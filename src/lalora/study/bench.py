@@ -240,7 +240,7 @@ def fit_options(settings: RunSettings) -> dict[str, Any]:
         Keyword arguments.
     """
     same = {name: getattr(settings, name) for name in ("curvature", "fisher", "labels", "combine", "seed")}
-    return {**same, "rank": settings.factor_rank, "keep": settings.factor_keep}
+    return {**same, "factor_rank": settings.factor_rank, "factor_keep": settings.factor_keep}
 
 
 def common_identity(study: StudySettings, material: Material, **facts: Any) -> Identity:

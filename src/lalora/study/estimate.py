@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.benchmark import Timer
 from transformers import AutoModelForCausalLM
 
-from lalora.errors import LaloraError, one_line
+from lalora.errors import LaloraError, first_sentence, one_line
 from lalora.study.base_model import base_config
 from lalora.study.device import device, resolve_dtype
 from lalora.study.done import DONE, TIMING
@@ -96,7 +96,7 @@ def _sizes(written: str, rank: int, targets: str | tuple[str, ...]) -> Sizes:
         try:
             adapted = get_peft_model(base, LoraConfig(r=rank, target_modules=modules, task_type="CAUSAL_LM"))
         except ValueError as error:
-            raise LaloraError(f"target_modules={modules!r}: {str(error).split('. ')[0]}") from error
+            raise LaloraError(f"target_modules={modules!r}: {first_sentence(error)}") from error
     trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
     return Sizes(weights, trained, weights * kind.itemsize)
 

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from lalora.errors import LaloraError, as_failure
 from lalora.files import is_of_the_disk
+from lalora.progress import without_bars
 from lalora.study.bench import Bench, Say
 from lalora.study.conduct import Outcome
 from lalora.study.done import is_done
@@ -86,18 +87,16 @@ class InProcesses:
     def _pooled(
         self, recipe: Recipe, plans: list[RunPlan], folder: Path, threads: int, common: Identity
     ) -> Generator[Outcome, None, None]:
-        # Bars of several processes would overwrite each other; tqdm looks at this when it is imported.
-        os.environ["TQDM_DISABLE"] = "1"
         pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _begin, (threads,))
         waiting: dict[Future[LaloraError | None], RunPlan] = {}
         try:
-            waiting = {pool.submit(do, recipe, folder, plan.name, common): plan for plan in plans}
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    error = future.result()
-                    yield waiting.pop(future), error
+            with without_bars():
+                waiting = {pool.submit(do, recipe, folder, plan.name, common): plan for plan in plans}
+                while waiting:
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        error = future.result()
+                        yield waiting.pop(future), error
         finally:
-            del os.environ["TQDM_DISABLE"]
             pool.shutdown(wait=not waiting, cancel_futures=True)
             if waiting:
                 for child in multiprocessing.active_children():

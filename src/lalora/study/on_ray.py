@@ -115,7 +115,7 @@ class OnRay:
         try:
             socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
         except OSError as error:
-            raise LaloraError(f"--ray {self.address}: no cluster can be reached there ({error})") from error
+            raise LaloraError(f"--ray {self.address}: no cluster can be reached there ({one_line(error)})") from error
 
     def _bring(self, name: str, folder: Path) -> None:
         if self.share:

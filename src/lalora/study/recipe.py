@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from lalora.domains.prompts import short
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, one_line
 from lalora.results.criteria import Criteria
 from lalora.results.published import Published, PublishedCost
 from lalora.study.marked_yaml import Marked, parse, parse_value
@@ -140,7 +140,7 @@ def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
             raise LaloraError(f"{path}: {size:,} bytes are too many for a recipe, which has {_LARGEST:,} at most")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise LaloraError(f"{path}: cannot be read: {error}") from error
+        raise LaloraError(f"{path}: cannot be read: {one_line(error)}") from error
     marks = parse(text, path.name if source in _names() else source)
     if not isinstance(marks.value, dict):
         raise LaloraError(f"{marks.place(())}: a recipe is a mapping with the keys base and grid")

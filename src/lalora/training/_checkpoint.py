@@ -25,7 +25,7 @@ def save(laplace: Laplace, model: nn.Module, strength: float, checkpoint: Path) 
         checkpoint: Folder of the checkpoint, made where missing.
     """
     folder = checkpoint / _LAPLACE
-    laplace.at(model).save(folder)
+    laplace.of_adapter(model).save(folder)
     write_atomically(folder / _STRENGTH, json.dumps({"strength": strength}).encode())
 
 
@@ -62,7 +62,7 @@ def load(given: Laplace, model: nn.Module, strength: float, checkpoint: Path) ->
         raise LaloraError(
             f"{checkpoint} was trained with strength {before:g}, not {strength:g}: give the same to resume"
         )
-    ours, theirs = given.provenance.curvature, kept.provenance.curvature
+    ours, theirs = given.provenance.fit.curvature, kept.provenance.fit.curvature
     if ours != theirs:
         raise LaloraError(f"{checkpoint} was trained with curvature '{theirs}', not '{ours}': give the same to resume")
     return kept

@@ -34,16 +34,6 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprin
 
     A projection is uᵀWv/‖W‖ for fixed random sign vectors u, v: rounding hardly moves it, another model's weight
     has an unrelated one.
-
-    Args:
-        model: A base model, or a PEFT LoRA model whose base weights have not been replaced.
-        layers: Its layers by name, adapted or bare.
-
-    Returns:
-        A JSON-ready mapping with `config` and `layers` (name to [norm, projections…]).
-
-    Raises:
-        LaloraError: If a weight is not in memory, cannot be read, or holds a number that is not finite.
     """
     settings = base_config(model).to_dict()
     summaries = {}
@@ -62,16 +52,7 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprin
 
 
 def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], base_model: str) -> None:
-    """Refuse a model that is not the one a curvature was fitted on.
-
-    Args:
-        expected: Fingerprint in the Laplace.
-        found: Fingerprint of the model at hand.
-        base_model: Name of the model that the Laplace was fitted on, for the message.
-
-    Raises:
-        LaloraError: If configuration, norms or projections differ beyond rounding.
-    """
+    """Refuse a model that is not the one a curvature was fitted on."""
     prefix = f"this Laplace was fitted on base model '{base_model}', and the model here is another"
     for key, value in expected["config"].items():
         if found["config"].get(key) != value:

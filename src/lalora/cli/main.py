@@ -5,12 +5,13 @@ import os
 import sys
 import traceback
 
-from lalora.cli.several import is_main, one_voice
+from lalora.cli.interrupt import resumable
+from lalora.cli.launcher import is_main, silent_unless_main
 from lalora.cli.streams import accept_any_character
 from lalora.errors import LaloraError, RunsFailedError, UnexpectedError, fault, imported_in, is_known_to_all, one_line
 from lalora.files import is_of_the_disk
 
-_BAD_INPUT, _FAULT, _INTERRUPTED = 2, 70, 130
+_BAD_INPUT, _FAULT = 2, 70
 _TRACEBACK = "--traceback"
 # What the user named is not there, is of another kind, or cannot be opened.
 _OF_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EMFILE)
@@ -30,19 +31,15 @@ def main() -> None:
     shows_traceback = _TRACEBACK in sys.argv[1:]
     sys.argv = [word for word in sys.argv if word != _TRACEBACK]
     try:
-        with one_voice():
+        with silent_unless_main(), resumable("run the same command again"):
             # Here and not above: without the extra, the user gets a line that names it.
             from lalora.cli.app import app
 
             app(prog_name="lalora")
-    except KeyboardInterrupt:
-        # While modules are imported; commands look after themselves.
-        print("\ninterrupted: run the same command again", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
     except Exception as error:
         if shows_traceback:
             traceback.print_exception(error)
-        message, status = _told(error)
+        message, status = _line_and_status(error)
         _close_bars()
         if is_main() or not is_known_to_all(error):
             print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -56,7 +53,7 @@ def _close_bars() -> None:
         bar.close()
 
 
-def _told(error: Exception) -> tuple[str, int]:
+def _line_and_status(error: Exception) -> tuple[str, int]:
     if isinstance(error, RunsFailedError) and isinstance(error.__cause__, UnexpectedError):
         return str(error), _FAULT
     if isinstance(error, LaloraError):

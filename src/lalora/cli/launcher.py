@@ -1,4 +1,4 @@
-"""A command that a launcher started several times: the main process speaks for all."""
+"""A command that torchrun or accelerate started as several processes: only the main one prints."""
 
 import os
 import time
@@ -15,26 +15,15 @@ _MOST_DIGITS = 10
 
 
 def is_main() -> bool:
-    """Tell whether this process is the one that speaks, before the processes have found each other.
-
-    Returns:
-        Whether it is the first of those that a launcher started, or the only one.
-    """
+    """Tell whether this is the first or only process, before the processes have found each other."""
     rank = os.environ.get("RANK") or "0"
     return not _is_count(rank) or int(rank) == 0
 
 
 @contextmanager
-def one_voice() -> Generator[None, None, None]:
-    """Say nothing but in the main process, and fail after it.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        SystemExit: As it came.
-    """
-    if count() > 1:
+def silent_unless_main() -> Generator[None, None, None]:
+    """Print nothing but in the main process, and fail after it."""
+    if world_size() > 1:
         # DDP looks for parameters that a step left out, and warns where there are none; a mixture of experts has some.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if is_main():
@@ -52,29 +41,21 @@ def one_voice() -> Generator[None, None, None]:
         raise
 
 
-def count() -> int:
-    """Count the processes that a launcher started.
-
-    Returns:
-        Their number, 1 without a launcher.
-    """
+def world_size() -> int:
+    """Count the processes that a launcher started; 1 without a launcher."""
     text = os.environ.get("WORLD_SIZE") or "1"
     return int(text) if _is_count(text) else 1
 
 
-def require_launch() -> None:
-    """Refuse what a launcher cannot have meant.
-
-    Raises:
-        LaloraError: If a variable of the launch is no number, or out of range.
-    """
+def check_environment() -> None:
+    """Refuse launch variables that are no numbers, out of range, or missing."""
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
         text = os.environ.get(name)
         if text and not _is_count(text):
             raise LaloraError(
                 f"the environment says {name}={text[:40]!r}, which is no number: unset it, or use a launcher"
             )
-    several, rank = count(), int(os.environ.get("RANK") or "0")
+    several, rank = world_size(), int(os.environ.get("RANK") or "0")
     if several < 1 or rank >= several:
         raise LaloraError(f"the environment says RANK={rank} of WORLD_SIZE={several}: ranks go from 0 to one below it")
     if several > 1:
@@ -91,28 +72,17 @@ def _is_count(text: str) -> bool:
     return text.strip().isascii() and text.strip().isdecimal() and len(text.strip()) < _MOST_DIGITS
 
 
-def start_of_command() -> list[str]:
-    """Say how this command was started.
-
-    Returns:
-        Words before the name of the command.
-    """
-    launcher = ["accelerate", "launch", "--num_processes", str(count()), "-m"] if count() > 1 else []
+def launch_command() -> list[str]:
+    """Build the words before the name of the command that start it as it was started."""
+    launcher = ["accelerate", "launch", "--num_processes", str(world_size()), "-m"] if world_size() > 1 else []
     return [*launcher, "lalora"]
 
 
-def require_command_for_several(command: str | None) -> None:
-    """Refuse to do several times at once what one process does.
-
-    Args:
-        command: Its name.
-
-    Raises:
-        LaloraError: If a launcher started several processes for a command that does not share its work.
-    """
-    if count() > 1 and command not in ("fit", "train"):
+def check_command(command: str | None) -> None:
+    """Refuse a command that would do the same work in every process."""
+    if world_size() > 1 and command not in ("fit", "train"):
         refusal = LaloraError(
-            f"`lalora {command}` is one process, not {count()}: start it without a launcher. The runs "
+            f"`lalora {command}` is one process, not {world_size()}: start it without a launcher. The runs "
             "of a study are spread with --workers or --ray; `lalora train` does one run over several GPUs"
         )
         make_known_to_all(refusal)

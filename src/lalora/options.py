@@ -1,0 +1,91 @@
+"""Options of a dataclass: default, range and meaning stand in the annotation of its field, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from numbers import Integral
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from lalora.errors import LaloraError
+
+_LONGEST = 80
+_SHOULD = "Input should"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The words that a text may be."""
+
+    words: Sequence[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the text."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Name the words to editors."""
+        return {**handler(schema), "enum": list(self.words)}
+
+    def _check(self, text: str | None) -> str | None:
+        if text is not None and text not in self.words:
+            raise ValueError(f"is unknown: choose {' or '.join(self.words)}")
+        return text
+
+
+def at_most(limit: float, reason: str) -> AfterValidator:
+    """Bound a number and say why no larger one means anything."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, int | float) and value > limit:
+            raise ValueError(f"it can be {limit:g} at most: {reason}")
+        return value
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, Field(ge=1), at_most(10**9, "no machine goes through more")]
+Rank = Annotated[int, Field(ge=1), at_most(2**16, "no layer of a language model is wider")]
+Seed = Annotated[int, Field(ge=0), at_most(2**64 - 1, "random generators take 64 bits")]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), at_most(3e38, "float32 holds no larger number")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Part = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+def check(options: Any) -> None:
+    """Refuse a dataclass of which a field is not what its annotation says; the first one is named.
+
+    Raises:
+        LaloraError: If a value has another type or is out of range.
+    """
+    kind: Any = type(options)
+    for name, adapter in _adapters(kind).items():
+        value = getattr(options, name)
+        # Whole numbers of numpy and torch are as good as Python's.
+        plain = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+        try:
+            adapter.validate_python(plain, strict=True)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            shown = repr(value)
+            shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+            if message.startswith(_SHOULD):
+                raise LaloraError(f"{name} must{message.removeprefix(_SHOULD)}, not {shown}") from error
+            joint = " " if message.startswith("is ") else ": "
+            raise LaloraError(f"{name}={shown}{joint}{message}") from error
+
+
+@cache
+def _adapters(kind: Any) -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(kind, include_extras=True)
+    # What has no range, such as a Laplace that is given, checks itself.
+    return {
+        field.name: TypeAdapter(hints[field.name])
+        for field in fields(kind)
+        if getattr(hints[field.name], "__metadata__", ())
+    }
