@@ -459,7 +459,7 @@ for name in ("lm_eval", "datasets", "gguf", "pydantic", "matplotlib", "jinja2", 
 
 
 def test_dtype_auto_is_one_of_two() -> None:
-    from lalora.study.device import resolve_dtype
+    from lalora.study.precision import resolve_dtype
 
     assert resolve_dtype("auto") in (torch.bfloat16, torch.float32)
     assert resolve_dtype("float32") is torch.float32

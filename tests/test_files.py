@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lalora.domains import DOMAINS
-from lalora.domains.harness import write_task
+from lalora.domains.task_files import write_task
 from lalora.files import write_atomically
 from lalora.report import Findings, draw
 from lalora.results import parse

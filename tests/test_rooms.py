@@ -36,6 +36,7 @@ SHARED = (
     "progress",
     "switched_off",
     "tensor_names",
+    "undisturbed",
     "version",
 )
 SOURCE = Path(lalora.__file__).parent

@@ -11,12 +11,14 @@ from peft.tuners.lora import LoraLayer, LoraModel
 from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from lalora.errors import LaloraError
 from lalora.tensor_names import a_name, b_name
 
 HOLDERS = ("lora_", "modules_to_save", "trainable_tokens")
 """What PEFT calls the containers that hold a tensor for each adapter."""
+_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,7 @@ class LinearPair:
 
 
 def peft_model(model: nn.Module) -> PeftModel:
-    """Unwrap a model to its PEFT model.
-
-    Args:
-        model: A PEFT model, perhaps inside a parallel or compiled wrapper.
-
-    Returns:
-        The PEFT model itself.
-
-    Raises:
-        LaloraError: If there is no PEFT LoRA adapter, or more than one is active.
-    """
+    """Unwrap a model to its PEFT model."""
     # The bare model is let through first: looking for wrappers walks through all modules, and this runs every step.
     bare = model if isinstance(model, PeftModel) else extract_model_from_parallel(model, keep_torch_compile=False)
     if not isinstance(bare, PeftModel) and lora_layers(bare):
@@ -72,27 +64,13 @@ def peft_model(model: nn.Module) -> PeftModel:
 
 
 def has_adapter(model: nn.Module) -> bool:
-    """Tell whether a model went through PEFT.
-
-    Args:
-        model: A model, perhaps inside a parallel or compiled wrapper.
-
-    Returns:
-        Whether it is a PEFT model, or holds layers of an adapter otherwise.
-    """
+    """Tell whether a model went through PEFT."""
     bare = extract_model_from_parallel(model, keep_torch_compile=False)
     return isinstance(bare, PeftModel) or bool(lora_layers(bare))
 
 
 def base_model(model: nn.Module) -> nn.Module:
-    """Unwrap a model to the one without an adapter and without wrappers; adapted modules stay in it.
-
-    Args:
-        model: A PEFT LoRA model or a base model, perhaps inside a parallel or compiled wrapper.
-
-    Returns:
-        The base model itself.
-    """
+    """Unwrap a model to the one without an adapter and without wrappers; adapted modules stay in it."""
     known = isinstance(model, PeftModel | PreTrainedModel)
     bare = model if known else extract_model_from_parallel(model, keep_torch_compile=False)
     base: nn.Module = bare.get_base_model() if isinstance(bare, PeftModel) else bare
@@ -100,17 +78,7 @@ def base_model(model: nn.Module) -> nn.Module:
 
 
 def base_config(model: nn.Module) -> PreTrainedConfig:
-    """Read the configuration of the base model.
-
-    Args:
-        model: A PEFT LoRA model, or a base model.
-
-    Returns:
-        The base model's configuration.
-
-    Raises:
-        LaloraError: If it is no model of transformers.
-    """
+    """Read the configuration of the base model."""
     config = getattr(base_model(model), "config", None)
     if not isinstance(config, PreTrainedConfig):
         raise LaloraError(f"{type(model).__name__} is no model of transformers: it has no configuration to go by")
@@ -124,29 +92,12 @@ def base_name(model: nn.Module) -> str:
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:
-    """List the adapted modules.
-
-    Args:
-        model: A model.
-
-    Returns:
-        Every LoRA layer by its name in the model.
-    """
+    """List the adapted modules."""
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
 def trainable_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name the tensors that fine-tuning moves.
-
-    Args:
-        model: A PEFT LoRA model.
-
-    Returns:
-        Every trainable parameter by its name, the adapter's own name taken out.
-
-    Raises:
-        LaloraError: If nothing is trainable or the model has no LoRA adapter.
-    """
+    """Name the tensors that fine-tuning moves."""
     bare = peft_model(model)
     adapter = bare.active_adapters[0]
     tensors = {
@@ -158,14 +109,7 @@ def trainable_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name the tensors of an adapter, also of one that was loaded for inference and is not trained.
-
-    Args:
-        model: A PEFT LoRA model.
-
-    Returns:
-        What `trainable_tensors` names; where nothing is trainable, every tensor of the active adapter.
-    """
+    """Name the tensors that are trained; where none is, all those of the adapter, as after loading for inference."""
     bare = peft_model(model)
     if any(parameter.requires_grad for parameter in bare.parameters()):
         return trainable_tensors(bare)
@@ -175,26 +119,12 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """Copy the trainable tensors to the CPU.
-
-    Args:
-        model: A PEFT LoRA model.
-
-    Returns:
-        A copy of each trainable tensor by normalised name.
-    """
+    """Copy the trainable tensors to the CPU."""
     return {name: parameter.detach().cpu().clone() for name, parameter in trainable_tensors(model).items()}
 
 
 def linear_pairs(model: nn.Module) -> list[LinearPair]:
-    """List the LoRA layers whose adapter is two linear modules that are called in the forward pass.
-
-    Args:
-        model: A PEFT LoRA model.
-
-    Returns:
-        One entry a layer; embeddings, convolutions and adapted bare parameters are not among them.
-    """
+    """List the LoRA layers whose adapter is two linear modules that are called in the forward pass."""
     bare = peft_model(model)
     adapter = bare.active_adapters[0]
     pairs = []
@@ -218,15 +148,7 @@ def linear_pairs(model: nn.Module) -> list[LinearPair]:
 
 
 def normalised(name: str, adapter: str) -> str:
-    """Take the adapter's own name out of a parameter's name.
-
-    Args:
-        name: Name of a parameter, such as `…q_proj.lora_A.default.weight`.
-        adapter: Name of the adapter, such as `default`.
-
-    Returns:
-        The name without it, such as `…q_proj.lora_A.weight`.
-    """
+    """Take the adapter's own name out: `…lora_A.default.weight` becomes `…lora_A.weight`."""
     parts = name.split(".")
     kept = [
         part
@@ -234,3 +156,20 @@ def normalised(name: str, adapter: str) -> str:
         if not (part == adapter and before.startswith(HOLDERS))
     ]
     return ".".join(kept)
+
+
+def name_in_base(name: str) -> str:
+    """Turn the name of a module or tensor in a PEFT model into its name in the base model; others stay as they are."""
+    return name.removeprefix(_PREFIX)
+
+
+def name_in_peft(name: str) -> str:
+    """Turn the name of a module or tensor in a base model into its name in a PEFT model on it."""
+    return f"{_PREFIX}{name}"
+
+
+def linear_weight(layer: nn.Module) -> Tensor:
+    """Look up the weight of a linear layer, (d_out, d_in) however the layer lays it out, in its own memory."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach().T if isinstance(layer, Conv1D) else weight.detach()

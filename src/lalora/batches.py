@@ -39,19 +39,6 @@ def checked(batch: Any, where: str, model: nn.Module) -> dict[str, Tensor]:
 
     Left padding is moved to the right edge, so that no visible token is predicted from a hidden position and positions
     begin at zero. Lists and arrays become tensors; a single row without a batch dimension becomes a batch of one.
-
-    Args:
-        batch: `input_ids` and `labels` (rows, length), perhaps `attention_mask` (all visible without it), and whatever
-            else the model's forward takes, such as `position_ids` or `pixel_values`.
-        where: Name of the dataset and number of the batch, for the message.
-        model: A causal language model, with or without an adapter.
-
-    Returns:
-        `input_ids`, `labels` (-100 at hidden positions), `attention_mask`, each (rows, length) int64, and the others.
-
-    Raises:
-        LaloraError: If the batch is not a mapping, lacks a key, has one that is not understood, has other shapes, holds
-            packed rows, or a number that is no token or no label.
     """
     if not isinstance(batch, Mapping):
         raise LaloraError(f"{where}: a batch must be a dict of tensors, not {type(batch).__name__}")
@@ -92,27 +79,13 @@ def checked(batch: Any, where: str, model: nn.Module) -> dict[str, Tensor]:
 
 
 def with_completion(batch: Batch) -> dict[str, Tensor]:
-    """Leave out rows without a completion token: they say nothing, and must not depend on their neighbours.
-
-    Args:
-        batch: A checked batch.
-
-    Returns:
-        The other rows.
-    """
+    """Leave out rows without a completion token: they say nothing, and must not depend on their neighbours."""
     kept = (batch["labels"][:, 1:] != -100).any(dim=1)
     return dict(batch) if bool(kept.all()) else _selected(batch, kept)
 
 
 def rows(batch: Batch) -> Iterator[dict[str, Tensor]]:
-    """Split a batch into batches of one row.
-
-    Args:
-        batch: A checked batch.
-
-    Yields:
-        Each row as a batch.
-    """
+    """Split a batch into batches of one row."""
     count = batch["input_ids"].shape[0]
     for index in range(count):
         yield dict(batch) if count == 1 else _selected(batch, slice(index, index + 1))
@@ -201,14 +174,7 @@ def _require_tokens(ids: Tensor, labels: Tensor, shown: Tensor, where: str, mode
 
 
 def vocabulary(model: nn.Module) -> tuple[int, int]:
-    """Count the tokens of a model.
-
-    Args:
-        model: A language model, with or without an adapter.
-
-    Returns:
-        How many it can read, and how many it can predict.
-    """
+    """Count the tokens of a model."""
     base: Any = base_model(model)
     settings = base_config(model).get_text_config()
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lalora.adapter import base_model
@@ -19,14 +20,14 @@ class Completion:
     """The K completion tokens of a batch, row after row.
 
     Attributes:
-        logits: What the model predicts for each of them, float32 or wider, (K, vocabulary).
-        targets: The tokens themselves, (K,).
-        rows: The row of the batch that each belongs to, (K,).
+        logits: What the model predicts for each of them, float32 or wider.
+        targets: The tokens themselves.
+        rows: The row of the batch that each belongs to.
     """
 
-    logits: Tensor
-    targets: Tensor
-    rows: Tensor
+    logits: Float[Tensor, "K vocabulary"]
+    targets: Int[Tensor, " K"]
+    rows: Int[Tensor, " K"]
 
 
 def completion(model: nn.Module, batch: Mapping[str, Tensor], every_position: bool = False) -> Completion:
@@ -34,19 +35,6 @@ def completion(model: nn.Module, batch: Mapping[str, Tensor], every_position: bo
 
     The token at position t is predicted from position t-1. Where the architecture takes `logits_to_keep`,
     no other logits are computed.
-
-    Args:
-        model: A causal language model, with or without an adapter.
-        batch: `input_ids`, `labels` (unshifted, -100 where there is no loss) and `attention_mask`, each (rows, length),
-            and what else the model's forward takes.
-        every_position: Whether the head is to see all positions although few of its logits count, as where something
-            listens to it.
-
-    Returns:
-        Logits and targets of the completion tokens, differentiable.
-
-    Raises:
-        LaloraError: If the model cannot take these rows.
     """
     shown = batch["attention_mask"] != 0
     # With left padding the first visible token has a padding position before it, which predicts nothing.
@@ -62,7 +50,7 @@ def completion(model: nn.Module, batch: Mapping[str, Tensor], every_position: bo
     return Completion(selected.to(wide), batch["labels"][:, 1:][is_completion], rows)
 
 
-def _logits(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+def _logits(model: nn.Module, inputs: Mapping[str, Any]) -> Float[Tensor, "rows positions vocabulary"]:
     try:
         logits: Tensor = model(**inputs).logits
     except (IndexError, KeyError, TypeError, ValueError) as error:  # more tokens than positions, images that do not fit
@@ -75,12 +63,5 @@ def _logits(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
 
 
 def keeps_logits(model: nn.Module) -> bool:
-    """Tell whether the architecture can compute logits at chosen positions only.
-
-    Args:
-        model: A causal language model, with or without an adapter or a parallel wrapper.
-
-    Returns:
-        Whether its forward takes `logits_to_keep`.
-    """
+    """Tell whether the architecture can compute logits at chosen positions only: its forward takes `logits_to_keep`."""
     return "logits_to_keep" in inspect.signature(base_model(model).forward).parameters

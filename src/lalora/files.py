@@ -17,28 +17,18 @@ UNFINISHED = ".lalora-part"
 """How the name of a file ends that is still being written, or whose writer was killed."""
 
 
+def is_path(text: str) -> bool:
+    """Tell whether a text is written as a path, and so is neither a name nor an id on the Hugging Face hub."""
+    return text.startswith((".", "/", "~"))
+
+
 def is_of_the_disk(error: BaseException) -> bool:
-    """Tell whether an error is about room or permission, which the next thing that is written meets as well.
-
-    Args:
-        error: Any.
-
-    Returns:
-        Whether it is.
-    """
+    """Tell whether an error is about room or permission, which the next thing that is written meets as well."""
     return isinstance(error, OSError) and error.errno in _DISK
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file in one piece: a reader sees the old one or the new one, with the permissions the user's umask gives.
-
-    Args:
-        path: Where to; its folder exists.
-        data: The content.
-
-    Raises:
-        OSError: The file cannot be written; it names the file, and nothing is left of the attempt.
-    """
+    """Write a file in one piece: a reader sees the old one or the new one. Permissions are those of the umask."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         with partial.open("xb") as file:
@@ -57,14 +47,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Generator[Path, None, None]:
-    """Make a folder that appears with everything in it or not at all.
-
-    Args:
-        folder: It does not exist, or is empty.
-
-    Yields:
-        An empty folder beside it, to write to.
-    """
+    """Make a folder that appears with everything in it or not at all."""
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         partial.mkdir(parents=True)
@@ -86,20 +69,7 @@ def _sync(folder: Path) -> None:
 
 
 def read_small(path: Path, most: int = 1 << 27) -> str:
-    """Read a text file that somebody else may have made.
-
-    Args:
-        path: The file.
-        most: Its most bytes.
-
-    Returns:
-        Its text.
-
-    Raises:
-        FileNotFoundError: There is none.
-        OSError: It cannot be read.
-        ValueError: It is no regular file (a pipe or a device may never end), too large, or not UTF-8.
-    """
+    """Read a text file of somebody else's: what is no regular file, too large or not UTF-8 is a ValueError."""
     size = path.stat().st_size
     if not path.is_file():
         raise ValueError("it is no regular file")
@@ -109,17 +79,7 @@ def read_small(path: Path, most: int = 1 << 27) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON whose nesting and whole numbers are bounded.
-
-    Args:
-        text: Of anybody's.
-
-    Returns:
-        Its content.
-
-    Raises:
-        ValueError: It is not JSON, nested too deep, or holds a whole number of more digits than any count has.
-    """
+    """Parse JSON whose nesting and whole numbers are bounded; anything else is a ValueError."""
     try:
         return json.loads(text, parse_int=_bounded)
     except RecursionError as error:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lalora.adapter import base_config, base_model
 from lalora.batches import vocabulary
 from lalora.errors import LaloraError
+from lalora.undisturbed import evaluating, trainability_kept
 
 _OTHER_TASKS = (
     "ForMaskedLM",
@@ -34,12 +35,6 @@ def require_next_token(model: nn.Module) -> None:
 
     Its class and configuration are asked first. Then a few tokens are tried, once a model: logits must not depend on
     later tokens, which their gradient tells. The model leaves as it came.
-
-    Args:
-        model: A model, with or without an adapter.
-
-    Raises:
-        LaloraError: If it is of another kind.
     """
     base = base_model(model)
     if base in _known:
@@ -55,14 +50,7 @@ def require_next_token(model: nn.Module) -> None:
 
 
 def require_decoder(base: nn.Module) -> None:
-    """Refuse a model that its class or configuration tells to be of another kind.
-
-    Args:
-        base: A model without an adapter.
-
-    Raises:
-        LaloraError: If it is an encoder–decoder, a classifier or a masked language model.
-    """
+    """Refuse a model that its class or configuration tells to be of another kind."""
     name, config = type(base).__name__, base_config(base)
     several = getattr(config, "is_encoder_decoder", False)
     if several or name.endswith(_OTHER_TASKS):
@@ -80,12 +68,10 @@ def _fault(base: nn.Module) -> str | None:
         embedded.append(output.detach().requires_grad_())
         return embedded[-1]
 
-    modes = [(module, module.training) for module in base.modules()]
-    trainable = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
-    with torch.autocast(device.type, enabled=False), torch.enable_grad():
+    plain = torch.autocast(device.type, enabled=False)
+    with trainability_kept(base), evaluating(base), plain, torch.enable_grad():
         handle = whole.get_input_embeddings().register_forward_hook(cut)
         try:
-            base.eval()
             base.requires_grad_(False)
             logits = getattr(whole(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False), "logits", None)
             if not isinstance(logits, Tensor) or logits.shape[:-1] != ids.shape:
@@ -103,10 +89,6 @@ def _fault(base: nn.Module) -> str | None:
             return None
         finally:
             handle.remove()
-            for module, training in modes:
-                module.training = training
-            for parameter, requires_grad in trainable:
-                parameter.requires_grad_(requires_grad)
     gradient = embedded[0].grad
     if gradient is None:
         return "has logits that do not depend on its input embeddings"

@@ -22,41 +22,22 @@ T = TypeVar("T")
 
 
 def count() -> int:
-    """Count the processes.
-
-    Returns:
-        Their number, 1 where torch.distributed is not initialised.
-    """
+    """Count the processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def own_rank() -> int:
-    """Tell which process this is.
-
-    Returns:
-        A number from 0.
-    """
+    """Tell which process this is."""
     return dist.get_rank() if count() > 1 else 0
 
 
 def is_main() -> bool:
-    """Tell whether this process writes files and speaks.
-
-    Returns:
-        Whether it is the first, or the only one.
-    """
+    """Tell whether this process writes files and speaks."""
     return own_rank() == 0
 
 
 def gathered(value: T) -> list[T]:
-    """Collect a small value from every process.
-
-    Args:
-        value: Anything that pickles.
-
-    Returns:
-        The values in the order of the processes.
-    """
+    """Collect a small value from every process."""
     if count() == 1:
         return [value]
     values: list[Any] = [None] * count()
@@ -65,18 +46,7 @@ def gathered(value: T) -> list[T]:
 
 
 def agreed(work: Callable[[], T]) -> list[T]:
-    """Work in every process, and fail in all of them where it fails in one: none waits for a process that is gone.
-
-    Args:
-        work: Done in each process; it communicates with no other but in this way.
-
-    Returns:
-        What each process got, in their order.
-
-    Raises:
-        Exception: What `work` raised here.
-        LaloraError: If it raised in another process only, or that is gone.
-    """
+    """Work in every process, and fail in all of them where it fails in one: none waits for a process that is gone."""
     if count() == 1:
         return [work()]
     result: T | None = None
@@ -108,11 +78,7 @@ def agreed(work: Callable[[], T]) -> list[T]:
 
 @contextmanager
 def together() -> Generator[None, None, None]:
-    """Leave a block in all processes at once, or by an error in all: `agreed` for work without a result.
-
-    Yields:
-        Nothing.
-    """
+    """Leave a block in all processes at once, or by an error in all: `agreed` for work without a result."""
     error: Exception | None = None
     try:
         yield
@@ -122,40 +88,21 @@ def together() -> Generator[None, None, None]:
 
 
 def drain(batches: Iterator[object]) -> None:
-    """Take the batches that are left after an error: a loader may hand them out to all processes in step.
-
-    Args:
-        batches: What this process was going through.
-    """
+    """Take the batches that are left after an error: a loader may hand them out to all processes in step."""
     if count() > 1:
         for _ in batches:
             pass
 
 
 def require_alike(value: object, message: str) -> None:
-    """Refuse to go on where the processes hold different values.
-
-    Args:
-        value: Small, and comparable with ==.
-        message: What is wrong and what to do if they differ.
-
-    Raises:
-        LaloraError: If they differ.
-    """
+    """Refuse to go on where the processes hold different values."""
     first, *others = gathered(value)
     if any(other != first for other in others):
         raise LaloraError(message)
 
 
 def require_same(facts: Mapping[str, object]) -> None:
-    """Refuse to begin where the processes were told different things, and say what and who.
-
-    Args:
-        facts: What each process goes by, by name; small, and plain enough to pickle.
-
-    Raises:
-        LaloraError: If any of them differs from the first process's.
-    """
+    """Refuse to begin where the processes were told different things, and say what and who."""
     first, *others = gathered({name: repr(value) for name, value in facts.items()})
     for rank, other in enumerate(others, start=1):
         for name in first | other:
@@ -168,14 +115,7 @@ def require_same(facts: Mapping[str, object]) -> None:
 
 
 def digest(tensors: Iterable[Tensor]) -> str:
-    """Hash tensors by their shapes and values, in order.
-
-    Args:
-        tensors: On any device.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Hash tensors by their shapes and values, in order."""
     seen = hashlib.sha256()
     for tensor in tensors:
         seen.update(str(tuple(tensor.shape)).encode())
@@ -184,29 +124,14 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 
 def total(tensor: Tensor) -> Tensor:
-    """Sum a tensor over the processes.
-
-    Args:
-        tensor: Of the same shape and type in all of them; it is overwritten.
-
-    Returns:
-        The sum on the tensor's device, the same to the bit in every process.
-    """
+    """Sum a tensor over the processes."""
     carried = _carried(tensor)
     dist.all_reduce(carried)
     return carried.to(tensor.device)
 
 
 def totals(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Sum named tensors over the processes; one that a process does not have is zero there.
-
-    Args:
-        tensors: By name; they are overwritten.
-        device: Where those go that this process does not have.
-
-    Returns:
-        The sums of all tensors that any process has, by name in sorted order.
-    """
+    """Sum named tensors over the processes; one that a process does not have is zero there."""
     kinds: dict[str, tuple[torch.Size, torch.dtype]] = {}
     for seen in gathered({name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}):
         kinds.update(seen)
@@ -218,15 +143,7 @@ def totals(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Ten
 
 
 def sent(tensor: Tensor, source: int) -> Tensor:
-    """Send a tensor from one process to all.
-
-    Args:
-        tensor: What the source sends; elsewhere one of the same shape and type, which may be overwritten.
-        source: Rank of the process that sends.
-
-    Returns:
-        The source's tensor, on the device of the one given here.
-    """
+    """Send a tensor from one process to all."""
     carried = _carried(tensor)
     dist.broadcast(carried, source)
     return carried.to(tensor.device)

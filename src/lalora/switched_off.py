@@ -11,14 +11,7 @@ _LEAVE_THE_BASE = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 
 
 def why_not_base(model: PeftModel) -> str | None:
-    """Find out why switching the adapter off does not give the base model.
-
-    Args:
-        model: A PEFT LoRA model.
-
-    Returns:
-        The reason, a part of a sentence; None where it does give the base model.
-    """
+    """Say why switching the adapter off does not give the base model; None where it does."""
     # An adapter that is not active has changed the base weights all the same.
     for config in model.peft_config.values():
         start = getattr(config, "init_lora_weights", True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-PEFT_PREFIX = "base_model.model."
-"""What a module's name begins with inside a PEFT model."""
-
 
 def a_name(layer: str) -> str:
     """Name the weight of A of a layer."""

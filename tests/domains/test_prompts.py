@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from lalora.domains import DOMAINS, DomainData, Example, examples, harness_tasks, load_domain
-from lalora.domains.harness import load_task
+from lalora.domains.task_files import load_task
 from lalora.errors import LaloraError
 
 Rows = Callable[..., list[dict[str, Any]]]

@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 from torch import nn
 
-from lalora.adapter import HOLDERS
+from lalora.adapter import HOLDERS, name_in_base
 from lalora.assets.hub import why_unavailable
 from lalora.assets.patterns import shown, without_patterns
 from lalora.errors import LaloraError, first_of, one_line
-from lalora.files import parse_json
+from lalora.files import is_path, parse_json
 
 _SETTINGS = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -29,20 +29,7 @@ _HARMLESS = ("int_from_float", "unexpected_keyword_argument")
 
 
 def load_adapter(base: nn.Module, folder: Path, model: str) -> PeftModel:
-    """Put a saved LoRA adapter on its base model.
-
-    Args:
-        base: The base model, which is changed.
-        folder: In PEFT's format.
-        model: What the user calls the base model, for the message.
-
-    Returns:
-        The PEFT model.
-
-    Raises:
-        LaloraError: If the folder holds no LoRA adapter, one of another model, weights that are damaged, missing, too
-            many or not finite, or weights of the base model that differ from its own.
-    """
+    """Put a saved LoRA adapter on its base model."""
     settings = adapter_settings(folder)
     weights = folder / _WEIGHTS
     tame = without_patterns(settings, [name for name, _ in base.named_modules()], str(folder / _SETTINGS))
@@ -92,28 +79,18 @@ def _unchanged(base: nn.Module, names: Sequence[str], file: Any) -> set[str]:
     held = base.state_dict()
     found = set()
     for name in names:
-        own = held.get(name.removeprefix("base_model.model.").replace(".base_layer.", "."))
+        own = held.get(name_in_base(name).replace(".base_layer.", "."))
         if own is not None and list(own.shape) == file.get_slice(name).get_shape():
             found |= {name} if torch.equal(file.get_tensor(name).to(own), own) else set()
     return found
 
 
 def adapter_folder(name_or_path: str) -> Path:
-    """Find an adapter, which is fetched where it is on the hub.
-
-    Args:
-        name_or_path: A local folder in PEFT's format, or an id on the Hugging Face hub.
-
-    Returns:
-        A local folder, whether it holds an adapter or not.
-
-    Raises:
-        LaloraError: If there is no such folder and the hub has no such adapter.
-    """
+    """Find an adapter, which is fetched where it is on the hub."""
     folder = Path(name_or_path).expanduser()
     if folder.exists():
         return folder
-    if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") != 1:
+    if is_path(name_or_path) or name_or_path.count("/") != 1:
         raise LaloraError(f"there is no adapter folder {name_or_path}")
     reason = why_unavailable(name_or_path, "model")
     try:
@@ -127,29 +104,12 @@ def adapter_folder(name_or_path: str) -> Path:
 
 
 def is_model(folder: Path) -> bool:
-    """Tell whether a folder holds a whole model and no adapter.
-
-    Args:
-        folder: Any.
-
-    Returns:
-        Whether it does.
-    """
+    """Tell whether a folder holds a whole model and no adapter."""
     return (folder / "config.json").is_file() and not (folder / _SETTINGS).is_file()
 
 
 def adapter_settings(folder: Path) -> dict[str, Any]:
-    """Read the settings of a saved LoRA adapter, without touching its weights.
-
-    Args:
-        folder: In PEFT's format.
-
-    Returns:
-        The settings, as the file has them.
-
-    Raises:
-        LaloraError: If the folder holds no LoRA adapter.
-    """
+    """Read the settings of a saved LoRA adapter, without touching its weights."""
     file = folder / _SETTINGS
     if not file.is_file():
         raise LaloraError(f"{folder} holds no PEFT adapter: {_SETTINGS} is missing")

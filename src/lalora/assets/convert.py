@@ -14,10 +14,6 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the model and the tokenizer of a SmolLM2 GGUF file as a folder for `from_pretrained`.
 
     The weights become bfloat16 and no trace of quantisation is left in the config.
-
-    Args:
-        gguf: the checkpoint.
-        folder: where the model folder is written.
     """
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     quantised = AutoModelForCausalLM.from_pretrained(**where, **_dequantise(), dtype=torch.bfloat16)

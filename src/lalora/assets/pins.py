@@ -80,17 +80,7 @@ ASSETS: Mapping[str, Asset] = MappingProxyType(
 
 
 def find(name: str) -> Asset:
-    """Look an asset up by its name.
-
-    Args:
-        name: one of the names in `ASSETS`.
-
-    Returns:
-        The entry of that name.
-
-    Raises:
-        LaloraError: there is none of that name.
-    """
+    """Look an asset up by its name."""
     if name not in ASSETS:
         raise LaloraError(f"no asset is called '{name}'; there are: {', '.join(ASSETS)}")
     return ASSETS[name]

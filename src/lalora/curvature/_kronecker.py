@@ -17,7 +17,7 @@ from lalora.curvature._believed import require_countable, require_names
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factors import Factors
 from lalora.curvature._fitted import MOMENTS_SHOW, Fitted, Statistic
-from lalora.curvature._flat import flat, grouped, total, undisturbed
+from lalora.curvature._flat import flat, grouped, in_full_precision, total
 from lalora.tensor_names import a_name, b_name
 
 
@@ -55,7 +55,7 @@ class Kronecker(Fitted):
         """Compute ½q(Δ) and its gradient, in O(d·k·r) a layer."""
         values: list[Tensor] = []
         gradient: dict[str, Tensor] = {}
-        with undisturbed(delta):
+        with in_full_precision(delta):
             for layer in self.anchors:
                 value, blocks = self._layer(layer, delta)
                 values += value

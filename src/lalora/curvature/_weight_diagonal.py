@@ -14,7 +14,7 @@ from typing_extensions import Self
 from lalora.curvature._anchor import Anchor, anchors_from, fitting, homes, same_start
 from lalora.curvature._believed import require_countable, require_names, require_not_negative
 from lalora.curvature._fitted import SQUARES_SHOW, Fitted, Statistic
-from lalora.curvature._flat import flat, grouped, total, undisturbed
+from lalora.curvature._flat import flat, grouped, in_full_precision, total
 from lalora.curvature._weight_space import WeightSpace, change
 from lalora.tensor_names import a_name, b_name
 
@@ -57,7 +57,7 @@ class WeightDiagonal(WeightSpace, Fitted):
         """Compute ½Σ F∘ΔW² and its gradient: ∂/∂B = s·(F∘ΔW)Aᵀ, ∂/∂A = s·Bᵀ(F∘ΔW)."""
         self._require_anchored()
         values, gradient = [], {}
-        with undisturbed(delta):
+        with in_full_precision(delta):
             for layer, fisher in self.fisher.items():
                 anchor = self.anchors[layer]
                 moved, a, b = change(delta[a_name(layer)], delta[b_name(layer)], anchor)

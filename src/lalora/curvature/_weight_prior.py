@@ -13,7 +13,7 @@ from typing_extensions import Self
 from lalora.curvature._anchor import Anchor, homes
 from lalora.curvature._believed import LARGEST, named, require_countable, require_names, require_number
 from lalora.curvature._bilinear import true_change
-from lalora.curvature._flat import flat, grouped, total, undisturbed
+from lalora.curvature._flat import flat, grouped, in_full_precision, total
 from lalora.curvature._weight_space import WeightSpace
 from lalora.tensor_names import a_name, b_name
 
@@ -45,7 +45,7 @@ class WeightPrior(WeightSpace):
         """Compute ½δ‖ΔW‖² and its gradient."""
         self._require_anchored()
         values, gradient = [], {}
-        with undisturbed(delta):
+        with in_full_precision(delta):
             for layer, anchor in self.anchors.items():
                 weight = self.precision * anchor.scale**2
                 a0 = None if anchor.a is None else anchor.a.T

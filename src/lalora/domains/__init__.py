@@ -2,10 +2,10 @@
 
 from lalora.domains.appended import without_appended
 from lalora.domains.domain import DOMAINS, Domain
-from lalora.domains.harness import harness_tasks
 from lalora.domains.load import DomainData, is_here, load_domain
 from lalora.domains.prompts import Example, examples
 from lalora.domains.self_source import read_text, sample_text, write_text
+from lalora.domains.task_files import harness_tasks
 from lalora.domains.tokens import batches, collate, tokenize, tokenize_short
 
 __all__ = [

@@ -11,6 +11,7 @@ from lalora.domains.domain import DOMAINS, Domain
 from lalora.domains.places import from_embedded, from_hub, from_local
 from lalora.domains.read import Row, kind_of
 from lalora.errors import LaloraError
+from lalora.files import is_path
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def is_local(place: str) -> bool:
         Whether it names a file or folder, be it there or not.
     """
     path = Path(place).expanduser()
-    return path.exists() or place.startswith((".", "/", "~")) or kind_of(path) is not None
+    return path.exists() or is_path(place) or kind_of(path) is not None
 
 
 def _text(row: Row, columns: Sequence[str] | None = None) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lalora.domains.domain import Domain
-from lalora.domains.harness import load_task, write_task
 from lalora.domains.read import Placed, Row
+from lalora.domains.task_files import load_task, write_task
 from lalora.errors import LaloraError, one_line
 
 _SHORT = 100

@@ -38,7 +38,7 @@ class Witness:
         self._squares[name] = self._squares[name] + square if known else square
 
     def unheard(self) -> set[str]:
-        """Close the batch."""
+        """Close the batch; name the weights of which the modules did not show everything."""
         names: list[str] = []
         apart: list[Tensor] = []
         allowed: list[Tensor] = []

@@ -11,10 +11,10 @@ from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from torch import nn
 
-from lalora.adapter import adapter_tensors, linear_pairs, lora_layers
+from lalora.adapter import adapter_tensors, linear_pairs, lora_layers, name_in_base, name_in_peft
 from lalora.curvature import FITTED, Anchor, Curvature, WeightSpace
-from lalora.errors import LaloraError, first_of
-from lalora.tensor_names import PEFT_PREFIX
+from lalora.errors import LaloraError, first_of, first_sentence
+from lalora.undisturbed import trainability_kept
 
 _BESIDE_LAYERS = ("modules_to_save", "trainable_tokens", "lora_embedding_")
 
@@ -60,23 +60,19 @@ def tell_of_free(names: Sequence[str]) -> None:
 def target_layers(base: nn.Module, target_modules: str | Sequence[str], curvature: str) -> dict[str, nn.Module]:
     """Find the layers that LoRA with `target_modules` would adapt, as PEFT itself chooses them."""
     chosen = target_modules if isinstance(target_modules, str) else list(target_modules)
-    trainable = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
     # PEFT changes the model that it is given: it gets the same tensors inside a copy of the modules.
     shared = {id(tensor): tensor for tensor in [*base.parameters(), *base.buffers()]}
-    try:
-        adapted = get_peft_model(copy.deepcopy(base, shared), LoraConfig(r=1, target_modules=chosen))
+    with trainability_kept(base):
+        try:
+            adapted = get_peft_model(copy.deepcopy(base, shared), LoraConfig(r=1, target_modules=chosen))
+        except ValueError as error:
+            raise LaloraError(f"target_modules={chosen!r}: {first_sentence(error)}") from error
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is left is told below, by the names that it has in the base
             names = anchors_of(adapted, curvature)
         left = [name for name in lora_layers(adapted) if name not in names]
         if chosen == INCLUDE_LINEAR_LAYERS_SHORTHAND:
-            left += [f"{PEFT_PREFIX}{name}" for name, parameter in base.named_parameters() if parameter.dim() == 3]
+            left += [name_in_peft(name) for name, parameter in base.named_parameters() if parameter.dim() == 3]
         if left:
             tell_of_free(left)
-    except ValueError as error:
-        reason = str(error).split(". ")[0]
-        raise LaloraError(f"target_modules={chosen!r}: {reason}") from error
-    finally:
-        for parameter, requires_grad in trainable:
-            parameter.requires_grad_(requires_grad)
-    return {name: base.get_submodule(name.removeprefix(PEFT_PREFIX)) for name in names}
+    return {name: base.get_submodule(name_in_base(name)) for name in names}

@@ -8,12 +8,11 @@ from typing import cast
 from peft import PeftModel
 from torch import nn
 
-from lalora.adapter import adapter_tensors, lora_layers, peft_model
+from lalora.adapter import adapter_tensors, lora_layers, name_in_base, peft_model
 from lalora.errors import LaloraError
 from lalora.laplace._lora_settings import lora_settings
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._same_base import Fingerprint, fingerprint, require_same_base
-from lalora.tensor_names import PEFT_PREFIX
 
 
 def require_same_tensors(shapes: Mapping[str, tuple[int, ...]], model: nn.Module) -> None:
@@ -46,7 +45,7 @@ def require_fitted_on(provenance: Provenance, base: nn.Module) -> None:
     modules = dict(base.named_modules())
     layers = {}
     for name in expected["layers"]:
-        module = modules.get(name.removeprefix(PEFT_PREFIX))
+        module = modules.get(name_in_base(name))
         if module is None:
             raise LaloraError(
                 f"this Laplace was fitted on '{provenance.base_model}', and the model here has no module '{name}'"

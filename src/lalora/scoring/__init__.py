@@ -3,7 +3,6 @@
 from lalora.scoring._compared import Compared
 from lalora.scoring._rows import Interval, RowScores, interval
 from lalora.scoring._text import TextScore, ready_batches, score_loss, score_text
-from lalora.scoring._undisturbed import undisturbed
 
 __all__ = [
     "Compared",
@@ -14,5 +13,4 @@ __all__ = [
     "ready_batches",
     "score_loss",
     "score_text",
-    "undisturbed",
 ]

@@ -13,7 +13,7 @@ from lalora.adapter import peft_model
 from lalora.completion import completion
 from lalora.scoring._rows import RowScores
 from lalora.scoring._text import by_row, joined, of_base, ready_batches, require_base
-from lalora.scoring._undisturbed import undisturbed
+from lalora.undisturbed import undisturbed
 
 MOST_BYTES = 1 << 30
 """Of logits that are kept; those beyond are computed again each time."""
@@ -25,16 +25,7 @@ class Compared:
     def __init__(
         self, model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]], base: torch.nn.Module | None = None
     ) -> None:
-        """Take the text; nothing is computed yet.
-
-        Args:
-            model: A PEFT model, or any beside its base.
-            batches: As in `score_text`.
-            base: As there.
-
-        Raises:
-            LaloraError: As there.
-        """
+        """Take the text; nothing is computed yet."""
         self._model = peft_model(model) if base is None else model
         require_base(self._model, base)
         self._base = base
@@ -52,14 +43,7 @@ class Compared:
         return kept
 
     def score(self) -> RowScores:
-        """Measure the model as it is now.
-
-        Returns:
-            Scores by row.
-
-        Raises:
-            LaloraError: If there is no completion token in any batch.
-        """
+        """Measure the model as it is now."""
         found = []
         kept = self._kept
         with undisturbed(self._model), nullcontext() if self._base is None else undisturbed(self._base):

@@ -53,15 +53,7 @@ class Interval:
 
 
 def interval(scores: Mapping[str, RowScores], seed: int = 0) -> Interval:
-    """Bootstrap the KL per token over the rows of each text, averaged over the texts.
-
-    Args:
-        scores: By text.
-        seed: Of the draws.
-
-    Returns:
-        The mean over the texts and its percentile interval.
-    """
+    """Bootstrap the KL per token over the rows of each text, averaged over the texts."""
     generator = torch.Generator().manual_seed(seed)
     means = torch.zeros(_DRAWS, dtype=torch.float64)
     for text in scores.values():

@@ -16,8 +16,8 @@ from lalora.completion import Completion, completion
 from lalora.errors import LaloraError
 from lalora.next_token import require_next_token
 from lalora.scoring._rows import RowScores
-from lalora.scoring._undisturbed import undisturbed
 from lalora.switched_off import why_not_base
+from lalora.undisturbed import undisturbed
 
 # Tokens whose log-probabilities over the whole vocabulary exist at the same time: few enough for a processor's cache.
 CHUNK = 16
@@ -44,20 +44,6 @@ def score_text(
     """Score a text under a model and its base, on the same positions.
 
     The model leaves as it came: modes, trainability, random state.
-
-    Args:
-        model: A PEFT model.
-        batches: Dicts of `input_ids`, `attention_mask` and unshifted `labels`, each (rows, length). For a text without
-            prompt the labels are the visible `input_ids`.
-        base: The base model, which is needed where the adapter's start or its training changed base weights; elsewhere
-            the same model with the adapter switched off serves.
-
-    Returns:
-        Loss and KL per completion token.
-
-    Raises:
-        LaloraError: If there is no completion token in any batch, a batch is unusable, the model does not predict the
-            next token, switching the adapter off does not give the base model, or `base` carries an adapter itself.
     """
     scores = score_rows(model, batches, base)
     return TextScore(scores.mean_loss, scores.mean_kl, int(scores.tokens.sum()))
@@ -66,19 +52,7 @@ def score_text(
 def score_rows(
     model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]], base: torch.nn.Module | None = None
 ) -> RowScores:
-    """Score each row of a text as `score_text` does.
-
-    Args:
-        model: As there.
-        batches: As there.
-        base: As there.
-
-    Returns:
-        Scores by row, in order.
-
-    Raises:
-        LaloraError: As there.
-    """
+    """Score each row of a text as `score_text` does."""
     adapted = peft_model(model)
     require_base(adapted, base)
     found = []
@@ -90,15 +64,7 @@ def score_rows(
 
 
 def require_base(model: torch.nn.Module, base: torch.nn.Module | None) -> None:
-    """Refuse a model of which there is no base to compare it with.
-
-    Args:
-        model: A PEFT model.
-        base: Its base, if that is given apart.
-
-    Raises:
-        LaloraError: If switching the adapter off does not give the base model, or `base` carries an adapter itself.
-    """
+    """Refuse a model of which there is no base to compare it with."""
     reason = why_not_base(peft_model(model)) if base is None else None
     if reason is not None:
         raise LaloraError(
@@ -112,16 +78,7 @@ def require_base(model: torch.nn.Module, base: torch.nn.Module | None) -> None:
 
 
 def of_base(model: torch.nn.Module, base: torch.nn.Module | None, ready: dict[str, Tensor]) -> Tensor:
-    """Compute the base's logits for the completion tokens of a batch.
-
-    Args:
-        model: A PEFT model.
-        base: Its base, if that is given apart.
-        ready: A checked batch.
-
-    Returns:
-        Logits, (K, vocabulary).
-    """
+    """Compute the base's logits for the completion tokens of a batch."""
     if base is None:
         with peft_model(model).disable_adapter():
             return completion(model, ready).logits
@@ -133,17 +90,6 @@ def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
     """Score a text under a model alone, at half the cost of `score_text`.
 
     The model leaves as it came: modes, trainability, random state.
-
-    Args:
-        model: A causal language model, with or without an adapter.
-        batches: As for `score_text`.
-
-    Returns:
-        Negative log-likelihood in nats per completion token.
-
-    Raises:
-        LaloraError: If there is no completion token in any batch, a batch is unusable, or the model does not predict
-            the next token.
     """
     total, tokens = 0.0, 0
     with undisturbed(model):
@@ -156,18 +102,7 @@ def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) 
 
 
 def ready_batches(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-    """Check batches one by one.
-
-    Args:
-        model: Which is to read them.
-        batches: As in `score_text`.
-
-    Yields:
-        Checked batches.
-
-    Raises:
-        LaloraError: If a batch is unusable or the model does not predict the next token.
-    """
+    """Check batches one by one."""
     require_next_token(model)
     if isinstance(batches, Mapping):
         raise LaloraError("the text to score is one batch: give an iterable of batches, such as [batch]")
@@ -182,16 +117,7 @@ def _some(tokens: int) -> int:
 
 
 def by_row(tuned: Completion, base_logits: Tensor, rows: int) -> RowScores:
-    """Add up loss and KL of the completion tokens of a batch.
-
-    Args:
-        tuned: What the model says.
-        base_logits: What its base says of the same tokens, on any device, (K, vocabulary).
-        rows: Of the batch.
-
-    Returns:
-        Scores by row, on the CPU.
-    """
+    """Add up loss and KL of the completion tokens of a batch."""
     sums = torch.zeros(rows, 3, dtype=torch.float64)
     for start in range(0, len(tuned.targets), CHUNK):
         chunk = slice(start, start + CHUNK)
@@ -209,17 +135,7 @@ def by_row(tuned: Completion, base_logits: Tensor, rows: int) -> RowScores:
 
 
 def joined(parts: Sequence[RowScores]) -> RowScores:
-    """Put the rows of several batches together.
-
-    Args:
-        parts: Scores by batch.
-
-    Returns:
-        Scores of all rows.
-
-    Raises:
-        LaloraError: If there is no completion token in any of them.
-    """
+    """Put the rows of several batches together."""
     loss, kl, tokens = (
         torch.cat([getattr(part, name) for part in parts] or [torch.zeros(0)]) for name in ("loss", "kl", "tokens")
     )

@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor, nn
 
@@ -13,16 +14,8 @@ from lalora.adapter import linear_pairs, lora_layers
 from lalora.errors import LaloraError
 
 
-def put(model: nn.Module, changes: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    """Write changes of weights into the active adapter.
-
-    Args:
-        model: A PEFT model.
-        changes: Two factors of ΔW by layer, (d_out, r) and (r, d_in).
-
-    Raises:
-        LaloraError: If the model has no such adapter.
-    """
+def put(model: nn.Module, changes: Mapping[str, tuple[Float[Tensor, "d_out r"], Float[Tensor, "r d_in"]]]) -> None:
+    """Write changes of weights, two factors of ΔW by layer, into the active adapter."""
     pairs = {pair.layer: pair for pair in linear_pairs(model)}
     if missing := sorted(set(changes) - set(pairs)):
         raise LaloraError(f"this front is of another adapter: the model has no adapted layer '{missing[0]}'")
@@ -34,14 +27,7 @@ def put(model: nn.Module, changes: Mapping[str, tuple[Tensor, Tensor]]) -> None:
 
 @contextmanager
 def unchanged(model: nn.Module) -> Generator[None, None, None]:
-    """Bring the active adapter's weights back at the end.
-
-    Args:
-        model: A PEFT model.
-
-    Yields:
-        Nothing.
-    """
+    """Bring the active adapter's weights back at the end."""
     kept = [
         (weight, weight.detach().clone())
         for pair in linear_pairs(model)
@@ -57,14 +43,7 @@ def unchanged(model: nn.Module) -> Generator[None, None, None]:
 
 @contextmanager
 def without_change(model: nn.Module) -> Generator[None, None, None]:
-    """Set B of every layer to zero, so that the model computes what its base does.
-
-    Args:
-        model: A PEFT model.
-
-    Yields:
-        Nothing; the adapter is back afterwards.
-    """
+    """Set B of every layer to zero, so that the model computes what its base does."""
     with unchanged(model):
         with torch.no_grad():
             for pair in linear_pairs(model):
@@ -74,15 +53,7 @@ def without_change(model: nn.Module) -> Generator[None, None, None]:
 
 @contextmanager
 def scaled(model: PeftModel, alpha: float) -> Generator[None, None, None]:
-    """Multiply s of every LoRA layer, and so ΔW = s·BA of a plain one.
-
-    Args:
-        model: A PEFT LoRA model.
-        alpha: α; 0 is the base, 1 the adapter.
-
-    Yields:
-        Nothing; the model is scaled.
-    """
+    """Multiply s of every LoRA layer, and so ΔW = s·BA of a plain one, by α: 0 is the base, 1 the adapter."""
     layers = lora_layers(model).values()
     before = [dict(layer.scaling) for layer in layers]
     for layer in layers:
@@ -95,7 +66,7 @@ def scaled(model: PeftModel, alpha: float) -> Generator[None, None, None]:
 
 
 @torch.no_grad()
-def _set(weight: Tensor, found: Tensor, dim: int, scale: float = 1.0) -> None:
+def _set(weight: Float[Tensor, "m n"], found: Float[Tensor, "m2 n2"], dim: int, scale: float = 1.0) -> None:
     rank = min(weight.shape[dim], found.shape[dim])
     weight.zero_()
     weight.narrow(dim, 0, rank).copy_(found.narrow(dim, 0, rank) / scale)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
+from lalora.adapter import linear_weight, name_in_base
 from lalora.errors import LaloraError
 from lalora.softening import _adapter
-
-_PREFIX = "base_model.model."
 
 
 class Carrier(Protocol):
@@ -55,42 +54,19 @@ class OfAdapter:
     model: PeftModel
 
     def put(self, model: nn.Module, changes: Mapping[str, Any]) -> None:
-        """Write softened factors.
-
-        Args:
-            model: A PEFT model.
-            changes: Two factors of ΔW by layer.
-        """
+        """Write softened factors."""
         _adapter.put(model, changes)
 
     def unchanged(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Bring the adapter back at the end.
-
-        Args:
-            model: A PEFT model.
-
-        Returns:
-            A context.
-        """
+        """Bring the adapter back at the end."""
         return _adapter.unchanged(model)
 
     def scaled(self, alpha: float) -> AbstractContextManager[None]:
-        """Scale the adapter.
-
-        Args:
-            alpha: α.
-
-        Returns:
-            A context.
-        """
+        """Scale the adapter."""
         return _adapter.scaled(self.model, alpha)
 
     def save(self, folder: Path) -> None:
-        """Write the adapter in PEFT's format.
-
-        Args:
-            folder: Made where missing.
-        """
+        """Write the adapter in PEFT's format."""
         self.model.save_pretrained(str(folder), selected_adapters=[self.model.active_adapters[0]])
 
 
@@ -108,34 +84,19 @@ class OfWeights:
 
     @torch.no_grad()
     def put(self, model: nn.Module, changes: Mapping[str, Tensor]) -> None:
-        """Set a model to the base with other linear weights.
-
-        Args:
-            model: Of the same shape.
-            changes: ΔW by layer; everything else becomes the base's.
-
-        Raises:
-            LaloraError: If the model is of another shape.
-        """
+        """Set a model to the base with other linear weights."""
         base, own = self.base.state_dict(), model.state_dict()
         if {name: tensor.shape for name, tensor in base.items()} != {name: t.shape for name, t in own.items()}:
             raise LaloraError("this front is of another model: its weights have other names or shapes")
         for name, tensor in own.items():
             tensor.copy_(base[name])
         for layer, change in changes.items():
-            weight = weight_of(model.get_submodule(layer.removeprefix(_PREFIX)))
+            weight = weight_of(model.get_submodule(name_in_base(layer)))
             weight.copy_(weight.double() + change.to(weight.device, torch.float64))
 
     @contextmanager
     def unchanged(self, model: nn.Module) -> Generator[None, None, None]:
-        """Bring all weights back at the end.
-
-        Args:
-            model: Any.
-
-        Yields:
-            Nothing.
-        """
+        """Bring all weights back at the end."""
         kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         try:
             yield
@@ -146,14 +107,7 @@ class OfWeights:
 
     @contextmanager
     def scaled(self, alpha: float) -> Generator[None, None, None]:
-        """Interpolate every weight between base and model, as WiSE-FT does.
-
-        Args:
-            alpha: 0 is the base, 1 the model.
-
-        Yields:
-            Nothing; the model is scaled.
-        """
+        """Interpolate every weight between base and model, as WiSE-FT does."""
         base = self.base.state_dict()
         with self.unchanged(self.model):
             with torch.no_grad():
@@ -163,28 +117,13 @@ class OfWeights:
             yield
 
     def save(self, folder: Path) -> None:
-        """Write the model as a folder for `from_pretrained`.
-
-        Args:
-            folder: Made where missing.
-        """
+        """Write the model as a folder for `from_pretrained`."""
         self.model.save_pretrained(str(folder))  # type: ignore[operator]
 
 
-def weight_of(layer: nn.Module) -> Tensor:
-    """Look up the weight of a linear layer.
-
-    Args:
-        layer: A linear layer.
-
-    Returns:
-        The weight's own memory, (d_out, d_in), however the layer lays it out.
-
-    Raises:
-        LaloraError: If it is quantised.
-    """
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
+def weight_of(layer: nn.Module) -> Float[Tensor, "d_out d_in"]:
+    """Look up the weight of a linear layer that is not quantised."""
+    weight = linear_weight(layer)
     if not weight.is_floating_point():
         raise LaloraError("a full fine-tuning is softened in floating point: load both models without quantisation")
-    return weight.detach().T if isinstance(layer, Conv1D) else weight.detach()
+    return weight

@@ -22,6 +22,7 @@ from lalora.softening._choice import Choice, within
 from lalora.softening._layers import Layer
 from lalora.softening._measured import HeldOut, Measured
 from lalora.softening._whole import WholeLayer
+from lalora.undisturbed import trainability_kept
 
 
 @dataclass(frozen=True)
@@ -190,15 +191,13 @@ class Front:
         active = bare.active_adapters[0]
         if name in bare.peft_config:
             raise LaloraError(f"the model has an adapter '{name}' already: choose another name")
-        trainable = {parameter: parameter.requires_grad for parameter in bare.parameters()}
-        bare.add_adapter(name, copy.deepcopy(bare.peft_config[active]))
-        bare.set_adapter(name)
-        try:
-            self.apply(bare, strength)
-        finally:
-            bare.set_adapter(active)
-            for parameter, trained in trainable.items():
-                parameter.requires_grad_(trained)
+        with trainability_kept(bare):
+            bare.add_adapter(name, copy.deepcopy(bare.peft_config[active]))
+            bare.set_adapter(name)
+            try:
+                self.apply(bare, strength)
+            finally:
+                bare.set_adapter(active)
 
     def save(self, folder: str | Path, strength: float = 1.0) -> None:
         """Save a softened version in PEFT's format, with the rank and the settings of the adapter.

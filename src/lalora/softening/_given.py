@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
-from typing_extensions import Self
 
 from lalora.batches import Batch
 from lalora.curvature import Factors, WeightKfac
@@ -38,21 +37,8 @@ class Text:
         target: Sources | Iterable[Batch],
         source: Sources | Iterable[Batch] | None,
         held_out: Iterable[Batch] | None,
-    ) -> Self:
-        """Check all batches.
-
-        Args:
-            model: Which is to read them.
-            target: As in `soften`.
-            source: As in `soften`.
-            held_out: As in `soften`.
-
-        Returns:
-            The text.
-
-        Raises:
-            LaloraError: If a batch is unusable, or held-out rows are among those of the target.
-        """
+    ) -> Text:
+        """Check all batches."""
         named = target if isinstance(target, Mapping) else {"target": target}
         found = cls(
             {name: list(ready_batches(model, batches)) for name, batches in named_sources(named).items()},
@@ -66,29 +52,13 @@ class Text:
         return found
 
     def fitted(self, laplace: Laplace) -> set[str]:
-        """Hash what was fitted.
-
-        Args:
-            laplace: Of the base.
-
-        Returns:
-            Digests of datasets, and of rows where they are known.
-        """
+        """Hash what was fitted."""
         known = {dataset.sha256 for dataset in laplace.provenance.datasets}
         return known.union(*map(hashes, [*self.target.values(), *self.source.values()]))
 
 
 def require(strengths: Sequence[float], laplace: Laplace | None, source: object) -> None:
-    """Refuse strengths and curvatures that cannot be.
-
-    Args:
-        strengths: λ.
-        laplace: Of the base, if it is there.
-        source: Text to fit it on, if not.
-
-    Raises:
-        LaloraError: If a strength is negative, not exactly one of the two is given, or it is no `weight-kfac`.
-    """
+    """Refuse strengths and curvatures that cannot be."""
     for strength in strengths:
         require_non_negative("strength", strength)
     if (laplace is None) == (source is None):
@@ -98,13 +68,6 @@ def require(strengths: Sequence[float], laplace: Laplace | None, source: object)
 
 
 def factors_of(laplace: Laplace) -> Factors:
-    """Look up X and G.
-
-    Args:
-        laplace: A `weight-kfac` one.
-
-    Returns:
-        The factors.
-    """
+    """Look up X and G."""
     assert isinstance(laplace.curvature, WeightKfac)
     return laplace.curvature.factors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lalora.softening._shrinkage import Shrunk
@@ -12,21 +13,14 @@ _SMALL = 256
 _DEPENDENT = 1e-5
 
 
-def extended_krylov(target: Shrunk, source: Shrunk, columns: Tensor, rounds: int = ROUNDS) -> Tensor | None:
+def extended_krylov(
+    target: Shrunk, source: Shrunk, columns: Float[Tensor, "d r"], rounds: int = ROUNDS
+) -> Float[Tensor, "d m"] | None:
     """Span the columns and what powers of T⁻¹S and S⁻¹T, both signs in turn, make of them.
 
     A solution is (T + λξS)⁻¹T of the columns for some numbers λξ, and such functions of T⁻¹S converge fast in this
-    space (Druskin and Knizhnerman, 1998).
-
-    Args:
-        target: T, with a floor above zero.
-        source: S.
-        columns: (d, r).
-        rounds: Each adds 2r directions at most.
-
-    Returns:
-        Orthonormal basis of what comes to the columns, (d, m) with m ≤ 2r·rounds; None where it is as well to keep
-            everything.
+    space (Druskin and Knizhnerman, 1998). Each round adds 2r orthonormal directions at most. T needs a floor above
+    zero. None where it is as well to keep everything.
     """
     size, count = columns.shape
     if size <= _SMALL or 2 * count * (1 + 2 * rounds) >= size:
@@ -43,7 +37,7 @@ def extended_krylov(target: Shrunk, source: Shrunk, columns: Tensor, rounds: int
     return basis[:, own:]
 
 
-def _new(block: Tensor, basis: Tensor) -> Tensor:
+def _new(block: Float[Tensor, "d r"], basis: Float[Tensor, "d m"]) -> Float[Tensor, "d new"]:
     # What of a block is not in the basis yet, orthonormal; twice, as the first time rounding leaves some of it.
     block = block / block.norm(dim=0).clamp_min(torch.finfo(block.dtype).tiny)
     for _ in range(2):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Self
 
 from lalora.curvature import Anchor, Factor, Factors
 from lalora.softening._low_rank import softened
@@ -24,57 +24,35 @@ class Layer:
     Attributes:
         outputs: P and γ, of the output side.
         inputs: Q and ξ, of the input side; layers that read one input share it.
-        left: (m, r).
-        right: (n, r).
+        left: Coordinates of the output side.
+        right: Coordinates of the input side.
     """
 
     outputs: Pencil
     inputs: Pencil
-    left: Tensor
-    right: Tensor
+    left: Float[Tensor, "m r"]
+    right: Float[Tensor, "n r"]
 
-    def at(self, strength: float) -> Self:
-        """Soften the layer.
-
-        Args:
-            strength: λ ≥ 0.
-
-        Returns:
-            The layer with the best change of the same rank.
-        """
+    def at(self, strength: float) -> Layer:
+        """Find the layer with the best change of the same rank at λ ≥ 0."""
         pair = softened(self.left, self.right, self.outputs.ratios, self.inputs.ratios, strength)
         return replace(self, left=pair[0], right=pair[1])
 
-    def change(self) -> tuple[Tensor, Tensor]:
-        """Return to the weights.
-
-        Returns:
-            (d_out, r) and (r, d_in), of equal norms, whose product is ΔW.
-        """
+    def change(self) -> tuple[Float[Tensor, "d_out r"], Float[Tensor, "r d_in"]]:
+        """Return to the weights: two factors of equal norms, whose product is ΔW."""
         left, right = self.outputs.columns(self.left), self.inputs.columns(self.right)
         (q_left, r_left), (q_right, r_right) = torch.linalg.qr(left), torch.linalg.qr(right)
         u, s, v = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
         return q_left @ (u * s.sqrt()), (s.sqrt()[:, None] * v) @ q_right.T
 
     def drift(self) -> float:
-        """Predict KL(base ‖ model) on source text.
-
-        Returns:
-            ½⟨G_s, ΔW X_s ΔWᵀ⟩ of the shrunk factors, nats per token.
-        """
+        """Predict KL(base ‖ model) on source text: ½⟨G_s, ΔW X_s ΔWᵀ⟩ of the shrunk factors, nats per token."""
         of_left = self.left.T @ (self.outputs.ratios[:, None] * self.left)
         of_right = self.right.T @ (self.inputs.ratios[:, None] * self.right)
         return float((of_left * of_right).sum()) / 2
 
     def distance(self, trained: Layer) -> float:
-        """Predict KL(trained ‖ model) on target text.
-
-        Args:
-            trained: The layer as it was trained.
-
-        Returns:
-            ½⟨G_t, (ΔW−ΔW₁) X_t (ΔW−ΔW₁)ᵀ⟩ of the shrunk factors, nats per token.
-        """
+        """Predict KL(trained ‖ model) on target text: ½⟨G_t, (ΔW−ΔW₁) X_t (ΔW−ΔW₁)ᵀ⟩, nats per token."""
         left = torch.cat([self.left, -trained.left], dim=1)
         right = torch.cat([self.right, trained.right], dim=1)
         return max(float(((left.T @ left) * (right.T @ right)).sum()) / 2, 0.0)
@@ -83,17 +61,7 @@ class Layer:
 def decomposed(
     anchors: Mapping[str, Anchor], target: Factors, source: Factors, share: float = SHARE
 ) -> dict[str, Layer]:
-    """Decompose both curvatures of every layer.
-
-    Args:
-        anchors: A₁, B₁ and s by layer, as trained; those whose change is not zero.
-        target: X and G around the trained adapter.
-        source: X and G around the base.
-        share: ρ, how far every factor is shrunk.
-
-    Returns:
-        Layers by name.
-    """
+    """Decompose both curvatures of every layer whose change is not zero, with every factor shrunk by ρ."""
     shared: dict[tuple[str, str], list[str]] = {}
     for layer in anchors:
         shared.setdefault((target.keys[layer], source.keys[layer]), []).append(layer)
@@ -108,18 +76,10 @@ def decomposed(
     return found
 
 
-def pencil(target: Factor, source: Factor, columns: Tensor, share: float = SHARE) -> tuple[Pencil, Tensor]:
-    """Decompose one side of a layer.
-
-    Args:
-        target: X or G around the trained model.
-        source: The same around the base.
-        columns: In float64, of which the solution is put together, (d, r).
-        share: ρ, how far both are shrunk.
-
-    Returns:
-        The decomposition, and the coordinates of the columns.
-    """
+def pencil(
+    target: Factor, source: Factor, columns: Float[Tensor, "d r"], share: float = SHARE
+) -> tuple[Pencil, Float[Tensor, "m r"]]:
+    """Decompose one side of a layer, X or G, and find the coordinates of columns in float64 there."""
     of_target, of_source = Shrunk.of(target, share), Shrunk.of(source, share)
     # Where the target is indifferent, any change at all is too dear.
     least = _INDIFFERENT * (float(of_source.values.sum()) or 1.0)

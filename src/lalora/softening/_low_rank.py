@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 _ROUNDS = 200
 _SMALLEST_GAIN = 1e-9
 
 
-def filtered(change: Tensor, outputs: Tensor, inputs: Tensor, strength: float) -> Tensor:
-    """Solve without a limit to the rank: C_ij = D_ij / (1 + λγ_iξ_j).
-
-    Args:
-        change: D, the trained change, (m, n).
-        outputs: γ, (m,).
-        inputs: ξ, (n,).
-        strength: λ ≥ 0.
-
-    Returns:
-        C, (m, n).
-    """
+def filtered(
+    change: Float[Tensor, "m n"], outputs: Float[Tensor, " m"], inputs: Float[Tensor, " n"], strength: float
+) -> Float[Tensor, "m n"]:
+    """Solve without a limit to the rank: C_ij = D_ij / (1 + λγ_iξ_j)."""
     return change / (1 + strength * torch.outer(outputs, inputs))
 
 
-def softened(left: Tensor, right: Tensor, outputs: Tensor, inputs: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+def softened(
+    left: Float[Tensor, "m r"],
+    right: Float[Tensor, "n r"],
+    outputs: Float[Tensor, " m"],
+    inputs: Float[Tensor, " n"],
+    strength: float,
+) -> tuple[Float[Tensor, "m k"], Float[Tensor, "n k"]]:
     """Minimise ‖C − D‖² + λ Σ γ_i ξ_j C_ij² over C of rank r at most, with D = left·rightᵀ.
 
     Given the row space of C the best C is known, and given that one's column space likewise: from the row space of D
     these are solved in turn, each exactly and in O((m + n)r²), until the objective stays.
-
-    Args:
-        left: (m, r).
-        right: (n, r).
-        outputs: γ, (m,).
-        inputs: ξ, (n,).
-        strength: λ ≥ 0.
-
-    Returns:
-        Two matrices, (m, r) and (n, r), whose product is C.
     """
     basis, found, before = left, right, -torch.inf
     for _ in range(_ROUNDS):
@@ -51,8 +40,13 @@ def softened(left: Tensor, right: Tensor, outputs: Tensor, inputs: Tensor, stren
 
 
 def _best(
-    far: Tensor, near: Tensor, weights: Tensor, spread: Tensor, span: Tensor, strength: float
-) -> tuple[Tensor, Tensor, float]:
+    far: Float[Tensor, "m r"],
+    near: Float[Tensor, "n r"],
+    weights: Float[Tensor, " m"],
+    spread: Float[Tensor, " n"],
+    span: Float[Tensor, "n k"],
+    strength: float,
+) -> tuple[Float[Tensor, "n l"], Float[Tensor, "m l"], float]:
     # The best C = other·basisᵀ whose rows lie in the span, where D = far·nearᵀ.
     basis = torch.linalg.qr(span).Q
     values, vectors = torch.linalg.eigh(basis.T @ (spread[:, None] * basis))

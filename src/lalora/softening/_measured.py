@@ -81,14 +81,7 @@ class HeldOut:
 
 
 def hashes(batches: Sequence[Batch]) -> set[str]:
-    """Hash a text as a Laplace hashes a dataset, and each of its rows as if it were one.
-
-    Args:
-        batches: Checked batches.
-
-    Returns:
-        Digests; none of no text.
-    """
+    """Hash a text as a Laplace hashes a dataset, and each of its rows as if it were one."""
     found, whole = set(), ContentHash()
     for batch in batches:
         whole.add(batch)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Self
 
 from lalora.softening._krylov import extended_krylov
 from lalora.softening._shrinkage import Shrunk
@@ -19,27 +19,18 @@ class Pencil:
     In large layers, of a small space that holds the solutions (`extended_krylov`), so that nothing of size d×d is made.
 
     Attributes:
-        ratios: γ ≥ 0, (m,).
-        basis: Orthonormal basis of the space, (d, m); None where it is everything.
-        vectors: P in that basis, (m, m).
+        ratios: γ ≥ 0.
+        basis: Orthonormal basis of the space; None where it is everything.
+        vectors: P in that basis.
     """
 
-    ratios: Tensor
-    basis: Tensor | None
-    vectors: Tensor
+    ratios: Float[Tensor, " m"]
+    basis: Float[Tensor, "d m"] | None
+    vectors: Float[Tensor, "m m"]
 
     @classmethod
-    def of(cls, target: Shrunk, source: Shrunk, columns: Tensor) -> tuple[Self, Tensor]:
-        """Decompose a pair.
-
-        Args:
-            target: T, with a floor above zero.
-            source: S.
-            columns: C, of which the solution is put together, (d, r).
-
-        Returns:
-            The decomposition, in the type of the columns; their coordinates P⁻¹C, (m, r).
-        """
+    def of(cls, target: Shrunk, source: Shrunk, columns: Float[Tensor, "d r"]) -> tuple[Pencil, Float[Tensor, "m r"]]:
+        """Decompose T, whose floor is above zero, and S in the type of the columns C; the second part is P⁻¹C."""
         own, other = target.to(columns.dtype), source.to(columns.dtype)
         # Whatever it is, the best solution in it is found; so the space need not be exact.
         basis = extended_krylov(target.to(torch.float32), source.to(torch.float32), columns.float())
@@ -54,26 +45,15 @@ class Pencil:
         coordinates = vectors.T @ (root.T @ inside)
         return cls(ratios.clamp_min(0), basis, torch.linalg.solve_triangular(root.T, vectors, upper=True)), coordinates
 
-    def columns(self, coordinates: Tensor) -> Tensor:
-        """Leave the coordinates.
-
-        Args:
-            coordinates: P⁻¹C, (m, r).
-
-        Returns:
-            C, (d, r).
-        """
+    def columns(self, coordinates: Float[Tensor, "m r"]) -> Float[Tensor, "d r"]:
+        """Return from coordinates P⁻¹C to C."""
         inside: Tensor = self.vectors @ coordinates.to(self.vectors.dtype)
         if self.basis is None:
             return inside
         found: Tensor = self.basis @ inside
         return found
 
-    def narrow(self) -> Self:
-        """Keep it in half the memory, for its use along many strengths.
-
-        Returns:
-            P in float32; ratios as they were.
-        """
+    def narrow(self) -> Pencil:
+        """Keep it in half the memory, for its use along many strengths."""
         basis = None if self.basis is None else self.basis.float()
         return replace(self, basis=basis, vectors=self.vectors.float())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Self
 
 from lalora.curvature import Factor
 
@@ -19,73 +19,39 @@ class Shrunk:
     """(1 − ρ)F + ρ·tr(F)/d·I: what a few rows say of some directions, and the mean of it for all others.
 
     Attributes:
-        vectors: Q, (d, k), orthonormal columns.
-        values: Eigenvalues along them, (k,).
+        vectors: Q, orthonormal columns.
+        values: Eigenvalues along them.
         floor: Eigenvalue of every other direction.
     """
 
-    vectors: Tensor
-    values: Tensor
+    vectors: Float[Tensor, "d k"]
+    values: Float[Tensor, " k"]
     floor: float
 
     @classmethod
-    def of(cls, factor: Factor, share: float = SHARE) -> Self:
-        """Shrink a factor.
-
-        Args:
-            factor: F, (d, d).
-            share: ρ, 0 to 1.
-
-        Returns:
-            The shrunk factor.
-        """
+    def of(cls, factor: Factor, share: float = SHARE) -> Shrunk:
+        """Shrink a factor."""
         floor = share * float(factor.trace) / factor.size
         return cls(factor.vectors, (1 - share) * factor.values + floor, floor)
 
-    def times(self, columns: Tensor) -> Tensor:
-        """Multiply without building the matrix.
-
-        Args:
-            columns: V, (d, m).
-
-        Returns:
-            The product, (d, m).
-        """
+    def times(self, columns: Float[Tensor, "d m"]) -> Float[Tensor, "d m"]:
+        """Multiply without building the matrix."""
         return self._function(self.values, self.floor, columns)
 
-    def solve(self, columns: Tensor) -> Tensor:
-        """Multiply by the inverse.
-
-        Args:
-            columns: V, (d, m).
-
-        Returns:
-            The product, (d, m); the floor must be above zero.
-        """
+    def solve(self, columns: Float[Tensor, "d m"]) -> Float[Tensor, "d m"]:
+        """Multiply by the inverse; the floor must be above zero."""
         return self._function(1 / self.values, 1 / self.floor, columns)
 
-    def inner(self, columns: Tensor) -> Tensor:
-        """Compute the quadratic form.
-
-        Args:
-            columns: V, (d, m).
-
-        Returns:
-            VᵀFV, (m, m), symmetric.
-        """
+    def inner(self, columns: Float[Tensor, "d m"]) -> Float[Tensor, "m m"]:
+        """Compute the quadratic form VᵀFV, symmetric to the bit."""
         form = columns.T @ self.times(columns)
         return (form + form.T) / 2
 
-    def to(self, dtype: torch.dtype) -> Self:
-        """Compute in another type from here on.
-
-        Args:
-            dtype: Of both tensors.
-
-        Returns:
-            The same factor.
-        """
+    def to(self, dtype: torch.dtype) -> Shrunk:
+        """Compute in another type from here on."""
         return replace(self, vectors=self.vectors.to(dtype), values=self.values.to(dtype))
 
-    def _function(self, values: Tensor, floor: float, columns: Tensor) -> Tensor:
+    def _function(
+        self, values: Float[Tensor, " k"], floor: float, columns: Float[Tensor, "d m"]
+    ) -> Float[Tensor, "d m"]:
         return self.vectors @ ((values - floor)[:, None] * (self.vectors.T @ columns)) + floor * columns

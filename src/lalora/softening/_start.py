@@ -15,13 +15,6 @@ def best_scale(carrier: Carrier, target: Sequence[Batch]) -> float:
     """Go back from the trained adapter as long as the loss on held-out target rows falls.
 
     Training rarely ends at a minimum of that loss: a smaller change often serves the target better, and the base too.
-
-    Args:
-        carrier: Of the change as it was trained.
-        target: Rows that no training saw.
-
-    Returns:
-        A multiple of an eighth, 1 at most.
     """
     best, least = 1.0, score_loss(carrier.model, target)
     while best > STEP:

@@ -3,7 +3,8 @@
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lalora.assets import is_here, known_shape, load_config, load_model, load_tokenizer, random_model
-from lalora.study.device import device, resolve_dtype
+from lalora.study.device import device
+from lalora.study.precision import resolve_dtype
 from lalora.study.settings import StudySettings
 
 _LAYERS_ON_A_CPU = 2

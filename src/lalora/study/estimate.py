@@ -12,10 +12,11 @@ from transformers import AutoModelForCausalLM
 
 from lalora.errors import LaloraError, first_sentence, one_line
 from lalora.study.base_model import base_config
-from lalora.study.device import device, resolve_dtype
+from lalora.study.device import device
 from lalora.study.done import DONE, TIMING
 from lalora.study.identity import CONFIG
 from lalora.study.plan import RunPlan
+from lalora.study.precision import resolve_dtype
 from lalora.study.records import read_json, read_rows
 from lalora.study.settings import RunSettings, StudySettings
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from lalora.errors import LaloraError
-from lalora.study.device import device, resolve_dtype
+from lalora.study.device import device
+from lalora.study.precision import resolve_dtype
 from lalora.study.records import read_json
 from lalora.version import __version__
 

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel
 
 from lalora import processes
+from lalora.adapter import name_in_base
 from lalora.assets import adapter_settings, load_adapter, load_model, load_tokenizer
 from lalora.assets.patterns import without_patterns
 from lalora.domains import batches, sample_text, write_text
@@ -22,13 +23,14 @@ from lalora.fisher import own_part
 from lalora.laplace import Laplace, fit
 from lalora.study.base_model import load_base, load_words
 from lalora.study.bench import Bench, Say, common_identity, fit_options, run_identity
-from lalora.study.device import device, resolve_dtype
+from lalora.study.device import device
 from lalora.study.done import METRICS
 from lalora.study.folder import fresh_folder, held_for_all, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.marked_yaml import Marked
 from lalora.study.material import Item, evaluation_set, limit_to_context, load_all, prepare, proxy_batches
 from lalora.study.plan import RunPlan, validated
+from lalora.study.precision import resolve_dtype
 from lalora.study.records import Row, read_rows
 from lalora.study.settings import RunSettings, StudySettings
 from lalora.study.start import adapted, with_adapter
@@ -266,8 +268,8 @@ def at_mean(base: Any, laplace: Laplace) -> PeftModel:
     """
     known = {key: value for key, value in laplace.provenance.lora.items() if value is not None}
     lora = without_patterns(known, [name for name, _ in base.named_modules()], "this Laplace")
-    prefix, suffix = "base_model.model.", ".lora_A.weight"
-    layers = [name.removeprefix(prefix).removesuffix(suffix) for name in laplace.shapes if name.endswith(suffix)]
+    suffix = ".lora_A.weight"
+    layers = [name_in_base(name).removesuffix(suffix) for name in laplace.shapes if name.endswith(suffix)]
     # PEFT wraps the modules that hold adapted parameters by itself, one wrapper around the other.
     holders = tuple(name.rpartition(".")[0] for name in lora.get("target_parameters") or ())
     modules = [name for name in layers if not name.removesuffix(".base_layer").endswith(holders)]

@@ -18,8 +18,9 @@ from lalora.evaluation import EvalSet
 from lalora.laplace import Laplace, require_non_negative
 from lalora.softening import STRENGTHS, Front, HeldOut, Measured, require_budget, soften, soften_weights, within
 from lalora.study.bench import Say
-from lalora.study.device import device, resolve_dtype
+from lalora.study.device import device
 from lalora.study.material import limit_to_context, load_all, proxy_batches, training_items
+from lalora.study.precision import resolve_dtype
 from lalora.study.results import machine
 from lalora.version import __version__
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora.domains import DOMAINS, DomainData, batches, examples, harness_tasks, tokenize, tokenize_short
 from lalora.errors import LaloraError
-from lalora.evaluation.accuracy import score_accuracy
+from lalora.evaluation.harness import score_accuracy
 from lalora.scoring import score_loss, score_text
 
 Row = dict[str, Any]

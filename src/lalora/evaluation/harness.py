@@ -11,8 +11,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lalora.domains import DOMAINS, without_appended
-from lalora.domains.harness import require_own_tasks
-from lalora.scoring import undisturbed
+from lalora.domains.task_files import require_own_tasks
+from lalora.undisturbed import undisturbed
 
 
 def score_accuracy(
