@@ -32,7 +32,7 @@ def shown(results: dict[str, Any]) -> str:
 
 def test_every_point_after_the_start_is_compared(forecast: dict[str, Any]) -> None:
     panel = CalibrationPanel(found(forecast))
-    points = panel.points
+    points = panel.predictions
     assert [(point.run, point.step) for point in points] == [(i, s) for i in range(3) for s in (10, 20, 30, 40, 50, 60)]
     assert panel.curvatures == list(KINDS)
     assert panel.datasets == ["winogrande", "arc_challenge", "hellaswag"]
@@ -43,7 +43,7 @@ def test_every_point_after_the_start_is_compared(forecast: dict[str, Any]) -> No
 
 def test_a_forecast_of_zero_has_no_ratio(forecast: dict[str, Any]) -> None:
     forecast["runs"][0]["curve"][1]["forecasts"] = {"diagonal": 0.0, "kfac": None}
-    assert CalibrationPanel(found(forecast)).points[0].ratios == {"diagonal": None, "kfac": None}
+    assert CalibrationPanel(found(forecast)).predictions[0].ratios == {"diagonal": None, "kfac": None}
 
 
 def test_the_terminal_shows_two_tables_of_100_columns(forecast: dict[str, Any]) -> None:

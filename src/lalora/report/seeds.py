@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from lalora.results.pareto import Point
 from lalora.results.schema import Results
-
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from statistics import mean
 
-from lalora.report.seeds import Point
+from lalora.results.pareto import Point
 from lalora.results.schema import Results, Run
 
 MOST_POINTS = 300

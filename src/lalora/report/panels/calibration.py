@@ -18,8 +18,8 @@ from lalora.report.rows import difference, share
 
 
 @dataclass(frozen=True)
-class Point:
-    """A run at one step after its start.
+class Prediction:
+    """What was predicted of a run at one step after its start, and measured.
 
     Losses, KL and predictions in nats per token; `kl` by data set, `predicted` and `ratios` (measured KL on source text
     / predicted) by curvature.
@@ -53,18 +53,18 @@ class CalibrationPanel(Panel):
     alt = "Measured KL against the prediction of each curvature; the numbers stand in the tables below"
 
     def __init__(self, findings: Findings) -> None:
-        """Gathers every point with predictions."""
+        """Gathers the predictions of all runs."""
         super().__init__(findings)
-        self.points = points(findings)
-        self.curvatures = list(dict.fromkeys(kind for point in self.points for kind in point.predicted))
-        self.datasets = list(dict.fromkeys(name for point in self.points for name in point.kl))
+        self.predictions = predictions_of(findings)
+        self.curvatures = list(dict.fromkeys(kind for one in self.predictions for kind in one.predicted))
+        self.datasets = list(dict.fromkeys(name for one in self.predictions for name in one.kl))
 
     def tables(self) -> Sequence[Table]:
-        """Returns what was measured and what was predicted, a row a point each; none without predictions."""
-        if not self.points:
+        """Returns what was measured and what was predicted, a row a step; none without predictions."""
+        if not self.predictions:
             return []
-        runs = {point.run: point.label for point in self.points}
-        sections = [(label, [point for point in self.points if point.run == run]) for run, label in runs.items()]
+        runs = {one.run: one.label for one in self.predictions}
+        sections = [(label, [one for one in self.predictions if one.run == run]) for run, label in runs.items()]
         step = Column("step", "Step", lambda step: f"step {step}", "step", is_text=True)
         source = Column("source_kl", "KL source", formatting.scientific, "KL\nsource")
         measured = [
@@ -86,7 +86,7 @@ class CalibrationPanel(Panel):
 
     def figure(self) -> Figure | None:
         """Returns the picture: predicted to the right, measured upwards, a colour a curvature, a dash a run."""
-        if not self.points:
+        if not self.predictions:
             return None
         figure = framed(11, 5.6)
         grid: Any = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -101,7 +101,7 @@ class CalibrationPanel(Panel):
             Line2D([], [], color=_look(kind)[0], marker=MARKERS[_look(kind)[1]], markersize=7, label=kind)
             for kind in self.curvatures
         ]
-        runs = {point.run: point.label for point in self.points}
+        runs = {one.run: one.label for one in self.predictions}
         handles += [
             Line2D([], [], color=QUIET, dashes=_dash(place), label=text) for place, text in enumerate(runs.values())
         ]
@@ -114,13 +114,13 @@ class CalibrationPanel(Panel):
         seen: list[float] = []
         for kind in self.curvatures:
             colour, shape, size = _look(kind)
-            for place, run in enumerate(dict.fromkeys(point.run for point in self.points)):
+            for place, run in enumerate(dict.fromkeys(one.run for one in self.predictions)):
                 pairs = [
                     (predicted, measured)
-                    for point in self.points
-                    if point.run == run
-                    and (predicted := point.predicted.get(kind)) is not None
-                    and (measured := getattr(point, key)) is not None
+                    for one in self.predictions
+                    if one.run == run
+                    and (predicted := one.predicted.get(kind)) is not None
+                    and (measured := getattr(one, key)) is not None
                     and min(predicted, measured) > 0  # a logarithm has no zero
                 ]
                 if not pairs:
@@ -137,11 +137,11 @@ class CalibrationPanel(Panel):
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET)
 
 
-def points(findings: Findings) -> list[Point]:
-    """Returns every point with predictions, run by run; none where the study asked for none."""
+def predictions_of(findings: Findings) -> list[Prediction]:
+    """Returns every prediction, run by run; none where the study asked for none."""
     base = findings.results.base
     return [
-        Point(
+        Prediction(
             run=place,
             label=findings.labels[place],
             step=row.step,
@@ -160,7 +160,7 @@ def points(findings: Findings) -> list[Point]:
 
 
 def _kl(name: str) -> Column:
-    return Column(f"kl_{name}", f"KL {name}", formatting.scientific, f"KL\n{name}", lambda point: point.kl.get(name))
+    return Column(f"kl_{name}", f"KL {name}", formatting.scientific, f"KL\n{name}", lambda one: one.kl.get(name))
 
 
 def _predicted(kind: str) -> Column:
@@ -168,7 +168,7 @@ def _predicted(kind: str) -> Column:
         # One above the other in the terminal, side by side on the page.
         return f"{formatting.scientific(pair[0])}\n({formatting.factor(pair[1])})"
 
-    return Column(kind, kind, write, kind, lambda point: (point.predicted.get(kind), point.ratios.get(kind)))
+    return Column(kind, kind, write, kind, lambda one: (one.predicted.get(kind), one.ratios.get(kind)))
 
 
 def _look(kind: str) -> tuple[str, str, float]:

@@ -10,8 +10,9 @@ from lalora.report.findings import Findings
 from lalora.report.look import MARKERS, QUIET
 from lalora.report.panels.panel import Panel
 from lalora.report.pictures import framed, legend, remark
-from lalora.report.seeds import Point, Spread, band
+from lalora.report.seeds import Spread, band
 from lalora.report.series import Curve, curves, points, smooth
+from lalora.results.pareto import Point
 
 
 class CurvesPanel(Panel):

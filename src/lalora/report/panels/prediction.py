@@ -4,8 +4,9 @@ from typing import Any
 
 from lalora.report.findings import Findings
 from lalora.report.panels.panel import Panel
-from lalora.report.seeds import Point, band
+from lalora.report.seeds import band
 from lalora.report.series import predictions
+from lalora.results.pareto import Point
 
 
 class PredictionPanel(Panel):

@@ -13,10 +13,10 @@ from lalora.report.panels.panel import Panel
 from lalora.report.pictures import framed, legend, remark
 from lalora.report.seeds import Seeds, Spread
 from lalora.report.trajectories import VIEWS, Stop, View
+from lalora.results.pareto import Point
 from lalora.results.schema import Results
 from lalora.results.select import grid_of
 
-Pair = tuple[float, float]
 _REMARK = "Large marks: mean over seeds, bars from the lowest to the highest; pale marks: single seeds."
 
 
@@ -80,7 +80,7 @@ def _titles(axes: Axes, results: Results, name: str) -> None:
 
 
 def _draw(axes: Axes, findings: Findings, view: View) -> None:
-    ends: dict[str, list[tuple[float, Pair, str]]] = defaultdict(list)
+    ends: dict[str, list[tuple[float, Point, str]]] = defaultdict(list)
     on_the_way = any(len(run.points) > 2 for run in findings.results.runs)
     for place, seeds in enumerate(findings.seeds):
         at = _label(axes, findings, place, view, on_the_way)
@@ -107,7 +107,7 @@ def _draw(axes: Axes, findings: Findings, view: View) -> None:
         _base(axes, (0.0, 0.0))
 
 
-def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: bool) -> Pair | None:
+def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: bool) -> Point | None:
     """Draws the runs of a label, and returns where they end, None where that was not measured."""
     seeds, look = findings.seeds[place], findings.looks[findings.seeds[place].first]
     path = _means(findings.paths[place], view)
@@ -140,7 +140,7 @@ def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: b
     return path[-1]
 
 
-def _means(stops: Sequence[Stop], view: View) -> list[Pair]:
+def _means(stops: Sequence[Stop], view: View) -> list[Point]:
     scale = _scale(view)
     return [(scale * at[0].mean, scale * at[1].mean) for stop in stops if (at := stop.at(view))]
 
@@ -185,7 +185,7 @@ def _published(axes: Axes, findings: Findings) -> None:
         )  # fmt: skip
 
 
-def _base(axes: Axes, at: Pair) -> None:
+def _base(axes: Axes, at: Point) -> None:
     axes.plot([at[0]], [at[1]], marker="P", markersize=9, color=INK, linestyle="none", label="Base model", zorder=4)
 
 
