@@ -12,7 +12,7 @@ from typing import Any
 
 from output import publish, table
 
-from lalora.study.intervals import Difference, paired
+from lalora.results.intervals import Difference, paired
 
 GIVEN_UP = (0.005, 0.01, 0.02, 0.05)
 MEASURES = {"source": "source_kl", "held-out": "heldout_kl"}

@@ -12,7 +12,8 @@ import pytest
 from lalora.domains import DOMAINS
 from lalora.domains.task_files import write_task
 from lalora.files import write_atomically
-from lalora.report import draw
+from lalora.report import Findings, draw
+from lalora.results import parse
 from lalora.study.records import write_json
 
 
@@ -36,7 +37,7 @@ def test_the_umask_decides_who_may_read(umask: int, tmp_path: Path) -> None:
 
 def test_everything_that_is_written_in_one_piece_can_be_shared(umask: int, tmp_path: Path) -> None:
     write_json(tmp_path / "value.json", {})
-    draw({"format": 1, "name": "little", "base": {}, "runs": []}, tmp_path)
+    draw(Findings(parse({"format": 1, "name": "little", "base": {}, "runs": []})), tmp_path)
     write_task(DOMAINS["gsm8k"], [{"question": "1 + 1?", "answer": "#### 2"}], tmp_path)
     files = list(tmp_path.iterdir())
     assert len(files) == 11

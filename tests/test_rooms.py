@@ -20,6 +20,7 @@ ROOMS = (
     "assets",
     "domains",
     "evaluation",
+    "results",
     "study",
 )
 BELOW = ("report", "cli")
@@ -60,6 +61,11 @@ def test_a_room_imports_only_from_above(room: str) -> None:
         for name in imported(file) - allowed
     }
     assert not wrong
+
+
+def test_a_report_needs_what_was_found_and_nothing_that_found_it() -> None:
+    found = {name for file in (SOURCE / "report").rglob("*.py") for name in imported(file)}
+    assert found <= {"report", "results", *SHARED}
 
 
 def test_every_folder_is_a_room() -> None:

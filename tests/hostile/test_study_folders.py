@@ -168,12 +168,12 @@ def fuzz(count: int, seed: int, sandbox: Sandbox, folder: Path) -> dict[int, int
 def report(folder: str) -> str:
     """What is said of the results; nothing where they are drawn."""
     from lalora.errors import LaloraError
-    from lalora.report.loading import load_results
-    from lalora.report.page import render
-    from lalora.report.schema import parse
+    from lalora.report import Findings
+    from lalora.results import load_results
+    from made_up_study import page_of
 
     try:
-        render(parse(load_results(Path(folder)), "results"))
+        page_of(Findings(load_results(Path(folder))))
     except LaloraError as error:
         assert "\n" not in str(error)
         return str(error)

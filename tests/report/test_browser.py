@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lalora.report import draw
+from made_up_study import found
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,7 +48,7 @@ def visit(browser: Any, tmp_path: Path, results: dict[str, Any]) -> Iterator[Any
             wrong.append(f"request to {asked.url}")
 
     def visited(study: dict[str, Any] = results, width: int = 1600, scheme: str = "light") -> Any:
-        draw(study, tmp_path)
+        draw(found(study), tmp_path)
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -6,10 +6,10 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from lalora.report import calibration_tables, draw
-from lalora.report.calibration import calibration, curvatures, datasets
-from lalora.report.page import render
-from lalora.report.schema import parse
+from lalora.report import draw
+from lalora.report.panels.calibration import CalibrationPanel
+from lalora.report.terminal import printed
+from made_up_study import found, page
 
 KINDS = ("diagonal", "kfac", "weight-kfac")
 
@@ -26,15 +26,16 @@ def forecast(results: dict[str, Any]) -> dict[str, Any]:
 def shown(results: dict[str, Any]) -> str:
     console = Console(width=100, color_system=None, legacy_windows=False)
     with console.capture() as capture:
-        console.print(*calibration_tables(results))
+        console.print(*map(printed, CalibrationPanel(found(results)).tables()))
     return capture.get()
 
 
 def test_every_point_after_the_start_is_compared(forecast: dict[str, Any]) -> None:
-    points = calibration(parse(forecast))
+    panel = CalibrationPanel(found(forecast))
+    points = panel.predictions
     assert [(point.run, point.step) for point in points] == [(i, s) for i in range(3) for s in (10, 20, 30, 40, 50, 60)]
-    assert curvatures(points) == list(KINDS)
-    assert datasets(points) == ["winogrande", "arc_challenge", "hellaswag"]
+    assert panel.curvatures == list(KINDS)
+    assert panel.datasets == ["winogrande", "arc_challenge", "hellaswag"]
     for point in points:
         assert point.ratios == pytest.approx({"diagonal": 2.0, "kfac": 1.0, "weight-kfac": 0.5})
     assert points[5].source_rise == pytest.approx(0.121)
@@ -42,7 +43,7 @@ def test_every_point_after_the_start_is_compared(forecast: dict[str, Any]) -> No
 
 def test_a_forecast_of_zero_has_no_ratio(forecast: dict[str, Any]) -> None:
     forecast["runs"][0]["curve"][1]["forecasts"] = {"diagonal": 0.0, "kfac": None}
-    assert calibration(parse(forecast))[0].ratios == {"diagonal": None, "kfac": None}
+    assert CalibrationPanel(found(forecast)).predictions[0].ratios == {"diagonal": None, "kfac": None}
 
 
 def test_the_terminal_shows_two_tables_of_100_columns(forecast: dict[str, Any]) -> None:
@@ -57,7 +58,7 @@ def test_the_terminal_shows_two_tables_of_100_columns(forecast: dict[str, Any]) 
 
 
 def test_page_and_picture_show_it(forecast: dict[str, Any], tmp_path: Path) -> None:
-    draw(forecast, tmp_path)
+    draw(found(forecast), tmp_path)
     picture = imread(tmp_path / "calibration.png")
     assert picture.shape[1] > 1000
     # Both panels have marks in the colour of each curvature.
@@ -65,24 +66,26 @@ def test_page_and_picture_show_it(forecast: dict[str, Any], tmp_path: Path) -> N
         near = abs(picture[..., :3] * 255 - colour).max(axis=-1) < 3
         assert near[:, : near.shape[1] // 2].sum() > 50
         assert near[:, near.shape[1] // 2 :].sum() > 50
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "What each curvature forecast" in page
-    assert len(re.findall(r"\(0\.50×\)", page)) == 18
-    assert set(re.findall(r"[a-z]+://[^\"' <]+", page)) == {"http://www.w3.org/2000/svg"}
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "What each curvature predicted" in text
+    assert text.count('class="picture"') == 1
+    assert "<img" not in text
+    assert len(re.findall(r"\(0\.50×\)", text)) == 18
+    assert set(re.findall(r"[a-z]+://[^\"' <]+", text)) == {"http://www.w3.org/2000/svg"}
 
 
 def test_nothing_but_zeros_can_be_drawn(forecast: dict[str, Any], tmp_path: Path) -> None:
     for run in forecast["runs"]:
         for row in run["curve"]:
             row["forecasts"] = dict.fromkeys(KINDS, 0.0)
-    draw(forecast, tmp_path)
+    draw(found(forecast), tmp_path)
     assert (tmp_path / "calibration.png").is_file()
 
 
 def test_a_study_without_forecasts_has_none_of_it(results: dict[str, Any]) -> None:
-    assert calibration_tables(results) == []
-    assert "What each curvature forecast" not in render(parse(results))
-    assert "<img" not in render(parse(results))
+    assert CalibrationPanel(found(results)).tables() == []
+    assert "What each curvature predicted" not in page(results)
+    assert 'class="picture"' not in page(results)
 
 
 def test_names_from_outside_are_escaped(forecast: dict[str, Any]) -> None:
@@ -90,7 +93,18 @@ def test_names_from_outside_are_escaped(forecast: dict[str, Any]) -> None:
     forecast["runs"][0]["label"] = bad
     forecast["runs"][0]["curve"][1]["forecasts"] = {bad: 1.0}
     forecast["runs"][0]["curve"][1]["kl"] = {bad: 1.0}
-    assert bad not in render(parse(forecast))
+    assert bad not in page(forecast)
+
+
+def test_names_in_the_picture_are_escaped_and_its_style_stays_its_own(forecast: dict[str, Any], tmp_path: Path) -> None:
+    bad = "<script>alert(1)</script>"
+    forecast["runs"][0]["label"] = bad
+    forecast["runs"][0]["curve"][1]["forecasts"] = {bad: 1.0}
+    draw(found(forecast), tmp_path)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert bad not in text
+    assert text.count("<style") == 1
+    assert "var(--violet)" in text
 
 
 def test_labels_are_not_markup(forecast: dict[str, Any]) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from lalora.report.costs import by_setting, cost_tables
-from lalora.report.page import render
-from lalora.report.schema import parse
-from lalora.report.tables import tables
+from lalora.report.panels.costs import COLUMNS, CostsPanel, by_setting
+from lalora.report.tables import files_of
+from lalora.report.terminal import printed
+from lalora.results import parse
+from made_up_study import found, page
 
 STEP = {"forward": 0.5, "backward": 0.4, "method": 0.02, "optimizer": 0.08}
 
@@ -39,31 +40,31 @@ def results() -> dict[str, Any]:
 
 
 def test_seeds_are_averaged_and_the_paper_stands_beside(results: dict[str, Any]) -> None:
-    found = by_setting(parse(results))
-    assert list(found) == ["LoRA", "LaLoRA λ=1"]
-    fit, forward, _, method, _ = found["LaLoRA λ=1"]
-    assert fit.cells() == ["6.00", "–", "0.69", "4.00", "6.05", "–", "8.04", "–"]
-    assert forward.cells()[:4] == ["1.00", "50.0%", "–", "4.00"]
-    assert method.cells() == ["0.04", "2.0%", "–", "4.00", "–", "–", "–", "time r·D"]
+    parts = by_setting(parse(results))
+    assert list(parts) == ["LoRA", "LaLoRA λ=1"]
+    fit, forward, _, method, _ = ([column.text(part) for column in COLUMNS[1:]] for part in parts["LaLoRA λ=1"])
+    assert fit == ["6.00", "–", "0.69", "4.00", "6.05", "–", "8.04", "–"]
+    assert forward[:4] == ["1.00", "50.0%", "–", "4.00"]
+    assert method == ["0.04", "2.0%", "–", "4.00", "–", "–", "–", "time r·D"]
 
 
 def test_the_files_and_the_page_show_it(results: dict[str, Any]) -> None:
-    files = tables(parse(results))
+    (table,) = CostsPanel(found(results)).tables()
+    files = files_of(table)
     rows = list(csv.DictReader(files["costs.csv"].decode().splitlines()))
     assert [row["part"] for row in rows[:5]] == ["ready", *STEP]
     assert float(rows[6]["seconds"]) == pytest.approx(1.0)
     assert "| LaLoRA λ=1 | fit winogrande | 6.00 | – | 0.69 |" in files["costs.md"].decode()
     assert r"LaLoRA $\lambda$=1 & forward" in files["costs.tex"].decode()
-    page = render(parse(results))
-    assert "What it costs" in page
-    assert 'data-label="Order, paper">time r·D<' in page
-    assert [len(list(table.columns)) for table in cost_tables(results)] == [6]
+    text = page(results)
+    assert "What it costs" in text
+    assert 'data-label="Order, paper">time r·D<' in text
+    assert len(printed(table).columns) == 6
 
 
 def test_without_timed_steps_there_is_nothing_to_see(results: dict[str, Any]) -> None:
     for one in results["runs"]:
         one["costs"] = []
     assert by_setting(parse(results)) == {}
-    assert cost_tables(results) == []
-    assert "costs.csv" not in tables(parse(results))
-    assert "What it costs" not in render(parse(results))
+    assert CostsPanel(found(results)).tables() == []
+    assert "What it costs" not in page(results)

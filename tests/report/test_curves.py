@@ -7,35 +7,36 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 
-from lalora.report.curves import curves
-from lalora.report.schema import parse
-from lalora.report.series import ACCURACIES, PANELS, panels, points
+from lalora.report.panels.curves import CurvesPanel
+from lalora.report.series import ACCURACIES, CURVES, curves, points
+from lalora.results import parse
+from made_up_study import found
 
 
 def test_accuracies_have_panels_where_runs_measured_them_on_their_way(results: dict[str, Any]) -> None:
-    assert panels(parse(results)) == list(PANELS)  # only at start and end
+    assert curves(parse(results)) == list(CURVES)  # only at start and end
     results["runs"][1]["curve"][2]["source_accuracy"] = 0.25
     study = parse(results)
-    assert panels(study) == [*PANELS, ACCURACIES[0]]
+    assert curves(study) == [*CURVES, ACCURACIES[0]]
     assert points(study.runs[1], ACCURACIES[0])[1] == (20.0, 25.0)
 
 
 @pytest.fixture
 def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
+    drawn: list[str] = []
     set_title = Axes.set_title
 
     def watched(self: Axes, text: str, *args: Any, **style: Any) -> Any:
-        found.append(text)
+        drawn.append(text)
         return set_title(self, text, *args, **style)
 
     monkeypatch.setattr(Axes, "set_title", watched)
-    return found
+    return drawn
 
 
 def test_the_picture_grows_by_two_panels(results: dict[str, Any], seeded: dict[str, Any], titles: list[str]) -> None:
-    curves(parse(seeded))
-    assert titles == [panel.title for panel in (*PANELS, *ACCURACIES)]
+    CurvesPanel(found(seeded)).figure()
+    assert titles == [curve.title for curve in (*CURVES, *ACCURACIES)]
 
 
 def test_seeds_are_a_line_with_a_band(results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +48,6 @@ def test_seeds_are_a_line_with_a_band(results: dict[str, Any], monkeypatch: pyte
     bands, lines = [], []
     monkeypatch.setattr(Axes, "fill_between", lambda _, *args, **style: bands.append(args))
     monkeypatch.setattr(Axes, "plot", lambda _, xs, ys, *args, **style: lines.append((xs, ys)))
-    curves(parse({**results, "runs": runs}))
+    CurvesPanel(found({**results, "runs": runs})).figure()
     assert bands == [([0.0, 10.0], [0.0, 0.1], [0.0, 0.4])]
     assert lines == [([0.0, 10.0], [0.0, 0.25])]

@@ -8,14 +8,13 @@ from matplotlib.image import imread
 
 from lalora.errors import LaloraError
 from lalora.report import draw
-from lalora.report.page import render
-from lalora.report.schema import parse
+from made_up_study import found, page
 
 BARE = {"name": "bare", "method": "lalora", "label": "Bare", "curve": [], "train": [], "precision_groups": None}
 
 
 def test_writes_pictures_tables_and_a_page(tmp_path: Path, results: dict[str, Any]) -> None:
-    draw(results, tmp_path / "new")
+    draw(found(results), tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         *("curves.pdf", "curves.png", "report.html", "results.csv", "results.md", "results.tex"),
         *("tradeoff.pdf", "tradeoff.png"),
@@ -28,27 +27,27 @@ def test_writes_pictures_tables_and_a_page(tmp_path: Path, results: dict[str, An
 
 
 def test_heat_maps_are_drawn_where_there_are_some(tmp_path: Path, seeded: dict[str, Any]) -> None:
-    draw(seeded, tmp_path)
+    draw(found(seeded), tmp_path)
     assert imread(tmp_path / "heatmaps.png").shape[1] > 1000
     assert (tmp_path / "heatmaps.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_what_was_there_is_replaced(tmp_path: Path, results: dict[str, Any]) -> None:
     (tmp_path / "report.html").write_text("old")
-    draw(results, tmp_path)
+    draw(found(results), tmp_path)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") != "old"
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, results: dict[str, Any]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LaloraError, match=r"file/tradeoff\.png: cannot be written"):
-        draw(results, tmp_path / "file")
+        draw(found(results), tmp_path / "file")
 
 
 def test_a_file_that_cannot_be_replaced_leaves_nothing_half_written(tmp_path: Path, results: dict[str, Any]) -> None:
     (tmp_path / "curves.png").mkdir()
     with pytest.raises(LaloraError, match=r"curves\.png: cannot be written"):
-        draw(results, tmp_path)
+        draw(found(results), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "tradeoff.png"]
 
 
@@ -56,14 +55,14 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_half_written(tmp_path: Pa
     "runs", [[], [BARE], [{**BARE, "final": {"step": 5}}], [{**BARE, "final": {"target_loss": float("nan")}}]]
 )
 def test_little_is_enough(tmp_path: Path, runs: list[dict[str, Any]]) -> None:
-    draw({"format": 1, "name": "little", "base": {}, "runs": runs}, tmp_path)
+    draw(found({"format": 1, "name": "little", "base": {}, "runs": runs}), tmp_path)
     assert (tmp_path / "report.html").is_file()
 
 
 def test_the_page_names_no_address_and_forbids_all_requests(results: dict[str, Any]) -> None:
-    page = render(parse(results))
-    assert "default-src 'none'" in page
-    assert set(re.findall(r"[a-z]+://[^\"' <]+", page)) == {"http://www.w3.org/2000/svg"}
+    text = page(results)
+    assert "default-src 'none'" in text
+    assert set(re.findall(r"[a-z]+://[^\"' <]+", text)) == {"http://www.w3.org/2000/svg"}
 
 
 def test_text_from_outside_is_escaped(results: dict[str, Any]) -> None:
@@ -82,16 +81,16 @@ def test_text_from_outside_is_escaped(results: dict[str, Any]) -> None:
         "recipe": {bad: bad},
     }
     results["base"]["loss"] = {bad: 1.0}
-    page = render(parse(results))
-    assert page.count("<script") == page.count("</script>") == 2
-    assert "<img" not in page
+    text = page(results)
+    assert text.count("<script") == text.count("</script>") == 2
+    assert "<img" not in text
 
 
 def test_the_plots_get_the_measured_numbers(results: dict[str, Any]) -> None:
-    page = render(parse(results))
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    data = json.loads(found[1])
+    text = page(results)
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert match is not None
+    data = json.loads(match[1])
     last = data["runs"][1]["points"][-1]
     final = results["runs"][1]["final"]
     assert last["source_kl"] == final["source_kl"]
@@ -101,4 +100,4 @@ def test_the_plots_get_the_measured_numbers(results: dict[str, Any]) -> None:
 
 def test_other_curvatures_get_a_table_of_their_own(results: dict[str, Any]) -> None:
     results["runs"][2]["precision_groups"][1]["mean"] = 0.5
-    assert render(parse(results)).count("data-changes=") == 2
+    assert page(results).count("data-changes=") == 2

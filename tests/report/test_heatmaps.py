@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
-from lalora.report.heatmaps import heat_maps, varied
-from lalora.report.page import render
-from lalora.report.schema import parse
+from lalora.report.panels.heatmaps import HeatMap, HeatmapsPanel
+from lalora.report.settings import varied
+from lalora.results import parse
+from made_up_study import found, page
+
+
+def heat_maps(results: dict[str, Any]) -> list[HeatMap]:
+    return HeatmapsPanel(found(results)).maps
 
 
 def run(method: str, seed: int, settings: dict[str, Any], **final: Any) -> dict[str, Any]:
@@ -18,7 +23,8 @@ def run(method: str, seed: int, settings: dict[str, Any], **final: Any) -> dict[
 
 
 def study(runs: list[dict[str, Any]], **base: Any) -> dict[str, Any]:
-    return {"format": 1, "name": "grid", "base": base, "runs": runs}
+    methods = {"lalora": {"label": "LaLoRA"}}
+    return {"format": 1, "name": "grid", "base": base, "methods": methods, "runs": runs}
 
 
 def grid(plain: dict[int, float], kl: dict[tuple[int, float], tuple[float, float]]) -> dict[str, Any]:
@@ -44,7 +50,7 @@ FULL = {
 
 
 def test_means_over_seeds_against_plain_lora_of_the_same_rank() -> None:
-    removed, loss = heat_maps(parse(grid({4: 0.2, 16: 0.4}, FULL)))
+    removed, loss = heat_maps(grid({4: 0.2, 16: 0.4}, FULL))
     assert (removed.family, removed.quantity.title, removed.unit) == (
         "LaLoRA",
         "KL on source removed",
@@ -61,20 +67,20 @@ def test_means_over_seeds_against_plain_lora_of_the_same_rank() -> None:
 
 
 def test_plain_lora_of_one_rank_stands_for_all() -> None:
-    removed, _ = heat_maps(parse(grid({16: 0.4}, FULL)))
+    removed, _ = heat_maps(grid({16: 0.4}, FULL))
     assert removed.values[0] == pytest.approx([0.25, 0.25])
 
 
 def test_a_grid_with_a_hole_is_no_map() -> None:
-    assert heat_maps(parse(grid({16: 0.4}, {key: FULL[key] for key in list(FULL)[:3]}))) == []
+    assert heat_maps(grid({16: 0.4}, {key: FULL[key] for key in list(FULL)[:3]})) == []
 
 
 def test_a_grid_of_one_setting_or_of_three_is_no_map() -> None:
-    assert heat_maps(parse(grid({16: 0.4}, {key: FULL[key] for key in list(FULL)[:2]}))) == []
+    assert heat_maps(grid({16: 0.4}, {key: FULL[key] for key in list(FULL)[:2]})) == []
     third = grid({16: 0.4}, FULL)
     for number, one in enumerate(third["runs"]):
         one["settings"]["prior"] = number % 3
-    assert heat_maps(parse(third)) == []
+    assert heat_maps(third) == []
 
 
 def test_settings_that_another_one_determines_do_not_count() -> None:
@@ -91,7 +97,7 @@ def test_with_accuracies_a_map_counts_percentage_points() -> None:
     for one in content["runs"]:
         lalora = one["method"] == "lalora"
         one["final"] |= {"source_accuracy": 0.63 if lalora else 0.6, "target_accuracy": 0.2 if lalora else 0.25}
-    source, target = heat_maps(parse(content))
+    source, target = heat_maps(content)
     assert source.text(source.values[1][1]) == "+3.0"
     assert target.text(target.values[1][1]) == "−5.0"
     assert (source.unit, source.worth(source.values[1][1]), target.worth(target.values[1][1])) == ("pp", 1, -1)
@@ -115,7 +121,7 @@ def sources(share: bool) -> dict[str, Any]:
 
 
 def test_what_a_curvature_knew_against_what_it_kept() -> None:
-    *_, last = heat_maps(parse(sources(share=False)))
+    *_, last = heat_maps(sources(share=False))
     assert (last.rows, last.columns) == (["a", "b", "all sources"], ["a", "b"])
     # Mean over both strengths of the KL that was removed: 0.4 - (0.1 + 0.2) / 2 = 0.25 and so on.
     assert last.values == [pytest.approx([0.25, 0.05]), pytest.approx([-0.05, 0.25]), pytest.approx([0.15, 0.15])]
@@ -123,13 +129,13 @@ def test_what_a_curvature_knew_against_what_it_kept() -> None:
 
 
 def test_what_a_curvature_knew_in_accuracy() -> None:
-    *_, last = heat_maps(parse(sources(share=True)))
+    *_, last = heat_maps(sources(share=True))
     assert last.values[0] == pytest.approx([-0.25, -0.05])
     assert last.text(last.values[0][0]) == "−25.0"
 
 
 def test_the_page_writes_and_colours_every_cell(results: dict[str, Any]) -> None:
-    assert 'class="heat"' not in render(parse(results))
-    page = render(parse(grid({4: 0.2, 16: 0.4}, FULL)))
-    assert page.count('<td class="better"') == page.count('<td class="worse"') == 4
-    assert '<td class="better" style="--part: 0.200">+0.050</td>' in page
+    assert 'class="heat"' not in page(results)
+    text = page(grid({4: 0.2, 16: 0.4}, FULL))
+    assert text.count('<td class="better"') == text.count('<td class="worse"') == 4
+    assert '<td class="better" style="--part: 0.200">+0.050</td>' in text

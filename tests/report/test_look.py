@@ -1,8 +1,8 @@
 from itertools import pairwise
 from typing import Any
 
-from lalora.report.look import DARK_PAGE, LIGHT_PAGE, looks
-from lalora.report.schema import parse
+from lalora.report.look import DARK_PAGE, LIGHT_PAGE
+from made_up_study import found
 
 
 def brightness(colour: str) -> float:
@@ -23,26 +23,26 @@ def many(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_strongest_of_every_method_stands_out_from_both_pages(results: dict[str, Any]) -> None:
-    for look in looks(parse(many(results))):
+    for look in found(many(results)).looks:
         assert contrast(look.light, LIGHT_PAGE) >= 3
         assert contrast(look.dark, DARK_PAGE) >= 3
 
 
 def test_methods_differ_in_shape_and_colour(results: dict[str, Any]) -> None:
-    found = looks(parse(many(results)))
-    assert len({look.shape for look in found}) == len({look.light for look in found}) == 7
+    drawn = found(many(results)).looks
+    assert len({look.shape for look in drawn}) == len({look.light for look in drawn}) == 7
 
 
 def test_more_methods_than_hues_still_differ(results: dict[str, Any]) -> None:
     template = results["runs"][0]
     runs = [{**template, "method": f"method {number}", "label": str(number)} for number in range(12)]
-    assert len({(look.shape, look.light) for look in looks(parse({**results, "runs": runs}))}) == 12
+    assert len({(look.shape, look.light) for look in found({**results, "runs": runs}).looks}) == 12
 
 
 def test_strengths_of_a_method_differ_in_depth_dash_and_size(results: dict[str, Any]) -> None:
     template = results["runs"][1]
     runs = [{**template, "label": f"λ={s}", "strength": s} for s in (100, 1, 10)]
-    strong, weak, middle = looks(parse({**results, "runs": runs}))
+    strong, weak, middle = found({**results, "runs": runs}).looks
     assert strong.shape == middle.shape == weak.shape
     for one, other in pairwise((strong, middle, weak)):
         assert brightness(one.light) < brightness(other.light)
@@ -52,7 +52,7 @@ def test_strengths_of_a_method_differ_in_depth_dash_and_size(results: dict[str, 
 
 def test_seeds_look_the_same(results: dict[str, Any]) -> None:
     runs = [{**results["runs"][1], "seed": seed} for seed in (0, 1)]
-    one, other = looks(parse({**results, "runs": runs}))
+    one, other = found({**results, "runs": runs}).looks
     assert one == other
 
 
@@ -64,10 +64,10 @@ def test_curvatures_of_one_method_differ_in_hue_where_a_study_has_several(result
         for kind in kinds
         for strength in (1, 10)
     ]
-    found = looks(parse({**results, "runs": [results["runs"][0], *runs]}))
-    assert len({look.shape for look in found[1::2]}) == len({look.light for look in found[1::2]}) == 5
-    for weak, strong in zip(found[1::2], found[2::2], strict=True):
+    drawn = found({**results, "runs": [results["runs"][0], *runs]}).looks
+    assert len({look.shape for look in drawn[1::2]}) == len({look.light for look in drawn[1::2]}) == 5
+    for weak, strong in zip(drawn[1::2], drawn[2::2], strict=True):
         assert weak.shape == strong.shape
         assert weak.light != strong.light
-    alone = looks(parse({**results, "runs": runs[:2]}))
-    assert alone[0].shape == looks(parse(results))[1].shape
+    alone = found({**results, "runs": runs[:2]}).looks
+    assert alone[0].shape == found(results).looks[1].shape

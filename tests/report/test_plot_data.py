@@ -6,19 +6,28 @@ from typing import Any
 
 import pytest
 
-from lalora.report.plot_data import plot_data, telling
-from lalora.report.schema import parse
+from lalora.report.page import plot_data
+from lalora.report.panels.order import PANELS
+from lalora.report.settings import telling
+from lalora.results import parse
+from made_up_study import found
+
+
+def plotted(results: dict[str, Any]) -> dict[str, Any]:
+    findings = found(results)
+    return plot_data(findings, [panel(findings) for panel in PANELS])
 
 
 def test_a_label_stands_once_with_mean_and_range(seeded: dict[str, Any]) -> None:
     for seed, kl in enumerate((0.1, 0.2, 0.6)):
         seeded["runs"][seed]["final"]["source_kl"] = kl
-    data = plot_data(parse(seeded))
+    data = plotted(seeded)
     plain = data["labels"][0]
     assert (plain["label"], plain["runs"]) == ("LoRA", (0, 1, 2))
     assert plain["path"][-1]["source_kl"] == pytest.approx([0.3, 0.1, 0.6])
-    assert plain["curves"]["source_kl"][-1] == pytest.approx([60, 0.3, 0.1, 0.6])
-    assert plain["curves"]["source_accuracy"][0] == pytest.approx([0, 60, 60, 60])
+    curves = {panel["title"]: panel["curves"][0] for panel in data["panels"]}
+    assert curves["Drift on source text"][-1] == pytest.approx([60, 0.3, 0.1, 0.6])
+    assert curves["Source accuracy"][0] == pytest.approx([0, 60, 60, 60])
     assert len(data["labels"]) == 10
 
 
@@ -26,7 +35,7 @@ def test_each_seed_is_smoothed_before_the_mean(seeded: dict[str, Any]) -> None:
     # 60 steps: a moving mean over 7 of them.
     for seed, run in enumerate(seeded["runs"][:3]):
         run["train"] = [{"step": step, "loss": 7.0 * seed if step == 30 else 0.0} for step in range(1, 61)]
-    smooth = plot_data(parse(seeded))["labels"][0]["smooth"]["loss"]
+    smooth = plotted(seeded)["panels"][0]["smooth"][0]
     assert smooth[28] == pytest.approx([29, 1.0, 0.0, 2.0])
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from lalora.report.schema import parse
-from lalora.report.seeds import Spread, band, by_label, several, spread
+from lalora.report.seeds import Spread, band, by_label, spread
+from lalora.results import parse
+from made_up_study import found
 
 
 def test_runs_are_gathered_by_label(results: dict[str, Any], seeded: dict[str, Any]) -> None:
     study = parse(seeded)
     assert [seeds.runs for seeds in by_label(study)][:2] == [(0, 1, 2), (3, 4, 5)]
     assert len(by_label(study)) == 10
-    assert several(study)
-    assert not several(parse({**results, "runs": seeded["runs"][::3]}))
+    assert found(seeded).several
+    assert not found({**results, "runs": seeded["runs"][::3]}).several
 
 
 def test_methods_that_share_a_label_stay_apart(results: dict[str, Any]) -> None:
@@ -33,8 +34,8 @@ def test_a_mean_never_leaves_its_range() -> None:
 
 
 def test_a_band_stands_where_all_seeds_were_measured() -> None:
-    found = band([[(0.0, 1.0), (5.0, 2.0), (10.0, 4.0)], [], [(0.0, 3.0), (10.0, 8.0)]])
-    assert found == [(0.0, Spread(2.0, 1.0, 3.0, 2)), (10.0, Spread(6.0, 4.0, 8.0, 2))]
+    shared = band([[(0.0, 1.0), (5.0, 2.0), (10.0, 4.0)], [], [(0.0, 3.0), (10.0, 8.0)]])
+    assert shared == [(0.0, Spread(2.0, 1.0, 3.0, 2)), (10.0, Spread(6.0, 4.0, 8.0, 2))]
     assert band([[], []]) == []
     assert band([]) == []
 

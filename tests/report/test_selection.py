@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lalora.report import selection_tables
-from lalora.report.page import render
-from lalora.report.schema import parse
-from lalora.report.selection import interval
+from lalora.report.panels.selection import SelectionPanel, interval
+from lalora.report.terminal import printed
+from lalora.results import parse
+from made_up_study import found, page
 
 
 def comparison(
@@ -47,15 +47,15 @@ SELECTION = {
 }
 
 
-def text(table: Any) -> str:
+def cells(table: Any) -> str:
     return "\n".join(str(cell) for column in table.columns for cell in column.cells)
 
 
 def test_choice_and_comparison(results: dict[str, Any]) -> None:
-    assert selection_tables(results) == []
-    chosen, compared = selection_tables({**results, "selection": SELECTION})
-    assert "plasticity, floor" in text(chosen)
-    assert "41.0%" in text(chosen)
+    assert SelectionPanel(found(results)).tables() == []
+    chosen, compared = map(printed, SelectionPanel(found({**results, "selection": SELECTION})).tables())
+    assert "plasticity, floor" in cells(chosen)
+    assert "41.0%" in cells(chosen)
     selection = parse({**results, "selection": SELECTION}).selection
     assert selection is not None
     assert [interval(one) for one in selection.comparisons] == [
@@ -63,14 +63,14 @@ def test_choice_and_comparison(results: dict[str, Any]) -> None:
         "−1.0 pp to +4.0 pp, 3 seeds: undecided",
         "1 seed: no interval",
     ]
-    assert "held-out KL" in text(compared)
+    assert "held-out KL" in cells(compared)
 
 
 def test_the_page_tells_by_what_was_chosen(results: dict[str, Any]) -> None:
-    assert "The settings chosen" not in render(parse(results))
-    page = render(parse({**results, "selection": SELECTION}))
-    assert "most learned with source accuracy at 0.4 or better" in page
-    without = render(parse({**results, "selection": {**SELECTION, "floor": None}}))
+    assert "Selected settings" not in page(results)
+    text = page({**results, "selection": SELECTION})
+    assert "most learned with source accuracy at 0.4 or better" in text
+    without = page({**results, "selection": {**SELECTION, "floor": None}})
     assert "within each method&#39;s own settings." in without
     assert "or better" not in without
-    assert "−1.0 pp to +4.0 pp, 3 seeds: undecided" in page
+    assert "−1.0 pp to +4.0 pp, 3 seeds: undecided" in text

@@ -3,13 +3,14 @@ from typing import Any
 
 from rich.console import Console
 
-from lalora.report import terminal_table
+from lalora.report import terminal_tables
+from made_up_study import found
 
 
 def shown(results: dict[str, Any]) -> str:
     console = Console(width=100, color_system=None, legacy_windows=False)
     with console.capture() as capture:
-        console.print(terminal_table(results))
+        console.print(*terminal_tables(found(results)))
     return capture.get()
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 
-from lalora.report.schema import parse
-from lalora.report.tradeoff import tradeoff
+from lalora.report.panels.tradeoff import TradeoffPanel
+from made_up_study import found
 
 
 @pytest.fixture
@@ -23,6 +23,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[float], list[float
     return calls
 
 
+def tradeoff(results: dict[str, Any]) -> None:
+    TradeoffPanel(found(results)).figure()
+
+
 def pairs(results: dict[str, Any], run: dict[str, Any], drift: str) -> list[tuple[float, float]]:
     return [(results["base"]["target_loss"] - row["target_loss"], row[drift]) for row in run["curve"]]
 
@@ -32,11 +36,11 @@ def rounded(pairs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def test_every_run_is_a_path_on_both_kinds_of_text(results: dict[str, Any], drawn: Any) -> None:
-    tradeoff(parse(results))
-    found = [rounded(zip(xs, ys, strict=True)) for xs, ys, _ in drawn]
+    tradeoff(results)
+    lines = [rounded(zip(xs, ys, strict=True)) for xs, ys, _ in drawn]
     for run in results["runs"]:
         for drift in ("source_kl", "heldout_kl"):
-            assert rounded(pairs(results, run, drift)) in found
+            assert rounded(pairs(results, run, drift)) in lines
     assert len({axes for *_, axes in drawn}) == 3  # the runs know their accuracies too
 
 
@@ -50,7 +54,7 @@ def test_runs_without_a_way_are_joined_by_strength(results: dict[str, Any], draw
         curve = [{**template["curve"][0], "step": 0}, row]
         told = {"label": f"λ={strength}", "strength": strength, "settings": settings}
         runs.append({**template, **told, "curve": curve, "final": row})
-    tradeoff(parse({**results, "runs": runs}))
+    tradeoff({**results, "runs": runs})
     lines = [rounded(zip(xs, ys, strict=True)) for xs, ys, _ in drawn if len(xs) == 3]
     assert [ends[1], ends[10], ends[100]] in lines
 
@@ -65,27 +69,27 @@ def test_seeds_are_not_joined(results: dict[str, Any], drawn: Any) -> None:
             curve = [{**template["curve"][0], "step": 0}, row]
             told = {"label": f"λ={strength}", "strength": strength, "seed": seed, "settings": settings}
             runs.append({**template, **told, "curve": curve, "final": row})
-    tradeoff(parse({**results, "runs": runs}))
+    tradeoff({**results, "runs": runs})
     assert max(len(xs) for xs, _, _ in drawn) == 2
 
 
 def test_a_mark_stands_at_the_mean_with_its_seeds_around_it(seeded: dict[str, Any], drawn: Any) -> None:
-    tradeoff(parse(seeded))
+    tradeoff(seeded)
     plain = [(0.704, 0.182 * 0.95), (0.724, 0.182), (0.744, 0.182 * 1.05)]
     for run, (gain, kl) in zip(seeded["runs"], plain, strict=False):
         run["final"] |= {"target_loss": seeded["base"]["target_loss"] - gain, "source_kl": kl}
     drawn.clear()
-    tradeoff(parse(seeded))
-    found = [rounded(zip(xs, ys, strict=True)) for xs, ys, _ in drawn]
+    tradeoff(seeded)
+    lines = [rounded(zip(xs, ys, strict=True)) for xs, ys, _ in drawn]
     for mark in [*plain, (0.724, 0.182)]:
-        assert rounded([mark]) in found
+        assert rounded([mark]) in lines
 
 
 def test_without_accuracies_there_is_no_panel_of_them(results: dict[str, Any], drawn: Any) -> None:
     for run in results["runs"]:
         for row in [*run["curve"], run["final"]]:
             row["target_accuracy"] = None
-    tradeoff(parse(results))
+    tradeoff(results)
     assert len({axes for *_, axes in drawn}) == 2
 
 
@@ -99,7 +103,7 @@ def test_published_points_are_hollow_and_in_percent(seeded: dict[str, Any], monk
         return errorbar(self, *args, **style)
 
     monkeypatch.setattr(Axes, "errorbar", watched)
-    tradeoff(parse(seeded))
+    tradeoff(seeded)
     assert bars == [pytest.approx((24.0, 51.5, 0.7, 0.9)), pytest.approx((21.0, 56.5, 0.0, 0.0))]
 
 
@@ -108,7 +112,7 @@ def test_an_end_that_was_not_measured_is_not_drawn(results: dict[str, Any], draw
         **results["runs"][0],
         "final": {**results["runs"][0]["final"], "source_kl": None, "heldout_kl": None, "source_accuracy": None},
     }
-    tradeoff(parse({**results, "runs": [run]}))
+    tradeoff({**results, "runs": [run]})
     assert not any(len(xs) == 1 and xs != [0] for xs, _, _ in drawn)
 
 
@@ -116,5 +120,5 @@ def test_without_held_out_text_there_is_one_panel(results: dict[str, Any], drawn
     for run in results["runs"]:
         for row in [*run["curve"], run["final"]]:
             row["heldout_kl"] = row["source_accuracy"] = None
-    tradeoff(parse(results))
+    tradeoff(results)
     assert len({axes for *_, axes in drawn}) == 1

@@ -15,7 +15,8 @@ import pytest
 
 from failing import nth_fails
 from lalora.errors import LaloraError
-from lalora.report import draw, drawing
+from lalora.report import Findings, draw, drawing
+from lalora.results import parse
 from lalora.study import load_recipe, run_study
 from tiny_study import outcome
 
@@ -40,7 +41,7 @@ def require_whole(folder: Path, whole: dict[str, bytes]) -> None:
 
 
 def study(recipe: str, folder: Path) -> None:
-    draw(run_study(load_recipe(recipe), folder, "lalora run tiny", lambda _: None), folder)
+    draw(Findings(parse(run_study(load_recipe(recipe), folder, "lalora run tiny", lambda _: None))), folder)
 
 
 def every(recipe: str, numbers: Iterable[int], tmp_path: Path) -> list[str]:
@@ -87,15 +88,15 @@ def test_any_step_of_a_study_fails(recipe_file: Callable[..., str], tmp_path: Pa
 def test_any_step_of_a_report_fails(
     finished_study: tuple[Path, dict[str, Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = finished_study[1]
-    drawn = drawing._drawn(results)
-    monkeypatch.setattr(drawing, "_drawn", lambda _: drawn)
+    findings = Findings(parse(finished_study[1]))
+    drawn = drawing.drawn(findings)
+    monkeypatch.setattr(drawing, "drawn", lambda _: drawn)
     for number in itertools.count():
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "report.html").write_text("old")
         with nth_fails(folder, number) as failing, contextlib.suppress(LaloraError):
-            draw(results, folder)
+            draw(findings, folder)
             assert {path.name: path.read_bytes() for path in folder.iterdir()} == drawn, failing.failed
         for path in folder.iterdir():
             assert path.read_bytes() in (drawn[path.name], b"old"), failing.failed

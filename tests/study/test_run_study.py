@@ -18,7 +18,7 @@ from peft import PeftModel
 from lalora.assets import load_model, load_tokenizer
 from lalora.errors import LaloraError, RunsFailedError
 from lalora.evaluation import evaluate
-from lalora.report import load_results
+from lalora.results import load_results, parse
 from lalora.study import Recipe, load_recipe, run_study
 from lalora.study.material import evaluation_set, prepare
 from lalora.study.records import read_rows
@@ -36,7 +36,7 @@ Finished = tuple[Path, dict[str, Any], Recipe]
 
 def test_a_study_leaves_runs_and_results(finished_study: Finished) -> None:
     folder, results, _ = finished_study
-    assert load_results(folder) == results
+    assert load_results(folder) == parse(results)
     assert results["format"] == 1
     assert [run["name"] for run in results["runs"]] == RUNS
     assert all((folder / run / "config.json").stat().st_size > 0 for run in RUNS)
@@ -177,7 +177,7 @@ def test_a_diverged_run_is_named_and_the_others_are_kept(recipe_file: Callable[.
     with pytest.raises(RunsFailedError, match=r"at step \d of LaLoRA λ=1e\+38.*2 of 3 runs are finished") as caught:
         study(recipe_file(grid=grid, learning_rate=1e3, max_grad_norm=1e30), folder)
     assert "\n" not in str(caught.value)
-    assert [run["label"] for run in load_results(folder)["runs"]] == ["LoRA", "LaLoRA λ=1"]
+    assert [run.label for run in load_results(folder).runs] == ["LoRA", "LaLoRA λ=1"]
 
 
 def test_a_folder_with_other_settings_is_refused_and_left_alone(

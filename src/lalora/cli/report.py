@@ -14,13 +14,14 @@ def report(
 ) -> None:
     """Draw the table, the pictures and the page of a study again, or of several together."""
     from lalora.cli.show import show
-    from lalora.report import draw, load_results, merged
+    from lalora.report import Findings, draw
+    from lalora.results import load_results, merged
 
     studies = {str(folder): load_results(folder) for folder in folders}
-    results = merged(studies) if len(studies) > 1 else next(iter(studies.values()))
+    findings = Findings(merged(studies) if len(studies) > 1 else next(iter(studies.values())))
     place = out or _own(folders)
-    draw(results, place)
-    show(results, place)
+    draw(findings, place)
+    show(findings, place)
 
 
 def _own(folders: list[Path]) -> Path:

@@ -40,7 +40,8 @@ def run(
     """Compare methods as a recipe says; what is finished is not done again."""
     from lalora.cli.dry_run import dry_run
     from lalora.cli.show import show
-    from lalora.report import draw
+    from lalora.report import Findings, draw
+    from lalora.results import parse
     from lalora.study import built_in_recipes, load_recipe, recipe_schema, run_study
 
     if names:
@@ -61,9 +62,9 @@ def run(
     command = shlex.join(["lalora", *sys.argv[1:]])
     advice = f"finished runs and checkpoints are kept in {folder}; to go on: {command}"
     with _drawn_if_cut_short(folder), resumable(advice):
-        results = run_study(checked, folder, command, say, runner)
-    draw(results, folder)
-    show(results, folder)
+        findings = Findings(parse(run_study(checked, folder, command, say, runner)))
+    draw(findings, folder)
+    show(findings, folder)
 
 
 def _runner(workers: int, ray: str | None, share: str | None, cpus: int, gpus: float) -> "Runner":
@@ -85,10 +86,11 @@ def _drawn_if_cut_short(folder: Path) -> Generator[None, None, None]:
         yield
     except (RunsFailedError, SystemExit):
         # What was found so far can be looked at; why it ended early is the line that counts.
-        from lalora.report import draw, load_results
+        from lalora.report import Findings, draw
+        from lalora.results import load_results
 
         with suppress(LaloraError):
-            draw(load_results(folder), folder)
+            draw(Findings(load_results(folder)), folder)
         raise
 
 

@@ -1,31 +1,29 @@
 """Writes the page, the pictures and the tables of a study."""
 
 from pathlib import Path
-from typing import Any
+
+from matplotlib import rc_context
 
 from lalora.errors import LaloraError
 from lalora.files import write_atomically
-from lalora.report.calibration import calibration
-from lalora.report.calibration_picture import calibration_picture
-from lalora.report.curves import curves
-from lalora.report.heatmaps import heat_maps
-from lalora.report.heatmaps_picture import heatmaps_picture
+from lalora.report.findings import Findings
+from lalora.report.inline import inline_svg
 from lalora.report.page import render
-from lalora.report.schema import parse
-from lalora.report.tables import tables
-from lalora.report.tradeoff import tradeoff
+from lalora.report.panels.order import PANELS
+from lalora.report.panels.panel import Panel
+from lalora.report.pictures import STYLE, saved
+from lalora.report.tables import files_of
 
 
-def draw(results: dict[str, Any], folder: Path) -> None:
+def draw(findings: Findings, folder: Path) -> None:
     """Writes the self-contained `report.html`, the pictures and the tables of a study into a folder, each at once.
 
-    `tradeoff` and `curves` are PNG and PDF, `results` is CSV, Markdown and LaTeX. A study that asked for forecasts gets
-    a `calibration` picture too, one with a full grid of two settings of a method `heatmaps`.
+    Pictures are PNG and PDF, by the names of their panels; tables are CSV, Markdown and LaTeX.
 
     Raises:
-        LaloraError: the results have another format or lack a field, or the folder cannot be written.
+        LaloraError: the folder cannot be written.
     """
-    for name, content in _drawn(results).items():
+    for name, content in drawn(findings).items():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / name, content)
@@ -33,14 +31,20 @@ def draw(results: dict[str, Any], folder: Path) -> None:
             raise LaloraError(f"{folder / name}: cannot be written ({error.strerror})") from error
 
 
-def _drawn(results: dict[str, Any]) -> dict[str, bytes]:
-    study = parse(results)
-    pictures = {"tradeoff": tradeoff(study), "curves": curves(study)}
-    if calibration(study):
-        pictures["calibration"] = calibration_picture(study)
-    if heat_maps(study):
-        pictures["heatmaps"] = heatmaps_picture(study)
+def drawn(findings: Findings) -> dict[str, bytes]:
+    """Returns every file of a report by its name."""
+    panels = [panel(findings) for panel in PANELS]
+    with rc_context(STYLE):
+        figures = {panel: figure for panel in panels if (figure := panel.figure()) is not None}
+        pictures = {panel.name: saved(figure) for panel, figure in figures.items()}
+        inline = {
+            panel.name: inline_svg(figure, panel.alt)
+            for panel, figure in figures.items()
+            if panel.template == Panel.template
+        }
     files = {f"{name}.png": picture.png for name, picture in pictures.items()}
     files |= {f"{name}.pdf": picture.pdf for name, picture in pictures.items()}
-    files |= tables(study)
-    return files | {"report.html": render(study).encode()}
+    for table in (table for panel in panels for table in panel.tables() if table.file):
+        files |= files_of(table)
+    page = render(findings, panels, inline)
+    return files | {"report.html": page.encode()}

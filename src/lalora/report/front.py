@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lalora.report import numbers
+from lalora.report import formatting
 
 Document = dict[str, Any]
 """What `lalora soften` writes to `front.json`."""
@@ -35,8 +35,8 @@ def versions(front: Document) -> list[Version]:
     for row in front["versions"]:
         low, high = row["interval"]
         cells = [
-            numbers.nats(row["target_loss"]),
-            numbers.nats(base["target_loss"] - row["target_loss"]),
+            formatting.nats(row["target_loss"]),
+            formatting.nats(base["target_loss"] - row["target_loss"]),
             drift(row["source_kl"]),
             f"{drift(low)}–{drift(high)}",
             *(drift(row["kl"][name]) for name in [*front["sources"], *front["held_out"]]),
@@ -78,12 +78,12 @@ def sentences(front: Document) -> list[str]:
         removed = 1 - taken["source_kl"] / adapter["source_kl"]
         said.append(
             f"It drifts {drift(taken['source_kl'])} nats per token from the base on source text, where the adapter "
-            f"drifts {drift(adapter['source_kl'])}: {numbers.percent(removed)} less."
+            f"drifts {drift(adapter['source_kl'])}: {formatting.percent(removed)} less."
         )
     if learned > 0:
         said.append(
-            f"Of {numbers.nats(learned)} nats per token of target loss that the adapter learned it keeps "
-            f"{numbers.nats(kept)} ({kept / learned:.1%})."
+            f"Of {formatting.nats(learned)} nats per token of target loss that the adapter learned it keeps "
+            f"{formatting.nats(kept)} ({kept / learned:.1%})."
         )
     else:
         said.append("The adapter did not lower the loss on these target rows.")

@@ -6,11 +6,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 
 from lalora.report.front import Document, alike, chosen
-from lalora.report.look import LIGHT_PAGE
-from lalora.report.pictures import INK, QUIET, STYLE, Picture, framed, legend, saved
-from lalora.softening import STRENGTHS
+from lalora.report.look import BLUE, INK, LIGHT_PAGE, ORANGE, QUIET
+from lalora.report.pictures import STYLE, Picture, framed, legend, saved
 
-_SCALED, _SOFTENED = "#d55e00", "#0072b2"
+_SCALED, _SOFTENED = ORANGE.light, BLUE.light
 
 
 def front_picture(front: Document) -> Picture:
@@ -45,7 +44,7 @@ def _panel(axes: Axes, front: Document, names: list[str]) -> None:
     picked = chosen(front)["strength"]
     for row in softened:
         # Those that the search tried on its way stand too close for names.
-        if row["strength"] not in (*STRENGTHS, picked) or (row["strength"] != picked and _near(row, picked)):
+        if row["strength"] not in (*front["strengths"], picked) or (row["strength"] != picked and _near(row, picked)):
             continue
         _name(axes, at(row), f"λ={row['strength']:.3g}", _SOFTENED)
     if at(chosen(front))[1] > 0:

@@ -1,4 +1,4 @@
-"""How runs look in every plot: hue and shape tell the method, depth, dash and size the strength.
+"""The one table of colours and marks, and how runs look: hue and shape for the method, depth for the strength.
 
 The hues are Okabe and Ito's, which people with any common colour blindness tell apart, moved in lightness until
 they stand out from the page by 3:1 in the light and in the dark.
@@ -6,9 +6,54 @@ they stand out from the page by 3:1 in the light and in the dark.
 
 from dataclasses import dataclass
 
-from lalora.report.schema import Results
+from lalora.results.schema import Results
 
 LIGHT_PAGE, DARK_PAGE = "#ffffff", "#171a20"
+INK, QUIET, GRID = "#1c2026", "#5b6472", "#e4e7eb"
+
+
+@dataclass(frozen=True)
+class Hue:
+    """A colour as #rrggbb, on a light and on a dark page."""
+
+    light: str
+    dark: str
+
+
+ORANGE = Hue("#d55e00", "#f28147")
+BLUE = Hue("#0072b2", "#5ab6ec")
+GREEN = Hue("#008a64", "#2cc295")
+PINK = Hue("#b3588d", "#e29ac4")
+GOLD = Hue("#9a6f00", "#e6b23c")
+SLATE = Hue("#5b6472", "#a5b0bf")
+VIOLET = Hue("#7456c8", "#ab97ee")
+BETTER, WORSE = Hue("#5aa5d4", "#1f6f9f"), Hue("#e8925a", "#a4531a")
+"""Grounds of numbers: light enough for dark figures on them, and the other way round."""
+HUES = {"orange": ORANGE, "blue": BLUE, "green": GREEN, "pink": PINK, "gold": GOLD, "slate": SLATE, "violet": VIOLET}
+"""By what the page's style calls them."""
+
+MARKERS = {
+    "circle": "o",
+    "diamond": "D",
+    "square": "s",
+    "triangle": "^",
+    "wedge": "v",
+    "hexagon": "h",
+    "star": "*",
+}
+"""The shapes by matplotlib's names; the page draws them itself."""
+
+DASHES: tuple[tuple[int, ...], ...] = ((), (6, 3), (2, 3), (8, 3, 2, 3))
+
+# Curvatures that agree lie on each other: each mark is smaller than the one below it, so that all are seen.
+CURVATURES = {
+    "diagonal": (ORANGE.light, "circle", 9.0),
+    "kfac": (BLUE.light, "square", 10.0),
+    "tri-kfac": (GOLD.dark, "triangle", 5.5),
+    "weight-kfac": (VIOLET.light, "diamond", 8.0),
+    "weight-diagonal": (GREEN.light, "star", 12.0),
+}
+OTHER_CURVATURE = (QUIET, "hexagon", 7.0)
 
 
 @dataclass(frozen=True)
@@ -25,37 +70,32 @@ class Look:
 @dataclass(frozen=True)
 class _Family:
     shape: str
-    light: str
-    dark: str
+    hue: Hue
 
 
-_LORA = _Family("circle", "#d55e00", "#f28147")
-_LALORA = _Family("diamond", "#0072b2", "#5ab6ec")
+_LORA, _LALORA = _Family("circle", ORANGE), _Family("diamond", BLUE)
 _OTHERS = (
-    _Family("square", "#008a64", "#2cc295"),
-    _Family("triangle", "#b3588d", "#e29ac4"),
-    _Family("wedge", "#9a6f00", "#e6b23c"),
-    _Family("hexagon", "#5b6472", "#a5b0bf"),
-    _Family("star", "#7456c8", "#ab97ee"),
+    _Family("square", GREEN),
+    _Family("triangle", PINK),
+    _Family("wedge", GOLD),
+    _Family("hexagon", SLATE),
+    _Family("star", VIOLET),
 )
-_DASHES: tuple[tuple[int, ...], ...] = ((), (6, 3), (2, 3), (8, 3, 2, 3))
 _PALEST = 0.38
 
 
-def looks(results: Results) -> list[Look]:
-    """Returns one look a run, in the order of the runs; seeds of one strength look the same."""
-    names = families(results)
+def looks(results: Results, names: list[str]) -> list[Look]:
+    """Returns one look a run by the name of its family; seeds of one strength look the same."""
     rivals = [name for name in dict.fromkeys(names) if name not in ("lora", "lalora")]
-    hues = {"lora": _LORA, "lalora": _LALORA}
     left = [*_OTHERS] if "lalora" in names or len(rivals) <= len(_OTHERS) else [_LALORA, *_OTHERS]
-    hues |= {name: _other(left, index) for index, name in enumerate(rivals)}
-    return [_look(hues[name], *_rank(results, names, index)) for index, name in enumerate(names)]
+    drawn = {"lora": _LORA, "lalora": _LALORA} | {name: _other(left, index) for index, name in enumerate(rivals)}
+    return [_look(drawn[name], *_rank(results, names, index)) for index, name in enumerate(names)]
 
 
 def _other(left: list[_Family], index: int) -> _Family:
     """Returns the family of a rival; where hues come round again they have other shapes."""
     hue, shape = left[index % len(left)], left[(index + 2 * (index // len(left))) % len(left)]
-    return _Family(shape.shape, hue.light, hue.dark)
+    return _Family(shape.shape, hue.hue)
 
 
 def families(results: Results) -> list[str]:
@@ -82,9 +122,9 @@ def _look(family: _Family, place: int, variants: int) -> Look:
     paleness = _PALEST * (1 - place / strongest) if strongest else 0.0
     return Look(
         shape=family.shape,
-        light=_mix(family.light, LIGHT_PAGE, paleness),
-        dark=_mix(family.dark, DARK_PAGE, paleness),
-        dash=_DASHES[(strongest - place) % len(_DASHES)],
+        light=_mix(family.hue.light, LIGHT_PAGE, paleness),
+        dark=_mix(family.hue.dark, DARK_PAGE, paleness),
+        dash=DASHES[(strongest - place) % len(DASHES)],
         size=1.0 + (0.35 * place / strongest if strongest else 0.0),
     )
 

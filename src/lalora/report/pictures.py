@@ -9,16 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-INK, QUIET, GRID = "#1c2026", "#5b6472", "#e4e7eb"
-MARKERS = {
-    "circle": "o",
-    "diamond": "D",
-    "square": "s",
-    "triangle": "^",
-    "wedge": "v",
-    "hexagon": "h",
-    "star": "*",
-}
+from lalora.report.look import GRID, INK, QUIET
+
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -55,10 +47,7 @@ def framed(width: float, height: float) -> Figure:
 def legend(figure: Figure, panels: Iterable[Axes], letters: int) -> None:
     """Puts the legend below, a name once however many seeds share it; the figure grows where it needs many rows.
 
-    Args:
-        figure: The figure.
-        panels: Their handles are shown.
-        letters: How many fit side by side, a mark counting as eight.
+    `letters` fit side by side, a mark counting as eight.
     """
     once = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     if not once:

@@ -1,11 +1,11 @@
-"""Runs that differ in their seed alone, told as a mean and a range."""
+"""Runs that differ in their seed alone, as a mean and a range."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from lalora.report.schema import Results
-from lalora.report.series import Point
+from lalora.results.pareto import Point
+from lalora.results.schema import Results
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,6 @@ def by_label(results: Results) -> list[Seeds]:
     for index, run in enumerate(results.runs):
         members.setdefault((run.method, run.label), []).append(index)
     return [Seeds(label, tuple(runs)) for (_, label), runs in members.items()]
-
-
-def several(results: Results) -> bool:
-    """Returns whether some label has more than one seed."""
-    return any(len(seeds.runs) > 1 for seeds in by_label(results))
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:

@@ -1,18 +1,17 @@
-"""The curves that the pictures and the page share: which there are, and their points."""
+"""The curves over steps that pictures and page share: which there are, and their points."""
 
 from dataclasses import dataclass
 from statistics import mean
 
-from lalora.report.schema import Results, Run
-
-Point = tuple[float, float]
+from lalora.results.pareto import Point
+from lalora.results.schema import Results, Run
 
 MOST_POINTS = 300
 """Longer curves are averaged over neighbouring steps; no screen shows more."""
 
 
 @dataclass(frozen=True)
-class Panel:
+class Curve:
     """One plot over steps.
 
     It shows the field `key`, which the training logged (`trained`) or an evaluation measured, and which may jump
@@ -27,34 +26,34 @@ class Panel:
     share: bool = False
 
 
-PANELS = (
-    Panel("loss", "Training loss", "target loss of the batch, nats per token", trained=True, noisy=True),
-    Panel("target_loss", "Target loss", "scored rows, nats per token"),
-    Panel("source_loss", "Source loss", "mean over sources, nats per token"),
-    Panel("source_kl", "Drift on source text", "KL(base ‖ model), nats per token"),
-    Panel("heldout_kl", "Drift on held-out text", "KL(base ‖ model), nats per token"),
-    Panel("penalty", "Penalty", "what is charged for drift, nats", trained=True),
+CURVES = (
+    Curve("loss", "Training loss", "target loss of the batch, nats per token", trained=True, noisy=True),
+    Curve("target_loss", "Target loss", "scored rows, nats per token"),
+    Curve("source_loss", "Source loss", "mean over sources, nats per token"),
+    Curve("source_kl", "Drift on source text", "KL(base ‖ model), nats per token"),
+    Curve("heldout_kl", "Drift on held-out text", "KL(base ‖ model), nats per token"),
+    Curve("penalty", "Penalty", "weighted cost of drift, nats", trained=True),
 )
 ACCURACIES = (
-    Panel("source_accuracy", "Source accuracy", "mean over sources, percent", share=True),
-    Panel("target_accuracy", "Target accuracy", "percent", share=True),
+    Curve("source_accuracy", "Source accuracy", "mean over sources, percent", share=True),
+    Curve("target_accuracy", "Target accuracy", "percent", share=True),
 )
 
 
-def panels(results: Results) -> list[Panel]:
+def curves(results: Results) -> list[Curve]:
     """Returns the plots of a study; those of an accuracy where a run measured it on its way, not at its end alone."""
 
-    def on_the_way(panel: Panel) -> bool:
-        return any(sum(step > 0 for step, _ in points(run, panel)) > 1 for run in results.runs)
+    def on_the_way(curve: Curve) -> bool:
+        return any(sum(step > 0 for step, _ in points(run, curve)) > 1 for run in results.runs)
 
-    return [*PANELS, *filter(on_the_way, ACCURACIES)]
+    return [*CURVES, *filter(on_the_way, ACCURACIES)]
 
 
-def points(run: Run, panel: Panel) -> list[Point]:
-    """Returns the (step, value) pairs of a run in a panel, thinned to what a screen can show."""
-    rows = run.train if panel.trained else run.points
-    scale = 100.0 if panel.share else 1.0
-    pairs = [(float(row.step), scale * value) for row in rows if (value := getattr(row, panel.key)) is not None]
+def points(run: Run, curve: Curve) -> list[Point]:
+    """Returns the (step, value) pairs of a run in a plot, thinned to what a screen can show."""
+    rows = run.train if curve.trained else run.points
+    scale = 100.0 if curve.share else 1.0
+    pairs = [(float(row.step), scale * value) for row in rows if (value := getattr(row, curve.key)) is not None]
     width = -(-len(pairs) // MOST_POINTS)
     bins = [pairs[start : start + width] for start in range(0, len(pairs), width or 1)]
     return [(mean(x for x, _ in part), mean(y for _, y in part)) for part in bins]
@@ -70,16 +69,16 @@ def smooth(curve: list[Point]) -> list[Point]:
     ]
 
 
-def forecasts(run: Run) -> list[tuple[float, float, float]]:
-    """Returns (step, forecast, measured KL) wherever both are known after step 0, nats per token.
+def predictions(run: Run) -> list[tuple[float, float, float]]:
+    """Returns (step, predicted KL, measured KL) wherever both are known after step 0, nats per token.
 
-    A forecast logged by the training counts for the evaluation that follows it.
+    What was logged by the training counts for the evaluation that follows it.
     """
     logged = [(row.step, row.forecast) for row in run.train if row.forecast is not None]
     found = []
     for row in run.points:
         earlier = [value for step, value in logged if step <= row.step]
-        forecast = row.forecast if row.forecast is not None else (earlier[-1] if earlier else None)
-        if row.step > 0 and forecast is not None and row.source_kl is not None:
-            found.append((float(row.step), forecast, row.source_kl))
+        predicted = row.forecast if row.forecast is not None else (earlier[-1] if earlier else None)
+        if row.step > 0 and predicted is not None and row.source_kl is not None:
+            found.append((float(row.step), predicted, row.source_kl))
     return found

@@ -1,59 +1,37 @@
-"""The results as files for other programs and papers: CSV, Markdown, LaTeX."""
-
-from dataclasses import fields
+"""Tables as files for other programs and papers: CSV, Markdown, LaTeX."""
 
 import pandas
 
-from lalora.report import numbers
-from lalora.report.costs import HEADERS, by_setting
-from lalora.report.schema import Results
-from lalora.report.summary import Row, rows
-
-COLUMNS = {
-    "target_loss": ("target loss", numbers.nats),
-    "source_loss": ("source loss", numbers.nats),
-    "source_kl": ("KL source", numbers.nats),
-    "heldout_kl": ("KL held-out", numbers.nats),
-    "source_accuracy": ("source accuracy", numbers.accuracy),
-    "target_accuracy": ("target accuracy", numbers.accuracy),
-    "forgetting_removed": ("forgetting removed", numbers.percent),
-    "gain_kept": ("gain kept", numbers.percent),
-    "step_seconds": ("s per step", numbers.seconds),
-}
+from lalora.report.column import Table
 
 
-def tables(results: Results) -> dict[str, bytes]:
-    """Returns the table of runs, and of costs where steps were timed, by file name.
-
-    Numbers are in full as CSV, rounded as Markdown and LaTeX.
-    """
-    every = rows(results)
-    names = [field.name for field in fields(Row)]
-    full = pandas.DataFrame([[getattr(row, name) for name in names] for row in every], columns=names)
-    measured = {key: column for key, column in COLUMNS.items() if any(getattr(row, key) is not None for row in every)}
-    head = ["run", *(title for title, _ in measured.values())]
-    cells = [[row.label, *(write(getattr(row, key)) for key, (_, write) in measured.items())] for row in every]
-    return _three("results", full, head, cells) | _costs(results)
-
-
-def _costs(results: Results) -> dict[str, bytes]:
-    parts = [part for of in by_setting(results).values() for part in of]
-    if not parts:
-        return {}
-    full = pandas.DataFrame([{"run": part.label, **part.here.model_dump()} for part in parts])
-    cells = [[part.label, part.here.part, *part.cells()] for part in parts]
-    return _three("costs", full, ["run", "part", *HEADERS], cells, words=2)
-
-
-def _three(
-    name: str, full: pandas.DataFrame, head: list[str], cells: list[list[str]], words: int = 1
-) -> dict[str, bytes]:
-    columns = "l" * words + "r" * (len(head) - words)
-    rule = ["---"] * words + ["---:"] * (len(head) - words)
+def files_of(table: Table) -> dict[str, bytes]:
+    """Returns a table by file name: numbers in full as CSV, rounded as Markdown and LaTeX, measured columns alone."""
+    rows = [(title, row) for title, of in table.sections for row in of]
+    titles = [column.title for column in table.columns]
+    sectioned = any(title for title, _ in table.sections)
+    full = pandas.DataFrame(
+        {
+            **({"setting": [title for title, _ in rows]} if sectioned else {}),
+            **{name: [getattr(row, name) for _, row in rows] for name in table.more},
+            **{column.field: [column.of(row) for _, row in rows] for column in table.columns},
+        }
+    )
+    measured = [
+        place for place, column in enumerate(table.columns) if any(column.of(row) is not None for _, row in rows)
+    ]
+    cells = [
+        [*([title] if sectioned else []), *(table.columns[place].text(row) for place in measured)]
+        for title, row in rows
+    ]
+    head = [*(["Setting"] if sectioned else []), *(titles[place] for place in measured)]
+    texts = int(sectioned) + sum(table.columns[place].is_text for place in measured)
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    columns = "l" * texts + "r" * (len(head) - texts)
     return {
-        f"{name}.csv": full.to_csv(index=False).encode(),
-        f"{name}.md": _markdown([head, rule, *cells]).encode(),
-        f"{name}.tex": _latex(pandas.DataFrame(cells, columns=head), columns).encode(),
+        f"{table.file}.csv": full.to_csv(index=False).encode(),
+        f"{table.file}.md": _markdown([head, rule, *cells]).encode(),
+        f"{table.file}.tex": _latex(pandas.DataFrame(cells, columns=head), columns).encode(),
     }
 
 

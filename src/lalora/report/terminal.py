@@ -1,60 +1,39 @@
-"""The results as a table for the terminal."""
-
-from typing import Any
+"""The tables of a report for the terminal."""
 
 from rich import box
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from lalora.report import numbers
-from lalora.report.schema import parse
-from lalora.report.summary import Row, rows
-
-HEADERS = (
-    "target\nloss",
-    "source\nloss",
-    "\nrise",
-    "KL\nsource",
-    "KL\nheld-out",
-    "source\nacc.",
-    "target\nacc.",
-    "forgetting\nremoved",
-    "gain\nkept",
-    "s per\nstep",
-)
+from lalora.report.column import Table
+from lalora.report.findings import Findings
+from lalora.report.panels.order import PANELS
 
 
-def terminal_table(results: dict[str, Any]) -> Table:
-    """Returns the base model and every run, a row each; at most 100 columns wide, nats per token.
+def terminal_tables(findings: Findings) -> list[RichTable]:
+    """Returns every table of a report that has columns for the terminal; each is at most 100 columns wide."""
+    found = [table for panel in PANELS for table in panel(findings).tables()]
+    return [printed(table) for table in found if any(column.short for column in table.columns)]
 
-    Raises:
-        LaloraError: the results have another format or lack a field.
-    """
-    study = parse(results)
-    table = Table(box=box.SIMPLE_HEAD, title=Text(study.name), padding=(0, 1), collapse_padding=True, pad_edge=False)
-    table.caption = Text(
-        "Losses and KL(base ‖ model) in nats per token. Forgetting removed: by KL on source text, "
-        "against plain LoRA of the same seed."
+
+def printed(table: Table) -> RichTable:
+    """Returns a table with its columns for the terminal, their titles standing on one line below."""
+    shown = [column for column in table.columns if column.short is not None]
+    rich = RichTable(
+        box=box.SIMPLE_HEAD, title=Text(table.title), padding=(0, 1), collapse_padding=True, pad_edge=False
     )
-    table.add_column("\nrun", max_width=22, overflow="fold")
-    for header in HEADERS:
-        table.add_column(header, justify="right", no_wrap=True)
-    for row in rows(study):
-        table.add_row(Text(row.label), *cells(row), style="dim" if not row.method else None)
-    return table
-
-
-def cells(row: Row) -> list[str]:
-    """Returns the numbers of a row as text, in the order of the columns."""
-    return [
-        numbers.nats(row.target_loss),
-        numbers.nats(row.source_loss),
-        numbers.change(row.source_rise),
-        numbers.nats(row.source_kl),
-        numbers.nats(row.heldout_kl),
-        numbers.accuracy(row.source_accuracy),
-        numbers.accuracy(row.target_accuracy),
-        numbers.percent(row.forgetting_removed),
-        numbers.percent(row.gain_kept),
-        numbers.seconds(row.step_seconds),
-    ]
+    rich.caption = Text(table.caption) if table.caption else None
+    lines = max(str(column.short).count("\n") for column in shown)
+    for column in shown:
+        header = "\n" * (lines - str(column.short).count("\n")) + str(column.short)
+        if column.is_text:
+            rich.add_column(header, overflow="fold")
+        else:
+            rich.add_column(header, justify="right", no_wrap=True)
+    for title, rows in table.sections:
+        if title:
+            rich.add_row(Text(title, style="bold"))
+        for row in rows:
+            cells = [Text(column.text(row)) for column in shown]
+            rich.add_row(*cells, style="dim" if table.of_runs and row.run is None else None)
+        rich.add_section()
+    return rich

@@ -1,12 +1,14 @@
 """A study from its recipe to its results."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
 from lalora.errors import LaloraError, RunsFailedError, UnexpectedError, as_failure
 from lalora.files import is_of_the_disk
+from lalora.results.collect import collect
+from lalora.results.state import RESULTS, STATE, keep_result, keep_state
 from lalora.study.bench import Bench, Say
 from lalora.study.done import damaged, is_done
 from lalora.study.failure import forget_failure, keep_failure
@@ -15,11 +17,10 @@ from lalora.study.identity import key
 from lalora.study.opening import open_bench
 from lalora.study.plan import RunPlan
 from lalora.study.recipe import Recipe
-from lalora.study.records import read_json, write_json
-from lalora.study.results import collect
+from lalora.study.records import read_json
+from lalora.study.results import heading, run_result
 from lalora.study.train_run import train_run
 
-RESULTS = "results.json"
 Outcome = tuple[RunPlan, LaloraError | None]
 """A run that is finished, or what it failed with."""
 
@@ -35,17 +36,7 @@ class Runner(Protocol):
 
 
 def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) -> Generator[Outcome, None, None]:
-    """Do the runs one by one in this process.
-
-    Args:
-        recipe: The study.
-        plans: Its runs that are not done.
-        bench: What they share.
-        folder: Of the study.
-
-    Yields:
-        Each run as it ends, with the error if it failed.
-    """
+    """Do the runs one by one in this process; yields each as it ends, with the error if it failed."""
     for plan in plans:
         try:
             train_run(plan, bench, folder / plan.name, _numbered(plan, recipe))
@@ -57,17 +48,7 @@ def in_turn(recipe: Recipe, plans: list[RunPlan], bench: Bench, folder: Path) ->
 
 
 def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runner = in_turn) -> dict[str, Any]:
-    """Do what is not done yet of a study, and put its results together.
-
-    Args:
-        recipe: The study.
-        folder: Where everything is kept: a folder a run, and `results.json`.
-        command: What the user typed, for the results.
-        say: Tells the user what goes on.
-        runner: Does the runs.
-
-    Returns:
-        The content of `results.json`.
+    """Do what is not done yet of a study, put its results together, and return the content of `results.json`.
 
     Raises:
         LaloraError: If data, model, settings or folder are unfit, or the folder holds another study or runs with other
@@ -77,17 +58,12 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
     with held(folder):
         require_same_study(recipe, folder)
         bench = open_bench(recipe, folder, say)
-        finished: set[str] = set()
+        finished = [plan for plan in recipe.runs if _is_finished(plan, recipe, bench, folder, say)]
+        for plan in finished:
+            train_run(plan, bench, folder / plan.name, plan.label)
+        incomplete = _keep(finished, finished, recipe, bench, folder, command)
         failed: list[LaloraError] = []
-        for plan in recipe.runs:
-            if is_done(folder / plan.name, key(bench.identity(plan))):
-                say(f"{_numbered(plan, recipe)}: done already")
-                train_run(plan, bench, folder / plan.name, plan.label)
-                finished.add(plan.name)
-            elif broken := damaged(folder / plan.name):
-                say(f"{_numbered(plan, recipe)}: {broken} is damaged; the run is done again")
-        results = _collected(recipe, finished, bench, folder, command)
-        left = [plan for plan in recipe.runs if plan.name not in finished]
+        left = [plan for plan in recipe.runs if plan not in finished]
         with closing(runner(recipe, left, bench, folder)) as outcomes:
             for plan, error in outcomes:
                 if error is not None:
@@ -96,8 +72,10 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
                     failed.append(error)
                     continue
                 forget_failure(folder / plan.name)
-                finished.add(plan.name)
-                results = _collected(recipe, finished, bench, folder, command)
+                finished.append(plan)
+                incomplete += _keep([plan], finished, recipe, bench, folder, command)
+        _keep(incomplete, finished, recipe, bench, folder, command)
+        results = collect(folder) if finished else {}
         if failed:
             kept = f"; {len(finished)} of {len(recipe.runs)} runs are finished and kept in {folder}"
             others = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
@@ -107,29 +85,35 @@ def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runn
         return results
 
 
+def _is_finished(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path, say: Say) -> bool:
+    if is_done(folder / plan.name, key(bench.identity(plan))):
+        say(f"{_numbered(plan, recipe)}: done already")
+        return True
+    if broken := damaged(folder / plan.name):
+        say(f"{_numbered(plan, recipe)}: {broken} is damaged; the run is done again")
+    return False
+
+
+def _keep(
+    new: Sequence[RunPlan], finished: Sequence[RunPlan], recipe: Recipe, bench: Bench, folder: Path, command: str
+) -> list[RunPlan]:
+    # What a report of a killed study needs. Returned are the runs that lack what a later run may still fit.
+    results = {plan.name: run_result(plan, recipe, bench, folder / plan.name) for plan in new}
+    for name, result in results.items():
+        keep_result(folder, name, result)
+    if new:
+        names = [plan.name for plan in recipe.runs if plan in finished]
+        keep_state(folder, heading(recipe, bench, command), names)
+    return [plan for plan in new if not results[plan.name]["precision_groups"]]
+
+
 def require_same_study(recipe: Recipe, folder: Path) -> None:
-    """Refuse a folder that holds another study.
-
-    Args:
-        recipe: The study.
-        folder: Where it would be kept; may be missing.
-
-    Raises:
-        LaloraError: If the results there are those of a study of another name.
-    """
-    results = read_json(folder / RESULTS)
-    name = results.get("name", recipe.name) if isinstance(results, dict) else recipe.name
+    """Refuse a folder that holds a study of another name; it may be missing."""
+    found = read_json(folder / STATE) or read_json(folder / RESULTS)
+    name = found.get("name", recipe.name) if isinstance(found, dict) else recipe.name
     if name != recipe.name:
         raise LaloraError(f"{folder} holds the study '{name}', this one is '{recipe.name}'; choose another --out")
 
 
 def _numbered(plan: RunPlan, recipe: Recipe) -> str:
     return f"{plan.label} ({recipe.runs.index(plan) + 1}/{len(recipe.runs)})"
-
-
-def _collected(recipe: Recipe, finished: set[str], bench: Bench, folder: Path, command: str) -> dict[str, Any]:
-    if not finished:
-        return {}
-    results = collect(recipe, [plan for plan in recipe.runs if plan.name in finished], bench, folder, command)
-    write_json(folder / RESULTS, results)
-    return results

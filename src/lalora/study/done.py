@@ -14,27 +14,12 @@ _HASHED = (METRICS, ADAPTER)
 
 
 def is_done(folder: Path, identity_key: str) -> bool:
-    """Tell whether a run is finished and whole.
-
-    Args:
-        folder: Of the run.
-        identity_key: Of all that its result depends on.
-
-    Returns:
-        Whether its last file says so, and its results are what was written.
-    """
+    """Tell whether a run is finished under this identity, and its files hold what was written."""
     return _written(folder).get("key") == identity_key and damaged(folder) is None
 
 
 def damaged(folder: Path) -> Path | None:
-    """Find what is broken in a run that was finished.
-
-    Args:
-        folder: Of the run.
-
-    Returns:
-        A file that does not hold what was written; None where all do, or the run was never finished.
-    """
+    """Return a file of a finished run that does not hold what was written; None where all do, or it never finished."""
     marker = folder / DONE
     if not marker.exists():
         return None
@@ -46,25 +31,13 @@ def damaged(folder: Path) -> Path | None:
 
 
 def threads(folder: Path) -> int | None:
-    """Tell with how many threads a finished run was computed.
-
-    Args:
-        folder: Of the run.
-
-    Returns:
-        Their number, which changes the last digits of a result and nothing else.
-    """
+    """Return with how many threads a finished run was computed, which changes the last digits and nothing else."""
     found: int | None = _written(folder).get("threads")
     return found
 
 
 def mark_done(folder: Path, identity_key: str) -> None:
-    """Write the last file of a run.
-
-    Args:
-        folder: Of the run; all its other files are there.
-        identity_key: Of all that its result depends on.
-    """
+    """Write the last file of a run, when all its others are there."""
     hashes = {name: _sha256(folder / name) for name in _HASHED}
     write_json(folder / DONE, {"key": identity_key, "threads": torch.get_num_threads(), "sha256": hashes})
 

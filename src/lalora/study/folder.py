@@ -26,13 +26,7 @@ _fresh: list[tempfile.TemporaryDirectory[str]] = []
 
 @contextlib.contextmanager
 def held(folder: Path) -> Generator[Path, None, None]:
-    """Hold a folder for writing.
-
-    Args:
-        folder: Made where missing.
-
-    Yields:
-        The folder.
+    """Hold a folder for writing, made where missing.
 
     Raises:
         LaloraError: If it cannot be written, has no room, or another process holds it.
@@ -60,14 +54,7 @@ def held(folder: Path) -> Generator[Path, None, None]:
 
 @contextlib.contextmanager
 def held_for_all(folder: Path) -> Generator[None, None, None]:
-    """Hold a folder that the main process alone writes, or fail in all processes.
-
-    Args:
-        folder: Made where missing.
-
-    Yields:
-        Nothing.
-    """
+    """Hold a folder that the main process alone writes, or fail in all processes."""
     with contextlib.ExitStack() as stack:
         with processes.together():
             if processes.is_main():
@@ -77,13 +64,7 @@ def held_for_all(folder: Path) -> Generator[None, None, None]:
 
 @contextlib.contextmanager
 def whole(folder: Path) -> Generator[Path, None, None]:
-    """Make a folder that appears with everything in it or not at all.
-
-    Args:
-        folder: It must not exist.
-
-    Yields:
-        An empty folder beside it, to write to.
+    """Make a folder that appears with everything in it or not at all; yields an empty one beside it, to write to.
 
     Raises:
         LaloraError: If the folder is there already, or cannot be written.
@@ -94,14 +75,7 @@ def whole(folder: Path) -> Generator[Path, None, None]:
 
 
 def require_absent(folder: Path) -> None:
-    """Refuse a place where something is, before anything is computed for it.
-
-    Args:
-        folder: Wanted.
-
-    Raises:
-        LaloraError: If it is there, or cannot be made.
-    """
+    """Refuse a place where something is, or where nothing can be made, before anything is computed for it."""
     if folder.exists() or folder.is_symlink():
         raise LaloraError(f"{folder} is there already: choose another --out, or remove it")
     require_writable(folder)
@@ -109,17 +83,7 @@ def require_absent(folder: Path) -> None:
 
 @contextlib.contextmanager
 def saving(folder: Path) -> Generator[None, None, None]:
-    """Tell in one line that something could not be saved, which every library says in its own way.
-
-    Args:
-        folder: Where to.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        LaloraError: If it could not be saved.
-    """
+    """End in one line where something cannot be saved, which every library says in its own way."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -131,50 +95,26 @@ def fresh_folder() -> Path:
 
     What a task of the harness is made from may run code, so none is read from the folder of a study, which others may
     have made.
-
-    Returns:
-        The folder.
     """
     _fresh.append(tempfile.TemporaryDirectory(prefix="lalora-"))
     return Path(_fresh[-1].name)
 
 
 def require_writable(file: Path) -> None:
-    """Refuse a place where no file can be written, before anything is computed for it.
-
-    Args:
-        file: Wanted; its folder may be missing.
-
-    Raises:
-        LaloraError: If it cannot be written.
-    """
+    """Refuse a place where no file can be written, before anything is computed for it; its folder may be missing."""
     above = next(place for place in file.absolute().parents if place.exists())
     if file.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
         raise LaloraError(f"{file}: cannot be written; choose another --out")
 
 
 def require_room_for_runs(folder: Path, model: nn.Module, runs: int) -> None:
-    """Refuse a disk that cannot hold the adapters of a study and the checkpoints of a run.
-
-    Args:
-        folder: On that disk.
-        model: With the adapter.
-        runs: How many there are.
-    """
+    """Refuse a disk that cannot hold the adapters of so many runs and the checkpoints of one."""
     adapter = 4 * sum(tensor.numel() for tensor in trainable_tensors(model).values())
     require_room(folder, adapter * (runs + _COPIES_A_RUN))
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Refuse a disk that is too full.
-
-    Args:
-        folder: On that disk; may be missing.
-        needed: Bytes.
-
-    Raises:
-        LaloraError: If less is free.
-    """
+    """Refuse a disk that has fewer bytes free than needed; the folder may be missing."""
     free = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
     if free < needed:
         raise LaloraError(

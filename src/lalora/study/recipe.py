@@ -10,40 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lalora.domains.prompts import short
 from lalora.errors import LaloraError, one_line
+from lalora.results.criteria import Criteria
+from lalora.results.published import Published, PublishedCost
 from lalora.study.marked_yaml import Marked, parse, parse_value
 from lalora.study.plan import RunPlan, expand, validated
-from lalora.study.settings import RunSettings, SelectSettings, StudySettings
+from lalora.study.settings import RunSettings, StudySettings
 
 _LARGEST = 1 << 18
 _DEEPEST_EXTENDS = 8
 BUILT_IN = Path(__file__).parents[1] / "recipes"
-
-
-class Published(BaseModel):
-    """What a publication reports of a setting."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    run: str = Field(description="The label that the setting has in tables here.")
-    source_accuracy: float = Field(ge=0, allow_inf_nan=False, le=1, description="Mean over sources, 0 to 1.")
-    target_accuracy: float = Field(ge=0, allow_inf_nan=False, le=1, description="0 to 1.")
-    source_spread: float | None = Field(None, ge=0, allow_inf_nan=False, description="Standard deviation over seeds.")
-    target_spread: float | None = Field(None, ge=0, allow_inf_nan=False, description="Standard deviation over seeds.")
-
-
-class PublishedCost(BaseModel):
-    """What a publication reports of the cost of a part of a setting."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    run: str = Field(description="The label that the setting has in tables here.")
-    part: str = Field(description="`fit <source>`, `ready`, `forward`, `backward`, `method` or `optimizer`.")
-    seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="Of one micro-batch, or of a fit.")
-    allocated: float | None = Field(None, gt=0, allow_inf_nan=False, description="GPU memory held by tensors, in GB.")
-    reserved: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="GPU memory held by the allocator, in GB."
-    )
-    order: str | None = Field(None, description="How time and memory grow, for one adapted layer.")
 
 
 class Document(BaseModel):
@@ -62,7 +37,7 @@ class Document(BaseModel):
     grid: list[dict[str, Any]] = Field(
         description="What differs: each entry is a run, or several where it holds lists."
     )
-    select: SelectSettings | None = Field(
+    select: Criteria | None = Field(
         None, description="By what a setting of each method is chosen; needs validation_rows under base."
     )
     seeds: list[int] = Field([0], min_length=1, description="Every run is done once with each.")
@@ -85,7 +60,7 @@ class Recipe:
     description: str
     study: StudySettings
     runs: tuple[RunPlan, ...]
-    select: SelectSettings | None
+    select: Criteria | None
     document: dict[str, Any]
 
 
@@ -148,7 +123,7 @@ def _refuse_unknown_names(
             raise LaloraError(f"{place}: no run is called '{run}'; there are {', '.join(sorted(labels))}")
 
 
-def _refuse_choice_without_rows(select: SelectSettings, study: StudySettings, marks: Marked) -> None:
+def _refuse_choice_without_rows(select: Criteria, study: StudySettings, marks: Marked) -> None:
     place = marks.place(("select",))
     if study.validation_rows == 0:
         raise LaloraError(f"{place}: to choose settings takes rows that are not scored: set validation_rows under base")

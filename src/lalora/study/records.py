@@ -11,34 +11,17 @@ Row = dict[str, Any]
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one piece.
-
-    Args:
-        path: Where to; its folder exists.
-        value: What JSON can hold.
-    """
+    """Write a JSON file in one piece; its folder exists."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one piece: a reader sees the old one or the new one.
-
-    Args:
-        path: Where to; its folder exists.
-        text: The content.
-    """
+    """Write a text file in one piece: a reader sees the old one or the new one."""
     write_atomically(path, text.encode())
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file that may be absent or damaged.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content, or None if there is no such regular file or it is not JSON.
-    """
+    """Return the content of a JSON file, None if there is no such regular file or it is not JSON."""
     try:
         return parse_json(read_small(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -46,14 +29,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read JSON Lines up to the first line that is no row, as where a writer was killed.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The rows; none if there is no such file.
-    """
+    """Return the rows of JSON Lines up to the first line that is none, as where a writer was killed."""
     rows: list[Row] = []
     with contextlib.suppress(FileNotFoundError, ValueError):  # ends at what no writer of ours finished
         for line in read_small(path).splitlines():
@@ -65,22 +41,12 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Add a row to JSON Lines.
-
-    Args:
-        path: The file; made if absent.
-        row: What JSON can hold.
-    """
+    """Add a row to JSON Lines, made where absent."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Drop the rows of later steps, so that the rest can be written again.
-
-    Args:
-        path: JSON Lines whose rows have a `step`.
-        step: The last step to keep; -1 keeps nothing.
-    """
+    """Drop the rows of later steps, so that the rest can be written again; -1 keeps nothing."""
     kept = [row for row in read_rows(path) if type(row.get("step")) is int and row["step"] <= step]
     write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

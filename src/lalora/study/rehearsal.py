@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from lalora.domains import is_here, load_domain
+from lalora.results.state import RESULTS
 from lalora.study.base_model import absent, base_config, load_base, load_words
-from lalora.study.conduct import RESULTS, require_same_study
+from lalora.study.conduct import require_same_study
 from lalora.study.folder import require_writable
 from lalora.study.material import prepare
 from lalora.study.opening import evaluation_sets, open_bench

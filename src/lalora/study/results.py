@@ -1,10 +1,9 @@
-"""What a study found, put together from the files of its runs."""
+"""What of a study's results needs torch or the study itself: what its runs share, and the result of each run."""
 
 import datetime
 import os
 import platform
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import torch
 
 from lalora.laplace import Laplace
 from lalora.methods import METHODS, precision_groups
+from lalora.results import FORMAT
 from lalora.study.base_model import scale_note
 from lalora.study.bench import Bench
-from lalora.study.choosing import choose
 from lalora.study.costing import COSTS
 from lalora.study.done import ADAPTER, METRICS, TIMING, threads
 from lalora.study.identity import versions
@@ -24,24 +23,9 @@ from lalora.study.recipe import Recipe
 from lalora.study.records import Row, read_json, read_rows
 from lalora.version import __version__
 
-FORMAT = 1
 
-
-def collect(recipe: Recipe, finished: Sequence[RunPlan], bench: Bench, folder: Path, command: str) -> dict[str, Any]:
-    """Put the results of a study together.
-
-    Args:
-        recipe: The study.
-        finished: Those of its runs that are done.
-        bench: What they share.
-        folder: Holds a folder for each run.
-        command: What the user typed.
-
-    Returns:
-        The content of `results.json`.
-    """
-    runs = [_run(plan, recipe, bench, folder / plan.name) for plan in finished]
-    chosen = {"selection": choose(recipe.select, bench.base, runs)} if recipe.select else {}
+def heading(recipe: Recipe, bench: Bench, command: str) -> dict[str, Any]:
+    """Returns all of `results.json` but the runs and what is selected from them."""
     return {
         "format": FORMAT,
         "lalora": __version__,
@@ -53,24 +37,24 @@ def collect(recipe: Recipe, finished: Sequence[RunPlan], bench: Bench, folder: P
         "recipe": recipe.document,
         "notes": [*recipe.document.get("notes", []), *_notes(bench)],
         "base": bench.base,
-        "runs": runs,
+        # Reports read these here, and need no method.
+        "methods": {
+            name: {"label": METHODS[name].label, "knob": METHODS[name].knob}
+            for name in dict.fromkeys(plan.settings.method for plan in recipe.runs)
+        },
         "published": recipe.document.get("published", []),
         "published_costs": recipe.document.get("published_costs", []),
-        **chosen,
     }
 
 
 def machine() -> str:
-    """Describe the machine.
-
-    Returns:
-        Its accelerator, if any, its cores and how many of them torch uses.
-    """
+    """Returns the accelerator, if any, the cores, and how many of them torch uses."""
     cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.system()} {platform.machine()}"
     return f"{torch.cuda.get_device_name()}, {cores}" if torch.cuda.is_available() else cores
 
 
-def _run(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dict[str, Any]:
+def run_result(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dict[str, Any]:
+    """Returns what a finished run found, from the files in its folder."""
     rows = read_rows(folder / METRICS)
     curve = [row for row in rows if row["kind"] == "eval"]
     seconds = [row["seconds"] for row in read_rows(folder / TIMING)]

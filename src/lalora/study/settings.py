@@ -125,21 +125,6 @@ class StudySettings(_Settings):
         return self
 
 
-class SelectSettings(_Settings):
-    """By what a setting of each method is chosen, always on validation rows."""
-
-    learning: Literal["target_loss", "target_accuracy"] = Field("target_loss", description="What tells learning.")
-    keeping: Literal["source_kl", "source_loss", "source_accuracy"] = Field(
-        "source_kl", description="What tells keeping."
-    )
-    alpha: float = Field(0.7, ge=0, le=1, description="Weight of learning in the score S_B that plasticity takes.")
-    floor: float | None = Field(
-        None,
-        allow_inf_nan=False,
-        description="Worst value of `keeping` at which learning alone decides. null: no such choice.",
-    )
-
-
 class RunSettings(_Settings):
     """What may differ between the runs of a study."""
 

@@ -181,6 +181,7 @@ def soften_adapter(
         "rows": vars(rows),
         "layers": len(front.layers),
         "scale": front.scale,
+        "strengths": list(STRENGTHS),
         "choice": choice,
         "versions": sorted([*versions, *tried], key=lambda row: (row["kind"] != "scaled", row.get("strength", 0.0))),
         "notes": [one.note for one in [*data["target"], *data["source"], *data["held-out"]] if one.note],

@@ -1,3 +1,4 @@
+// How far the weights of each group moved, a mark a run.
 function drawChanges(host) {
   const table = DATA.changes[host.dataset.changes];
   const cells = table.changes.flatMap((row, g) => row.map((value, j) => ({ value, g, index: table.runs[j] })))
@@ -33,3 +34,4 @@ function drawChanges(host) {
     });
   });
 }
+drawers.push(() => document.querySelectorAll("[data-changes]").forEach(drawChanges));

@@ -1,6 +1,7 @@
 "use strict";
 // Scales, axes, marks and the tooltip: what every plot of the page is made of.
 
+const drawers = []; // what draws the plots of each panel, at the width there is
 const SVG = "http://www.w3.org/2000/svg";
 
 function add(parent, name, attributes = {}, text = null) {

@@ -1,11 +1,6 @@
 // Puts the page together: its plots at the width there is, again when that changes, and its legends.
 
-function drawAll() {
-  drawTradeoff();
-  drawPanels();
-  drawForecast();
-  document.querySelectorAll("[data-changes]").forEach(drawChanges);
-}
+const drawAll = () => drawers.forEach((drawer) => drawer());
 
 function light(label) {
   document.body.classList.toggle("some-on", label !== null);
@@ -37,15 +32,6 @@ document.querySelectorAll("svg[data-key]").forEach((svg) => {
   svg.setAttribute("viewBox", "-8 -8 16 16");
   mark(svg, DATA.runs[svg.dataset.key].shape, 0, 0, 6);
 });
-for (const panel of DATA.panels) {
-  const figure = html(document.getElementById("panels"), "figure", { className: "card" });
-  html(figure, "figcaption", { textContent: panel.title });
-  html(figure, "div", { className: "plot" });
-}
-document.querySelectorAll("input[name=y]").forEach((input) => {
-  input.disabled = !DATA.runs.some((run) => run.points.some((p) => known(p[DATA.views[input.value].y])));
-  input.addEventListener("change", drawTradeoff);
-});
 drawLegends();
 drawAll();
 let drawn = innerWidth;
@@ -55,6 +41,6 @@ addEventListener("resize", () => requestAnimationFrame(() => {
   hideTip();
   drawAll();
 }));
-// A mark that is focused scrolls into view first, and the page tells of that afterwards.
+// A mark that is focused scrolls into view first, and the scroll event follows.
 addEventListener("scroll", () => { if (performance.now() - tipShown > 200) hideTip(); }, { passive: true });
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));

@@ -15,7 +15,7 @@ const whole = (value, write) => {
 const nats = (value) => fixed(value, 3);
 const percent = (value) => fixed(100 * value, 1) + "%";
 
-function told(at, settings) {
+function numbers(at, settings) {
   const accuracies = ["source_accuracy", "target_accuracy"].filter((name) => known(at[name]));
   return [
     ["target loss", whole(at.target_loss, nats)], ["fall against base", whole(at.gain, nats)], ["source loss", whole(at.source_loss, nats)],
@@ -39,10 +39,10 @@ function drawTradeoff() {
     return {
       index, name: label.label,
       points: label.path.filter(measured).map((at) => ({
-        ...place(at), ...(several ? bars(at) : {}), title: label.label, sub: sub + " · step " + at.step, rows: told(at, label.settings), run: index,
+        ...place(at), ...(several ? bars(at) : {}), title: label.label, sub: sub + " · step " + at.step, rows: numbers(at, label.settings), run: index,
       })),
       seeds: !several ? [] : label.runs.map((run) => ({ run, at: DATA.runs[run].points.at(-1) })).filter(({ at }) => at && measured(at)).map(({ run, at }) => ({
-        ...place(at), title: DATA.runs[run].label, sub: DATA.runs[run].name + " · step " + at.step, rows: told(at, label.settings), run,
+        ...place(at), title: DATA.runs[run].label, sub: DATA.runs[run].name + " · step " + at.step, rows: numbers(at, label.settings), run,
       })),
     };
   }).filter((s) => s.points.length);
@@ -102,3 +102,9 @@ function publishedMarks(series) {
     }];
   });
 }
+
+document.querySelectorAll("input[name=y]").forEach((input) => {
+  input.disabled = !DATA.runs.some((run) => run.points.some((p) => known(p[DATA.views[input.value].y])));
+  input.addEventListener("change", drawTradeoff);
+});
+drawers.push(drawTradeoff);

@@ -1,0 +1,109 @@
+"""How far the weights moved, by how much precision the curvature gave them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from lalora.report import formatting
+from lalora.report.column import Column, Table
+from lalora.report.findings import Findings
+from lalora.report.panels.panel import Panel
+from lalora.results.schema import PrecisionGroup, Results
+
+
+@dataclass(frozen=True)
+class Change:
+    """A group of weights, and the mean |change| of its weights in each run."""
+
+    of: PrecisionGroup
+    changes: list[float | None]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Runs, as places in the study's list, whose weights were grouped by the same precisions."""
+
+    groups: list[Change]
+    runs: list[int]
+
+
+class ChangesPanel(Panel):
+    """A plot and a table for each set of precisions."""
+
+    name = "changes"
+    title = "Which weights moved"
+    template = "changes.html"
+    scripts = ("changes.js",)
+
+    def __init__(self, findings: Findings) -> None:
+        """Finds the runs that share their groups."""
+        super().__init__(findings)
+        self.found = changes(findings.results)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no run knows its groups."""
+        return not self.found
+
+    def tables(self) -> Sequence[Table]:
+        """Returns one table for each set of precisions."""
+        return [Table(self._columns(found.runs), [("", found.groups)]) for found in self.found]
+
+    def plots(self) -> dict[str, Any]:
+        """Returns the changes by group and run."""
+        return {
+            "changes": [
+                {
+                    "groups": [group.of.group for group in found.groups],
+                    "changes": [group.changes for group in found.groups],
+                    "runs": found.runs,
+                }
+                for found in self.found
+            ]
+        }
+
+    def _columns(self, runs: list[int]) -> list[Column]:
+        return [
+            Column("group", "Group", value=lambda group: group.of.group.capitalize(), is_text=True),
+            Column("n", "Weights", formatting.count, value=lambda group: group.of.n),
+            Column("mean", "Mean precision", formatting.scientific, value=lambda group: group.of.mean),
+            Column("range", "Range", value=lambda group: _range(group.of)),
+            *(
+                Column(
+                    f"run {run}", f"|Δ| {self.findings.labels[run]}", formatting.scientific, value=partial(_at, place)
+                )
+                for place, run in enumerate(runs)
+            ),
+        ]
+
+
+def changes(results: Results) -> list[Changes]:
+    """Returns the runs by the set of their precisions; runs without groups are in none."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, run in enumerate(results.runs):
+        if run.precision_groups:
+            key = tuple((row.group, row.n, *_written(row)) for row in run.precision_groups)
+            alike.setdefault(key, []).append(index)
+    return [_table(results, members) for members in alike.values()]
+
+
+def _written(row: PrecisionGroup) -> tuple[str, str, str]:
+    # Two fits of one curvature may differ beyond what is written.
+    return formatting.scientific(row.mean), formatting.scientific(row.min), formatting.scientific(row.max)
+
+
+def _table(results: Results, members: list[int]) -> Changes:
+    columns = [results.runs[index].precision_groups or [] for index in members]
+    return Changes(
+        [Change(across[0], [row.change for row in across]) for across in zip(*columns, strict=True)], members
+    )
+
+
+def _range(group: PrecisionGroup) -> str:
+    least, most = formatting.scientific(group.min), formatting.scientific(group.max)
+    return least if group.min == group.max else f"{least} … {most}"
+
+
+def _at(place: int, group: Change) -> float | None:
+    return group.changes[place]

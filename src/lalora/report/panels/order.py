@@ -1,0 +1,29 @@
+"""All panels, in the order of the page."""
+
+from lalora.report.panels.calibration import CalibrationPanel
+from lalora.report.panels.changes import ChangesPanel
+from lalora.report.panels.costs import CostsPanel
+from lalora.report.panels.curves import CurvesPanel
+from lalora.report.panels.heatmaps import HeatmapsPanel
+from lalora.report.panels.panel import Panel
+from lalora.report.panels.prediction import PredictionPanel
+from lalora.report.panels.published import PublishedPanel
+from lalora.report.panels.reproduce import ReproducePanel
+from lalora.report.panels.results import ResultsPanel
+from lalora.report.panels.selection import SelectionPanel
+from lalora.report.panels.tradeoff import TradeoffPanel
+
+PANELS: tuple[type[Panel], ...] = (
+    TradeoffPanel,
+    ResultsPanel,
+    PublishedPanel,
+    SelectionPanel,
+    HeatmapsPanel,
+    CurvesPanel,
+    PredictionPanel,
+    CalibrationPanel,
+    ChangesPanel,
+    CostsPanel,
+    ReproducePanel,
+)
+"""A new panel is a file beside this one, and its line in the tuple."""

@@ -1,0 +1,182 @@
+"""The shape of `results.json`; losses and KL are in nats per token."""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from lalora.results.criteria import Criteria
+from lalora.results.published import Published, PublishedCost
+
+FORMAT = 1
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+Number = Annotated[float | None, AfterValidator(_finite)]
+"""A measured number; one that was not measured, is NaN or infinite reads as None."""
+
+Label = Annotated[str, Field(max_length=300, pattern=r"^[^$]*$")]
+"""What a run, a method or a study is called; a `$` would begin a formula in pictures."""
+
+
+class Evaluation(BaseModel):
+    """What was measured on a model at one step.
+
+    `forecast` only where the method has one; `forecasts` by curvature, where the study asks for them; `alpha` where the
+    adapter was scaled after training; `strength` where it was softened, from that scale on.
+    """
+
+    step: int = 0
+    target_loss: Number = None
+    source_loss: Number = None
+    heldout_loss: Number = None
+    source_kl: Number = None
+    heldout_kl: Number = None
+    source_accuracy: Number = None
+    target_accuracy: Number = None
+    forecast: Number = None
+    alpha: Number = None
+    strength: Number = None
+    loss: dict[str, Number] = {}
+    kl: dict[str, Number] = {}
+    accuracy: dict[str, Number] = {}
+    forecasts: dict[str, Number] = {}
+
+
+class Step(BaseModel):
+    """What the training logged at one step."""
+
+    step: int
+    loss: Number = None
+    penalty: Number = None
+    forecast: Number = None
+
+
+class PrecisionGroup(BaseModel):
+    """A group of adapter weights by precision: how many, their precision, their mean |change|."""
+
+    group: str
+    n: int
+    mean: Number = None
+    min: Number = None
+    max: Number = None
+    change: Number = None
+
+
+class Cost(BaseModel):
+    """What a part of a fit or of a step took: seconds, and the most bytes held meanwhile."""
+
+    part: str
+    seconds: Number = None
+    allocated: Number = None
+    reserved: Number = None
+
+
+class MethodNames(BaseModel):
+    """What a method is called in texts, and which of its settings trades learning against forgetting."""
+
+    label: Label
+    knob: str = "strength"
+
+
+class Run(BaseModel):
+    """One fine-tuning."""
+
+    name: Label
+    method: Label
+    label: Label
+    strength: Number = None
+    seed: int | None = None
+    settings: dict[str, Any] = {}
+    final: Evaluation | None = None
+    curve: list[Evaluation] = []
+    scaled: list[Evaluation] = []
+    softened: list[Evaluation] = []
+    validation: Evaluation | None = None
+    train: list[Step] = []
+    seconds: Number = None
+    step_seconds: Number = None
+    costs: list[Cost] = []
+    precision_groups: list[PrecisionGroup] | None = None
+
+    @property
+    def points(self) -> list[Evaluation]:
+        """Every evaluation by step, the final one last (it may know more than the curve does)."""
+        rows = {row.step: row for row in self.curve}
+        if self.final is not None:
+            rows[self.final.step] = self.final
+        return [rows[step] for step in sorted(rows)]
+
+
+class Setting(BaseModel):
+    """A setting of a method, by the validation rows: what was learned and kept there, and S_B."""
+
+    label: Label
+    learning: Number = None
+    keeping: Number = None
+    score: Number = None
+
+
+class Selected(BaseModel):
+    """The settings of one method, and the labels of those that were selected."""
+
+    method: Label
+    knob: str
+    settings: list[Setting]
+    stability: str
+    plasticity: str
+    above_floor: str | None = None
+    hypervolume: Number = None
+
+
+class Comparison(BaseModel):
+    """A selected setting minus the baseline in one metric of scored rows; `sure` where the interval excludes zero."""
+
+    label: Label
+    metric: str
+    mean: Number = None
+    low: Number = None
+    high: Number = None
+    seeds: int
+    sure: bool
+
+
+class Selection(Criteria):
+    """Which settings were selected, and by what."""
+
+    baseline: str | None = None
+    left_out: list[str] = Field(default_factory=list)
+    methods: list[Selected]
+    comparisons: list[Comparison] = Field(default_factory=list)
+
+
+class Results(BaseModel):
+    """A whole study."""
+
+    format: int
+    name: str
+    lalora: str = ""
+    created: str = ""
+    command: str = ""
+    versions: dict[str, str] = {}
+    machine: str = ""
+    recipe: dict[str, Any] = {}
+    notes: list[str] = []
+    base: Evaluation
+    methods: dict[Label, MethodNames] = {}
+    runs: list[Run]
+    selection: Selection | None = None
+    published: list[Published] = []
+    published_costs: list[PublishedCost] = []
+
+    @property
+    def seeds(self) -> int:
+        """The number of different seeds."""
+        return len({run.seed for run in self.runs if run.seed is not None})
+
+    def names_of(self, method: str) -> MethodNames:
+        """Returns how to call a method, by its name in recipes where the study says no other."""
+        return self.methods.get(method, MethodNames(label=method))

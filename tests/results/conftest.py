@@ -1,0 +1,3 @@
+from made_up_study import results, seeded
+
+__all__ = ["results", "seeded"]
