@@ -15,15 +15,26 @@ ROOMS = (
     "laplace",
     "scoring",
     "softening",
-    "training",
     "methods",
+    "training",
     "assets",
     "domains",
     "evaluation",
     "study",
 )
 BELOW = ("report", "cli")
-SHARED = ("adapter", "batches", "completion", "errors", "files", "next_token", "processes", "switched_off", "version")
+SHARED = (
+    "adapter",
+    "batches",
+    "completion",
+    "errors",
+    "files",
+    "next_token",
+    "options",
+    "processes",
+    "switched_off",
+    "version",
+)
 SOURCE = Path(lalora.__file__).parent
 
 

@@ -17,7 +17,7 @@ def test_lalora_without_strength_is_lora() -> None:
     method = methods.build("lalora", strength=0.0)
     method.prepare(model, {"arc": batches(rows(3), 3)})
     shake(model)
-    method.after_backward(model, 1.0)
+    method.after_backward(model, 0, 1.0)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert method.metrics(model)["penalty"] == 0.0
 
@@ -37,8 +37,8 @@ def test_a_laplace_that_is_given_is_checked() -> None:
             {},
             "method 'laura' is unknown: there are lora, lalora, ewc-lora, l2, ",
         ),
-        ("lora", {"strength": 1.0}, "method 'lora': "),
-        ("lalora", {"strength": -1.0}, "strength must be a finite number"),
+        ("lora", {"strength": 1.0}, "method 'lora' has no 'strength'"),
+        ("lalora", {"strength": -1.0}, "strength=-1.0: input should be greater than or equal to 0"),
     ],
 )
 def test_bad_knobs(name: str, knobs: dict[str, float], message: str) -> None:

@@ -33,7 +33,7 @@ def test_the_others_are_finished(
         ) as caught:
             run_study(recipe, folder, "", said.append)
     assert isinstance(caught.value.__cause__, UnexpectedError)
-    failed = next(plan for plan in recipe.runs if plan.settings.method == "l2")
+    failed = next(plan for plan in recipe.runs if plan.method == "l2")
     kept = json.loads((folder / failed.name / "failed.json").read_text())
     assert "ZeroDivisionError: in a method" in kept["error"]
     assert "in broken" in kept["traceback"]

@@ -7,9 +7,11 @@ from lalora.laplace._limits import require_non_negative
 from lalora.laplace._provenance import Dataset, Provenance, require_fitted_on
 from lalora.laplace._refit import refit
 from lalora.laplace._refitting import Refitting
+from lalora.laplace._settings import FitSettings
 
 __all__ = [
     "Dataset",
+    "FitSettings",
     "Laplace",
     "Provenance",
     "Refitting",

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lalora.methods import METHODS
+from lalora.methods.catalogue import label_of
 from lalora.report.look import families
 from lalora.report.numbers import change, points
 from lalora.report.schema import Evaluation, Results, Run
 from lalora.report.summary import PLAIN, average, difference, plain_partner
 
 ALL = "all sources"
-_KNOWN = "proxy_sources"
+_KNOWN = "source_domains"
 _NAMES = {"strength": "λ", _KNOWN: "curvature knows"}
 
 
@@ -190,7 +190,7 @@ def _accuracies(runs: list[Run]) -> bool:
 
 
 def _label(run: Run) -> str:
-    return METHODS[run.method].label if run.method in METHODS else run.method
+    return label_of(run.method)
 
 
 def _choices(runs: list[Run], key: str) -> dict[str, str]:

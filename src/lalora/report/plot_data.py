@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lalora.methods import METHODS
+from lalora.methods.catalogue import knob_of
 from lalora.report.changes import change_tables
 from lalora.report.look import Look, looks
 from lalora.report.paths import VIEWS, Stop, fronts, measures, path, scaled, softened
@@ -44,7 +44,7 @@ def plot_data(results: Results) -> dict[str, Any]:
 def telling(results: Results, run: Run) -> dict[str, str]:
     """Returns the settings that tell a run from others of its method: what differs among them, and its knob."""
     alike = [other.settings for other in results.runs if other.method == run.method]
-    knob = METHODS[run.method].knob if run.method in METHODS else "strength"
+    knob = knob_of(run.method)
     return {
         key: _text(value)
         for key, value in run.settings.items()

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 
-from lalora.methods import METHODS
+from lalora.methods.catalogue import knob_of
 from lalora.report.look import Look, looks
 from lalora.report.paths import VIEWS, Pair, View, end, fronts, measures, path, scaled, softened, with_accuracies
 from lalora.report.pictures import INK, MARKERS, QUIET, STYLE, Picture, framed, legend, remark, saved
@@ -159,4 +159,4 @@ def _line(run: Run) -> str:
 
 
 def _knob(run: Run) -> str:
-    return METHODS[run.method].knob if run.method in METHODS else "strength"
+    return knob_of(run.method)

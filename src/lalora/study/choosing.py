@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from lalora.methods import METHODS
+from lalora.methods.catalogue import knob_of
 from lalora.study.intervals import paired
 from lalora.study.records import Row
 from lalora.study.selection import best_above, hypervolume, learning_prioritised, plasticity, stability
@@ -73,7 +73,7 @@ def _finite(select: SelectSettings, run: Mapping[str, Any]) -> bool:
 
 
 def _grid(run: Mapping[str, Any]) -> str:
-    knob = METHODS[run["method"]].knob
+    knob = knob_of(run["method"])
     rest = {key: value for key, value in run["settings"].items() if key not in (knob, "seed")}
     return f"{run['method']} {sorted((key, str(value)) for key, value in rest.items())}"
 
@@ -99,7 +99,7 @@ def _chosen(
     ends = [_means([_scores(select, run["final"]) for run in runs[label]]) for label in labels]
     return {
         "method": method,
-        "knob": METHODS[method].knob,
+        "knob": knob_of(method),
         "settings": [
             {
                 "label": label,

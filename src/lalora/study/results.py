@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from lalora.laplace import Laplace
-from lalora.methods import METHODS, precision_groups
+from lalora.methods import precision_groups
 from lalora.study.base_model import scale_note
 from lalora.study.bench import Bench
 from lalora.study.choosing import choose
@@ -74,11 +74,10 @@ def _run(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dict[str,
     rows = read_rows(folder / METRICS)
     curve = [row for row in rows if row["kind"] == "eval"]
     seconds = [row["seconds"] for row in read_rows(folder / TIMING)]
-    own_start = METHODS[plan.settings.method].own_start
-    laplace = None if own_start else bench.laplace_at_start(plan, list(recipe.runs))
+    laplace = None if plan.own_start else bench.laplace_at_start(plan, list(recipe.runs))
     return {
         "name": plan.name,
-        "method": plan.settings.method,
+        "method": plan.method,
         "label": plan.label,
         "strength": plan.effective.get("strength"),
         "seed": plan.settings.seed,
