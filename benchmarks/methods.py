@@ -1,6 +1,6 @@
 """What each method costs over plain LoRA: getting ready, a step, memory, and what is left to do after training.
 
-Run with `make benchmarks`.
+Run with `make benchmarks`. What `lalora methods` shows is its JSON, kept as `src/lalora/methods/costs.json`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     batch = text("gsm8k", BATCH_SIZE, BATCH_SIZE, device)[0]
     head = (
         f"SmolLM2-135M in bfloat16, float32 adapters of rank 16 on all linear layers, steps of {BATCH_SIZE} GSM8K "
-        f"rows, {ROWS} proxy rows of each of three sources, on {machine(device)}. Ready: what comes before the first "
+        f"rows, {ROWS} source rows of each of three sources, on {machine(device)}. Ready: what comes before the first "
         "step, in steps of plain LoRA. Step: median and quartiles of paired ratios over one of plain LoRA. Memory: "
         "peak of getting ready and two steps, over that of two steps of plain LoRA (on a CPU the resident set of a "
         "child with one thread). After: what comes after the last step, in steps of plain LoRA. `replay` trains on "
@@ -102,8 +102,7 @@ class Run:
         self._optimizer.zero_grad()
         self.method.before_forward(self.model, 50, 100)
         forward_backward(self.model, [self._batch])
-        self.method.begin_step(self.model, 50)
-        self.method.after_backward(self.model, 1.0)
+        self.method.after_backward(self.model, 50, 1.0)
         torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimizer.step()
         self.method.after_step(self.model)

@@ -117,7 +117,7 @@ def document(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
             "steps": 4,
             "batch_size": 2,
             "learning_rate": 0.01,
-            "proxy_rows": 3,
+            "source_rows": 3,
             "scored_rows": 3,
             "evaluate_at": [2],
         },

@@ -131,10 +131,10 @@ def seeded(results: dict[str, Any]) -> dict[str, Any]:
     kinds: list[tuple[str, str, dict[str, Any], float, float]] = [("lora", "LoRA", {}, 0.724, 0.182)]
     for rows, kept in ((4, 1.0), (8, 0.8)):
         for strength, gain, kl in ((1.0, 0.702, 0.12), (10.0, 0.66, 0.06), (100.0, 0.57, 0.02)):
-            settings = {"strength": strength, "curvature": "diagonal", "proxy_rows": rows, "proxy_batch_size": rows}
-            kinds.append(("lalora", f"LaLoRA λ={strength:g} proxy_rows={rows}", settings, gain, kl * kept))
+            settings = {"strength": strength, "curvature": "diagonal", "source_rows": rows, "source_batch_size": rows}
+            kinds.append(("lalora", f"LaLoRA λ={strength:g} source_rows={rows}", settings, gain, kl * kept))
     for named, kl in ((["winogrande"], 0.14), (["arc_challenge"], 0.15), (None, 0.1)):
-        known = {} if named is None else {"proxy_sources": named}
+        known = {} if named is None else {"source_domains": named}
         kinds.append(("ewc-lora", f"EWC-LoRA {named[0] if named else 'all'}", {"strength": 5.0, **known}, 0.69, kl))
     results["runs"] = [seeded_run(*kind, seed) for kind in kinds for seed in (0, 1, 2)]
     accuracies = {**{name: 0.60 + 0.01 * k for k, name in enumerate(SOURCES)}, "gsm8k": 0.05}
@@ -148,7 +148,7 @@ def seeded(results: dict[str, Any]) -> dict[str, Any]:
             "target_accuracy": 0.24,
             "target_spread": 0.007,
         },
-        {"run": "LaLoRA λ=10 proxy_rows=4", "source_accuracy": 0.565, "target_accuracy": 0.21},
+        {"run": "LaLoRA λ=10 source_rows=4", "source_accuracy": 0.565, "target_accuracy": 0.21},
         {"run": "Never run", "source_accuracy": 0.9, "target_accuracy": 0.9},
     ]
     return results

@@ -9,7 +9,7 @@ SAME = ("metrics.jsonl", "adapter_model.safetensors", "adapter_config.json", "do
 GRID: list[dict[str, Any]] = [
     {"method": "lora"},
     {"method": "lalora", "strength": [1, 10]},
-    {"method": "kl", "strength": 1.0, "proxy_text": "self", "proxy_length": 9},
+    {"method": "kl", "strength": 1.0, "source_text": "self", "source_length": 9},
 ]
 
 

@@ -9,7 +9,7 @@ from lalora.version import __version__
 if TYPE_CHECKING:
     from lalora.laplace import Laplace, fit
     from lalora.softening import Front, soften
-    from lalora.training import LaplaceMixin, LaplaceTrainer
+    from lalora.training import LaplaceMixin, LaplaceTrainer, MethodMixin, MethodTrainer
 
 __all__ = [
     "Front",
@@ -17,6 +17,8 @@ __all__ = [
     "Laplace",
     "LaplaceMixin",
     "LaplaceTrainer",
+    "MethodMixin",
+    "MethodTrainer",
     "TrainingDivergedError",
     "__version__",
     "fit",
@@ -28,7 +30,8 @@ def __getattr__(name: str) -> Any:
     # torch takes seconds to import; the command line must be able to end Ctrl-C well from its first moment.
     if name not in __all__:
         raise AttributeError(f"module 'lalora' has no attribute '{name}'")
-    rooms = {"LaplaceMixin": "training", "LaplaceTrainer": "training", "Front": "softening", "soften": "softening"}
+    trainers = dict.fromkeys(("LaplaceMixin", "LaplaceTrainer", "MethodMixin", "MethodTrainer"), "training")
+    rooms = {**trainers, "Front": "softening", "soften": "softening"}
     return getattr(import_module(f"lalora.{rooms.get(name, 'laplace')}"), name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from numbers import Integral
 from typing import Annotated, Any, get_type_hints
@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+from typing_extensions import Doc
 
 from lalora.errors import LaloraError
 
@@ -54,7 +55,51 @@ Rank = Annotated[int, Field(ge=1), at_most(2**16, "no layer of a language model 
 Seed = Annotated[int, Field(ge=0), at_most(2**64 - 1, "random generators take 64 bits")]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), at_most(3e38, "float32 holds no larger number")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+BelowOne = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Part = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the annotation of a field says of it."""
+
+    annotation: Any
+    default: Any
+    doc: str
+
+
+def options_of(kind: Any) -> dict[str, Option]:
+    """List the options of a dataclass by name; those of a dataclass that it holds stand among its own."""
+    return dict(_options_of(kind))
+
+
+@cache
+def _options_of(kind: Any) -> dict[str, Option]:
+    found: dict[str, Option] = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        hint: Any = hints[field.name]
+        if is_dataclass(hint):
+            found |= options_of(hint)
+        elif docs := [part.documentation for part in getattr(hint, "__metadata__", ()) if isinstance(part, Doc)]:
+            # The last one is of the field itself, the others of a type that it shares.
+            default = ... if field.default is MISSING else field.default
+            found[field.name] = Option(hint, default, docs[-1])
+    return found
+
+
+def values_of(options: Any) -> dict[str, Any]:
+    """Read the options of a dataclass as `options_of` names them."""
+    found: dict[str, Any] = {}
+    kind: Any = type(options)
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if is_dataclass(hints[field.name]):
+            found |= values_of(value)
+        elif field.name in options_of(kind):
+            found[field.name] = value
+    return found
 
 
 def check(options: Any) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from lalora import LaloraError, methods
 from lalora.adapter import linear_pairs
-from lalora.methods.kl import drift
+from lalora.methods.kl import kl_to_base
 from tiny import batches, llama, lora, rows, shake
 
 ROWS = rows(4)
 BATCH = batches(ROWS, 4)[0]
 TEXT = {name: BATCH[name] for name in ("input_ids", "attention_mask")}
-PROXIES = {"arc": batches(ROWS[:3], 2), "hellaswag": batches(ROWS[3:], 1)}
+SOURCES = {"arc": batches(ROWS[:3], 2), "hellaswag": batches(ROWS[3:], 1)}
 
 
 def logits(model: nn.Module) -> Tensor:
@@ -25,10 +25,10 @@ def logits(model: nn.Module) -> Tensor:
         return model(**TEXT).logits
 
 
-def prepared(proxies: dict[str, list[dict[str, Tensor]]]) -> tuple[PeftModel, methods.Method]:
+def prepared(sources: dict[str, list[dict[str, Tensor]]]) -> tuple[PeftModel, methods.Method]:
     model = lora().eval()
     method = methods.build("corda")
-    method.prepare(model, proxies)
+    method.prepare(model, sources)
     return model, method
 
 
@@ -53,8 +53,8 @@ def covariances() -> dict[str, Tensor]:
     return {name: total / len(ROWS) for name, total in found.items()}
 
 
-def test_it_starts_as_the_base_in_what_matters_least_on_the_proxies() -> None:
-    model, _ = prepared(PROXIES)
+def test_it_starts_as_the_base_in_what_matters_least_on_the_sources() -> None:
+    model, _ = prepared(SOURCES)
     assert (logits(model) - logits(llama().eval())).abs().max() <= 1e-4
     found = covariances()
     base = dict(llama().named_modules())
@@ -73,9 +73,9 @@ def test_it_starts_as_the_base_in_what_matters_least_on_the_proxies() -> None:
 
 
 def test_the_base_stays_within_reach_and_the_adapter_loads_on_it(tmp_path: Path) -> None:
-    model, method = prepared(PROXIES)
+    model, method = prepared(SOURCES)
     shake(model)
-    assert drift(model, BATCH).item() > 1e-3
+    assert kl_to_base(model, BATCH).item() > 1e-3
     with model.disable_adapter():
         assert (logits(model) - logits(llama().eval())).abs().max() <= 1e-4
     method.save_adapter(model, tmp_path)
@@ -85,7 +85,7 @@ def test_the_base_stays_within_reach_and_the_adapter_loads_on_it(tmp_path: Path)
 
 def test_it_leaves_the_modes_and_nothing_of_pefts_on_the_model() -> None:
     model = lora().train()
-    methods.build("corda").prepare(model, PROXIES)
+    methods.build("corda").prepare(model, SOURCES)
     assert all(module.training for module in model.modules())
     assert not any(hasattr(module, "eigens") or hasattr(module, "covariance_matrix") for module in model.modules())
 

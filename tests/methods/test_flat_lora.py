@@ -29,7 +29,7 @@ def test_the_base_is_bit_identical_after_each_step(dtype: torch.dtype) -> None:
         noisy = [name for name, weight in base_weights(model).items() if not torch.equal(weight, before[name])]
         # Only adapted weights, and none in the first step, where the factor is zero.
         assert len(noisy) == (len(linear_pairs(model)) if step else 0)
-        method.after_backward(model, 1.0)
+        method.after_backward(model, 0, 1.0)
         for name, weight in base_weights(model).items():
             assert torch.equal(weight, before[name])
             assert weight.data_ptr() == places[name]
@@ -51,7 +51,7 @@ def test_the_noise_has_the_stated_norm_and_grows_with_the_cosine() -> None:
             assert float(noise.norm() / merged.norm()) == pytest.approx(0.2 * factor, rel=0.05)
             rows = noise.norm(dim=1) / merged.norm(dim=1)
             assert float((rows / (0.2 * factor) - 1).abs().max()) < 0.4
-        method.after_backward(model, 1.0)
+        method.after_backward(model, 0, 1.0)
 
 
 def test_the_noise_depends_on_seed_step_and_layer_alone() -> None:
@@ -78,5 +78,5 @@ def test_a_quantised_base_is_refused() -> None:
 def test_an_adapter_without_plain_layers_and_a_negative_rho_are_refused() -> None:
     with pytest.raises(LaloraError, match="needs plain linear LoRA layers"):
         methods.build("flat-lora").prepare(lora(use_dora=True), {})
-    with pytest.raises(LaloraError, match="rho must be a finite number"):
+    with pytest.raises(LaloraError, match="rho must be"):
         methods.build("flat-lora", rho=-1)

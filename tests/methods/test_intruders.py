@@ -53,7 +53,7 @@ def test_nothing_removed_is_plain_lora_to_the_bit() -> None:
 
 
 def test_what_it_cannot_reduce_is_refused_before_training() -> None:
-    with pytest.raises(LaloraError, match="removed must be a share from 0 to 1, not 2"):
+    with pytest.raises(LaloraError, match="removed must be less than or equal to 1"):
         methods.build("intruders", removed=2.0)
     with pytest.raises(LaloraError, match="plain linear LoRA layers alone"):
         methods.build("intruders").prepare(lora(use_dora=True), {})

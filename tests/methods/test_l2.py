@@ -46,7 +46,7 @@ def test_the_gradient_is_that_of_the_squared_distance(
     charge = 0.7 * formula(model, tensors, start)
     wanted = torch.autograd.grad(charge, list(tensors.values()), allow_unused=True)
     for _ in range(2):
-        method.after_backward(model, 8.0)
+        method.after_backward(model, 0, 8.0)
     for tensor, gradient in zip(tensors.values(), wanted, strict=True):
         if gradient is None:
             assert tensor.grad is None
@@ -61,13 +61,13 @@ def test_strength_zero_changes_no_gradient(name: str) -> None:
     method = methods.build(name, strength=0.0)
     method.prepare(model, {})
     shake(model)
-    method.after_backward(model, 1.0)
+    method.after_backward(model, 0, 1.0)
     assert all(tensor.grad is None for tensor in trainable_tensors(model).values())
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_strength_below_zero_is_refused(name: str) -> None:
-    with pytest.raises(LaloraError, match="strength must be a finite number"):
+    with pytest.raises(LaloraError, match="strength must be"):
         methods.build(name, strength=-1)
 
 

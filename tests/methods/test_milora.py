@@ -9,7 +9,7 @@ from torch import nn
 
 from lalora import LaloraError, methods
 from lalora.adapter import linear_pairs
-from lalora.methods.kl import drift
+from lalora.methods.kl import kl_to_base
 from lalora.softening import scaled
 from tiny import batches, llama, lora, rows, shake
 
@@ -52,11 +52,11 @@ def test_its_adapter_spans_the_bottom_singular_space() -> None:
 
 def test_switched_off_it_is_the_base_whatever_was_learned() -> None:
     model, _ = prepared()
-    assert drift(model, BATCH).item() == pytest.approx(0, abs=1e-6)
+    assert kl_to_base(model, BATCH).item() == pytest.approx(0, abs=1e-6)
     shake(model)
     with model.disable_adapter():
         assert (logits(model) - logits(llama().eval())).abs().max() <= 1e-5
-    assert drift(model, BATCH).item() > 1e-3
+    assert kl_to_base(model, BATCH).item() > 1e-3
 
 
 def test_scaled_it_goes_from_the_base_to_what_was_learned() -> None:
@@ -75,7 +75,7 @@ def test_in_bfloat16_nothing_has_drifted_at_the_start() -> None:
         if "lora_" in name:
             parameter.data = parameter.data.float()
     methods.build("milora").prepare(model, {})
-    assert drift(model, BATCH).item() == 0
+    assert kl_to_base(model, BATCH).item() == 0
 
 
 @pytest.mark.parametrize("settings", [{}, {"use_rslora": True}], ids=str)

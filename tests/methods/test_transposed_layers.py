@@ -85,7 +85,7 @@ def test_noise_on_rows() -> None:
         torch.testing.assert_close(weights(turned)[name], weight)
         assert not torch.equal(weight, untouched[name])
     torch.testing.assert_close(logits(turned), logits(plain), rtol=1e-4, atol=1e-4)
-    methods[0].after_backward(turned, 1.0)
+    methods[0].after_backward(turned, 0, 1.0)
     for name, weight in weights(turned).items():
         assert torch.equal(weight, untouched[name])
 

@@ -114,7 +114,7 @@ def sources(share: bool) -> dict[str, Any]:
     runs = [run("lora", 0, {}, **final(0.4, 0.5))]
     for strength, more in ((1.0, 0.0), (10.0, 0.1)):
         for named, a, b in ((["a"], 0.1, 0.4), (["b"], 0.4, 0.2), (None, 0.2, 0.3)):
-            settings = {"strength": strength, **({"proxy_sources": named} if named else {})}
+            settings = {"strength": strength, **({"source_domains": named} if named else {})}
             runs.append(run("lalora", 0, settings, **final(a + more, b + more)))
     base = {"accuracy": {"a": 0.0, "b": 0.0, "target": 0.0}} if share else {"kl": {"a": 0.0, "b": 0.0, "held out": 0.0}}
     return study(runs, **base)

@@ -42,5 +42,5 @@ def test_each_seed_is_smoothed_before_the_mean(seeded: dict[str, Any]) -> None:
 def test_settings_that_tell_a_run_from_others_of_its_method(seeded: dict[str, Any]) -> None:
     study = parse(seeded)
     assert telling(study, study.runs[0]) == {"learning_rate": "0.002"}
-    assert telling(study, study.runs[3]) == {"strength": "1", "proxy_rows": "4", "proxy_batch_size": "4"}
-    assert telling(study, study.runs[-9]) == {"strength": "5", "proxy_sources": "winogrande"}
+    assert telling(study, study.runs[3]) == {"strength": "1", "source_rows": "4", "source_batch_size": "4"}
+    assert telling(study, study.runs[-9]) == {"strength": "5", "source_domains": "winogrande"}

@@ -72,8 +72,8 @@ def test_the_papers_have_its_settings_and_a_small_twin(name: str) -> None:
     small = name.replace("paper/", "small/")
     assert small in NAMES or name in ("paper/llama-3.1-8b", "paper/math", "paper/cost")
     if small in NAMES:
-        methods = {plan.settings.method for plan in recipe.runs}
-        assert methods <= {plan.settings.method for plan in load_recipe(small).runs}
+        methods = {plan.method for plan in recipe.runs}
+        assert methods <= {plan.method for plan in load_recipe(small).runs}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def common(model: str, dtype: str = "bfloat16") -> StudySettings:
     [("meta-llama/Llama-3.2-1B", 1.24), ("meta-llama/Llama-3.2-3B", 3.21), ("meta-llama/Llama-3.1-8B", 8.03)],
 )
 def test_the_papers_models_have_their_size_without_the_hub(model: str, billions: float) -> None:
-    settings = RunSettings(method="lora", steps=1, rank=16, target_modules=["q_proj", "k_proj"])
+    settings = RunSettings(steps=1, rank=16, target_modules=["q_proj", "k_proj"])
     found = sizes(common(model), settings)
     assert found.frozen / 1e9 == pytest.approx(billions, abs=0.006)
     assert found.weights == 2 * found.frozen
@@ -34,13 +34,13 @@ def test_the_papers_models_have_their_size_without_the_hub(model: str, billions:
 
 
 def test_the_adapter_has_as_many_weights_as_the_paper_counts() -> None:
-    settings = RunSettings(method="lora", steps=1, rank=16, target_modules=["q_proj", "k_proj"])
+    settings = RunSettings(steps=1, rank=16, target_modules=["q_proj", "k_proj"])
     # Table 11: flexible, middle and important together.
     assert sizes(common("meta-llama/Llama-3.2-3B"), settings).trained == 2_752_512 + 1_376_256 + 458_752
 
 
 def test_a_local_models_weights_are_counted(tiny_model: Path) -> None:
-    found = sizes(common(str(tiny_model), "float32"), RunSettings(method="lora", steps=1, rank=2))
+    found = sizes(common(str(tiny_model), "float32"), RunSettings(steps=1, rank=2))
     base = llama(3, vocab_size=38, max_position_embeddings=128)
     assert found.frozen == sum(parameter.numel() for parameter in base.parameters())
     assert found.weights == 4 * found.frozen
@@ -48,7 +48,7 @@ def test_a_local_models_weights_are_counted(tiny_model: Path) -> None:
 
 def test_modules_that_are_not_there_are_named(tiny_model: Path) -> None:
     with pytest.raises(LaloraError, match=r"target_modules='nowhere'"):
-        sizes(common(str(tiny_model)), RunSettings(method="lora", steps=1, target_modules="nowhere"))
+        sizes(common(str(tiny_model)), RunSettings(steps=1, target_modules="nowhere"))
 
 
 def test_runs_are_told_by_their_folder(

@@ -29,11 +29,11 @@ def test_the_others_are_finished(
     with monkeypatch.context() as patch:
         patch.setattr(L2, "after_backward", broken)
         with pytest.raises(
-            RunsFailedError, match=r"ZeroDivisionError: in a method, at lalora/study/.*1 of 2 runs are"
+            RunsFailedError, match=r"ZeroDivisionError: in a method, at lalora/.*1 of 2 runs are"
         ) as caught:
             run_study(recipe, folder, "", said.append)
     assert isinstance(caught.value.__cause__, UnexpectedError)
-    failed = next(plan for plan in recipe.runs if plan.settings.method == "l2")
+    failed = next(plan for plan in recipe.runs if plan.method == "l2")
     kept = json.loads((folder / failed.name / "failed.json").read_text())
     assert "ZeroDivisionError: in a method" in kept["error"]
     assert "in broken" in kept["traceback"]

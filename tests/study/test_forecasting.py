@@ -53,9 +53,9 @@ def test_the_forecast_of_the_end_is_that_of_the_kept_adapter(recipe_file: Callab
     (run,) = run_study(recipe, tmp_path / "study", "lalora run tiny", QUIET.append)["runs"]
     common, settings = recipe.study, recipe.runs[0].settings
     base = load_model(common.model, torch.float32)
-    proxies = prepare(common, load_tokenizer(common.model), base.config).proxies(settings)
+    seen = prepare(common, load_tokenizer(common.model), base.config).chosen_batches(settings)
     start = with_adapter(base, settings)
-    fitted = {kind: lalora.fit(start, proxies, curvature=kind, seed=3, progress=False) for kind in KINDS}
+    fitted = {kind: lalora.fit(start, seen, curvature=kind, seed=3, progress=False) for kind in KINDS}
     kept = PeftModel.from_pretrained(
         load_model(common.model, torch.float32), str(tmp_path / "study" / run["folder"]), is_trainable=True
     )
@@ -96,6 +96,8 @@ def test_a_study_that_asks_for_none_is_as_if_there_were_no_such_key(
 
 
 def test_an_unknown_curvature_is_named_by_its_line(recipe_file: Callable[..., str]) -> None:
-    with pytest.raises(LaloraError, match=r"line \d+: 'forecasts\.1' is 'kfak': input should be 'diagonal'") as caught:
+    with pytest.raises(
+        LaloraError, match=r"line \d+: 'forecasts\.1' is 'kfak': unknown, choose diagonal or kfac"
+    ) as caught:
         load_recipe(recipe_file(forecasts=["diagonal", "kfak"]))
     assert "\n" not in str(caught.value)

@@ -17,7 +17,7 @@ import datetime, sys
 import torch.distributed as dist
 from transformers import TrainingArguments
 import lalora
-from lalora.methods import METHODS
+from lalora.methods import METHODS, InTurn
 from lalora.study.trainer import StudyTrainer
 from tiny import batches, collate, lora, llama, rows
 
@@ -54,7 +54,7 @@ def study(method):
     )
     method.prepare(model, {})
     StudyTrainer(
-        method=method, run="", model=model, args=args, train_dataset=target, data_collator=collate
+        methods=InTurn([method]), run="", model=model, args=args, train_dataset=target, data_collator=collate
     ).train()
 
 
@@ -105,7 +105,7 @@ DIFFER = {
     "lr_scheduler_kwargs": "'lr_scheduler_kwargs': {'num_cycles': 1} in process 0, {'num_cycles': 2} in process 1",
     "prior": "'prior': 0.0 in process 0, 1.0 in process 1",
     "Laplace": "'Laplace': something with the hash",
-    "strength of a method": "'settings of the method': {'strength': 0.0} in process 0, {'strength': 50.0} in process 1",
+    "strength of a method": "'strength': 0.0 in process 0, 50.0 in process 1",
     "method": "'method': 'lora' in process 0, 'l2' in process 1",
 }
 

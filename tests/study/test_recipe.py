@@ -54,7 +54,7 @@ def test_lists_in_the_grid_are_multiplied_and_every_run_is_done_with_every_seed(
         ),
     ]
     last = recipe.runs[-1]
-    assert (last.settings.strength, last.settings.rank, last.settings.seed) == (0.5, 4, 4)
+    assert (last.effective["strength"], last.settings.rank, last.settings.seed) == (0.5, 4, 4)
     assert last.label == "LaLoRA λ=0.5 rank=4"
     assert recipe.runs[0].label == recipe.runs[1].label == "LoRA"
 
@@ -71,7 +71,7 @@ def test_a_label_tells_curvatures_and_priors_apart(recipe_file: Callable[..., st
 
 def test_a_method_looks_at_its_own_settings_only(recipe_file: Callable[..., str]) -> None:
     plain, penalised, _ = load_recipe(recipe_file(fisher="token")).runs
-    assert {"strength", "fisher", "proxy_rows"}.isdisjoint(plain.effective)
+    assert {"strength", "fisher", "source_rows"}.isdisjoint(plain.effective)
     assert penalised.effective["fisher"] == "token"
 
 
@@ -84,7 +84,7 @@ def test_a_list_of_modules_is_one_setting_and_a_list_of_lists_is_several(recipe_
 
 def test_overrides_replace_a_setting_wherever_it_stands(recipe_file: Callable[..., str]) -> None:
     recipe = load_recipe(recipe_file(), ["strength=[2]", "learning_rate=1e-3", "seeds=[0, 1]"])
-    assert {run.settings.strength for run in recipe.runs if run.settings.method == "lalora"} == {2.0}
+    assert {run.effective["strength"] for run in recipe.runs if run.method == "lalora"} == {2.0}
     assert {run.settings.learning_rate for run in recipe.runs} == {1e-3}
     assert len(recipe.runs) == 4
     assert recipe.document["base"]["learning_rate"] == 1e-3
@@ -101,7 +101,10 @@ def test_every_built_in_recipe_is_valid() -> None:
         (BASE + "  rank: many\n" + GRID, "wrong.yaml, line 6: 'rank' is 'many': input should be a valid integer"),
         (BASE + "  rank: true\n" + GRID, "wrong.yaml, line 6: 'rank' is True: input should be a valid integer"),
         (BASE + "  seed: 3\n" + GRID, "wrong.yaml, line 6: unknown key 'seed': list the seeds at the top"),
-        (BASE + "  fisher: true_fisher\n" + GRID, "wrong.yaml, line 6: 'fisher' is 'true_fisher': input should be"),
+        (
+            BASE + "  fisher: true_fisher\n" + GRID,
+            "wrong.yaml, line 6: 'fisher' is 'true_fisher': unknown, choose",
+        ),
         (BASE + "  steps: 5\n" + GRID, "wrong.yaml, line 6: 'steps' is there twice, first in wrong.yaml, line 5"),
         (BASE + "  scored_rows: 0\n" + GRID, "wrong.yaml, line 6: 'scored_rows' is 0: input should be greater"),
         (BASE + GRID + "    rnk: 3\n", "wrong.yaml, line 8"),
@@ -135,7 +138,7 @@ def test_every_built_in_recipe_is_valid() -> None:
         ),
         (
             BASE + "grid:\n  - {method: lalora, fisher: batch, curvature: kfac}\n",
-            "line 7: fisher: batch does not factor",
+            "line 7: fisher='batch' does not factor: use token",
         ),
     ],
 )
@@ -230,10 +233,10 @@ def test_what_cannot_be_extended(tmp_path: Path) -> None:
 
 
 def test_sources_and_published_runs_that_are_not_there(recipe_file: Callable[..., str]) -> None:
-    with pytest.raises(LaloraError, match="proxy_sources names 'hellaswag', which is no source of this study"):
-        load_recipe(recipe_file(grid=[{"method": "lalora", "proxy_sources": [["winogrande"], ["hellaswag"]]}]))
-    both = load_recipe(recipe_file(grid=[{"method": "lalora", "proxy_sources": [["winogrande"]]}]))
-    assert [plan.settings.proxy_sources for plan in both.runs] == [["winogrande"]]
+    with pytest.raises(LaloraError, match="source_domains names 'hellaswag', which is no source of this study"):
+        load_recipe(recipe_file(grid=[{"method": "lalora", "source_domains": [["winogrande"], ["hellaswag"]]}]))
+    both = load_recipe(recipe_file(grid=[{"method": "lalora", "source_domains": [["winogrande"]]}]))
+    assert [plan.settings.source_domains for plan in both.runs] == [["winogrande"]]
     published = [{"run": "LaLoRA λ=7", "source_accuracy": 0.5, "target_accuracy": 0.5}]
     with pytest.raises(LaloraError, match=r"no run is called 'LaLoRA λ=7'; there are LaLoRA λ=1, LaLoRA λ=10, LoRA"):
         load_recipe(recipe_file(published=published))

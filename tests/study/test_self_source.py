@@ -20,7 +20,7 @@ def study(recipe: str, folder: Path) -> dict[str, Any]:
 
 
 def test_methods_share_the_text_which_is_kept_and_not_written_twice(recipe_file: Recipe, tmp_path: Path) -> None:
-    own = {"proxy_text": "self", "proxy_length": 9, "proxy_temperature": 0.5}
+    own = {"source_text": "self", "source_length": 9, "source_temperature": 0.5}
     grid = [
         {"method": "lora"},
         {"method": "lalora", "strength": 10.0},
@@ -46,7 +46,10 @@ def test_methods_share_the_text_which_is_kept_and_not_written_twice(recipe_file:
 
     written = file.stat().st_mtime_ns
     (
-        tmp_path / "study" / "kl-strength-1-proxy_text-self-proxy_length-9-proxy_temperature-0.5-seed-0" / "done.json"
+        tmp_path
+        / "study"
+        / "kl-strength-1-source_text-self-source_length-9-source_temperature-0.5-seed-0"
+        / "done.json"
     ).unlink()
     assert [run["final"] for run in study(recipe_file(grid=grid), tmp_path / "study")["runs"]] == [
         run["final"] for run in whole["runs"]
@@ -55,5 +58,5 @@ def test_methods_share_the_text_which_is_kept_and_not_written_twice(recipe_file:
 
 
 def test_a_method_that_looks_at_no_text_has_no_such_setting(recipe_file: Recipe) -> None:
-    with pytest.raises(LaloraError, match="method 'lora' has no 'proxy_text'"):
-        load_recipe(recipe_file(grid=[{"method": "lora", "proxy_text": "self"}]))
+    with pytest.raises(LaloraError, match="method 'lora' has no 'source_text'"):
+        load_recipe(recipe_file(grid=[{"method": "lora", "source_text": "self"}]))

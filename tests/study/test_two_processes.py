@@ -32,7 +32,7 @@ from transformers import TrainingArguments
 import lalora
 from lalora.adapter import snapshot
 from lalora.fisher import own_part
-from lalora.methods import LaLoRA
+from lalora.methods import InTurn, LaLoRA
 from lalora.study.trainer import StudyTrainer
 from tiny import batches, collate, lora, rows
 
@@ -58,8 +58,10 @@ def work(batch_size):
         train_sampling_strategy="sequential", remove_unused_columns=False, report_to="none", max_grad_norm=0.05,
     )
     laplace = lalora.fit(model, batches(source, 2), progress=False, labels="data")
+    method = LaLoRA(50.0, laplace=laplace)
+    method.prepare(model, {})
     trainer = StudyTrainer(
-        method=LaLoRA(50.0, laplace=laplace), run="tiny", model=model, args=args, train_dataset=rows(80, seed=5),
+        methods=InTurn([method]), run="tiny", model=model, args=args, train_dataset=rows(80, seed=5),
         data_collator=collate,
     )
     trainer.train()
@@ -211,7 +213,7 @@ def commands(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPat
     exact: dict[str, Any] = {"model": str(tiny_model), "dtype": "float32"}
     fit_laplace(
         **exact, sources={"winogrande": str(tiny_data / "winogrande.jsonl")}, self_source=None, bare=False,
-        settings={"rank": 2, "proxy_rows": 3}, out=out / "laplace", say=print,
+        settings={"rank": 2, "source_rows": 3}, out=out / "laplace", say=print,
     )  # fmt: skip
     settings = {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "strength": 20.0, "method": "lalora"}
     study = {**exact, "sources": {}, "target": {"gsm8k": str(tiny_data / "gsm8k.jsonl")}, "scored_rows": 3}

@@ -115,7 +115,7 @@ def test_a_checkpoint_without_a_laplace_is_refused(arguments: Arguments, tmp_pat
 
     saving = arguments(save_strategy="steps", save_steps=2, max_steps=4)
     Trainer(model=lora(), args=saving, train_dataset=TARGET, data_collator=collate).train()
-    with pytest.raises(LaloraError, match="checkpoint-2 holds no Laplace"):
+    with pytest.raises(LaloraError, match="checkpoint-2 does not say of which methods its run was"):
         trainer(lora(), saving, lalora.fit(lora(), SOURCE, progress=False)).train(
             resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2")
         )

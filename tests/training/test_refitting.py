@@ -60,12 +60,15 @@ def test_a_resumed_run_goes_on_with_the_curvature_that_it_had(arguments: Argumen
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"refit_every": 1.5, "refit_sources": SOURCE}, "refit_every must be a whole number"),
+        ({"refit_every": 1.5, "refit_sources": SOURCE}, "refit_every must be a valid integer"),
         ({"refit_every": True, "refit_sources": SOURCE}, "refit_every must be"),
         ({"refit_every": 2, "refit_sources": SOURCE, "refit_decay": "0.5"}, "refit_decay must be"),
-        ({"refit_every": 0, "refit_sources": SOURCE}, "refit_every must be 1 or more"),
+        ({"refit_every": 0, "refit_sources": SOURCE}, "refit_every must be greater than or equal to 1"),
         ({"refit_every": 2}, "refit_every needs source text"),
-        ({"refit_every": 2, "refit_sources": SOURCE, "refit_decay": 1.0}, "refit_decay must be"),
+        (
+            {"refit_every": 2, "refit_sources": SOURCE, "refit_decay": 1.0},
+            "refit_decay must be",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_refused(

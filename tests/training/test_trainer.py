@@ -126,7 +126,7 @@ def test_an_adapter_that_is_not_at_the_mean_is_told(fitted: tuple[Any, Laplace],
 
 @pytest.mark.parametrize("strength", [-1.0, float("nan"), "1", None, True])
 def test_bad_strength(fitted: tuple[Any, Laplace], arguments: Arguments, strength: Any) -> None:
-    with pytest.raises(LaloraError, match="strength must be a finite number"):
+    with pytest.raises(LaloraError, match="strength must be"):
         build(fitted, arguments(), strength=strength)
 
 

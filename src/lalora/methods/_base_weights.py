@@ -13,28 +13,14 @@ from lalora.errors import LaloraError
 
 
 def base_weight(model: nn.Module, pair: LinearPair) -> Tensor:
-    """Look up W₀.
-
-    Args:
-        model: The PEFT model.
-        pair: A layer of it.
-
-    Returns:
-        The weight's own memory, (d_out, d_in), however the layer lays it out.
-    """
+    """Look up W₀ in its own memory, (d_out, d_in), however the layer lays it out."""
     layer = _base_layer(model, pair)
     weight: Tensor = layer.weight.data
     return weight.T if isinstance(layer, Conv1D) else weight
 
 
 def put_base_weight(model: nn.Module, pair: LinearPair, weight: Tensor) -> None:
-    """Put another weight in the place of W₀, which stays as it is for whoever holds it.
-
-    Args:
-        model: The PEFT model.
-        pair: A layer of it.
-        weight: Another, (d_out, d_in).
-    """
+    """Put another weight in the place of W₀, which stays as it is for whoever holds it."""
     layer = _base_layer(model, pair)
     layer.weight.data = weight.T if isinstance(layer, Conv1D) else weight
 
@@ -44,31 +30,13 @@ def _base_layer(model: nn.Module, pair: LinearPair) -> Any:
 
 
 def require_plain(model: PeftModel, pairs: list[LinearPair], method: str) -> None:
-    """Refuse adapters that change anything else than plain linear layers.
-
-    Args:
-        model: The PEFT model.
-        pairs: Its linear layers.
-        method: Name of the method, for the message.
-
-    Raises:
-        LaloraError: If a layer is another kind of adapter.
-    """
+    """Refuse adapters that change anything else than plain linear layers."""
     if len(pairs) < len(lora_layers(model)) or not all(pair.plain for pair in pairs):
         raise LaloraError(f"method '{method}' needs an adapter of plain linear LoRA layers alone")
 
 
 def require_floating(model: nn.Module, pairs: list[LinearPair], method: str) -> None:
-    """Refuse quantised and offloaded weights.
-
-    Args:
-        model: The PEFT model.
-        pairs: Its layers.
-        method: Name of the method, for the message.
-
-    Raises:
-        LaloraError: If a weight is not floating point, or offloaded.
-    """
+    """Refuse quantised and offloaded weights."""
     for pair in pairs:
         weight = base_weight(model, pair)
         dtype = weight.dtype

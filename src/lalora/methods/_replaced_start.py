@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from torch.utils.hooks import RemovableHandle
 
 from lalora.adapter import LinearPair, linear_pairs, peft_model
 from lalora.errors import LaloraError
-from lalora.fisher import Batch
 from lalora.methods._base_weights import base_weight, put_base_weight, require_floating, require_plain
-from lalora.methods.base import Method
+from lalora.methods.base import Method, Sources
 
 
+@dataclass(eq=False)
 class ReplacedStart(Method):
     """Plain LoRA that starts at s·B₀A₀ ≠ 0, a part of W, with the rest W − s·B₀A₀ in the place of W.
 
@@ -33,36 +33,24 @@ class ReplacedStart(Method):
 
     own_start = True
     quantised_base = False
-    knob = "learning_rate"
+    # Whatever is measured from the start is measured from this one.
+    turn = -2
     grid = (5e-4, 1e-3, 2e-3)
 
-    def __init__(self) -> None:
-        """There is nothing to choose."""
+    def __post_init__(self) -> None:
+        """Check every option, and know of no start yet."""
+        super().__post_init__()
         self._starts: dict[str, tuple[Tensor, Tensor]] = {}
         self._clean: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
 
     @abstractmethod
-    def choose(self, model: PeftModel, pairs: list[LinearPair], proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Write A₀ and B₀ into the adapter.
-
-        Args:
-            model: The PEFT model.
-            pairs: Its layers.
-            proxies: As given to `prepare`.
-        """
+    def choose(self, model: PeftModel, pairs: list[LinearPair], sources: Sources) -> None:
+        """Write A₀ and B₀ into the adapter."""
 
     @torch.no_grad()
-    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Split every adapted weight into adapter and residual.
-
-        Args:
-            model: The PEFT model at its usual start, B = 0.
-            proxies: Batches of surrogate source text by dataset, where the method looks at any.
-
-        Raises:
-            LaloraError: If the adapter is no plain linear LoRA, a weight is quantised, or the rank exceeds a weight's.
-        """
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
+        """Split every adapted weight into adapter and residual."""
         adapted = peft_model(model)
         pairs = linear_pairs(adapted)
         require_plain(adapted, pairs, self.name)
@@ -79,7 +67,7 @@ class ReplacedStart(Method):
                     f"method '{self.name}': rank {rank} is more than '{pair.layer}' has, a weight of {shape}"
                 )
         self._clean = {pair.layer: base_weight(adapted, pair) for pair in pairs}
-        self.choose(adapted, pairs, proxies)
+        self.choose(adapted, pairs, sources)
         for pair in pairs:
             a, b = start = (pair.down.weight.detach().clone(), pair.up.weight.detach().clone())
             self._starts[pair.layer] = start
@@ -92,11 +80,7 @@ class ReplacedStart(Method):
 
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
-        """Put the untouched weights back, bit for bit, under an adapter that changes nothing: B = 0.
-
-        Args:
-            model: The model that was prepared.
-        """
+        """Put the untouched weights back, bit for bit, under an adapter that changes nothing: B = 0."""
         adapted = peft_model(model)
         for pair in linear_pairs(adapted):
             put_base_weight(adapted, pair, self._clean[pair.layer])
@@ -105,12 +89,7 @@ class ReplacedStart(Method):
             hook.remove()
 
     def save_adapter(self, model: PeftModel, folder: Path) -> None:
-        """Write the adapter as a plain LoRA of rank 2r on the untouched base: [B, −B₀]·[A; A₀] with the same s.
-
-        Args:
-            model: The PEFT model.
-            folder: Made where missing.
-        """
+        """Write the adapter as a plain LoRA of rank 2r on the untouched base: [B, −B₀]·[A; A₀] with the same s."""
         super().save_adapter(model, folder)
         tensors = {}
         for pair in linear_pairs(model):

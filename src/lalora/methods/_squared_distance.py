@@ -1,54 +1,41 @@
-"""What the three L2 penalties share: a charge that knows no curvature."""
+"""What the three L2 penalties share: a penalty that knows no curvature."""
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from lalora import processes
 from lalora.adapter import snapshot, trainable_tensors
 from lalora.curvature import Curvature
-from lalora.fisher import Batch
-from lalora.laplace import require_non_negative
-from lalora.methods.base import Method
+from lalora.errors import LaloraError
+from lalora.files import parse_json, read_small, write_atomically
+from lalora.methods.base import Method, Sources, Strength
+
+_START = "start.json"
 
 
+@dataclass(eq=False)
 class SquaredDistance(Method):
     """Target loss + λ·(squared distance from the start)."""
 
-    def __init__(self, strength: float = 1.0) -> None:
-        """Choose the strength.
+    knob = "strength"
+    grid = (0.001, 0.01, 0.1)
 
-        Args:
-            strength: λ ≥ 0.
-
-        Raises:
-            LaloraError: If it is negative or not finite.
-        """
-        require_non_negative("strength", strength)
-        self.strength = strength
+    strength: Strength = 1.0
 
     @abstractmethod
     def distance(self, model: nn.Module, start: Mapping[str, Tensor]) -> Curvature:
-        """Build the squared distance from the start.
+        """Build a curvature whose q(Δ) is the squared distance from a start that the model is at."""
 
-        Args:
-            model: The PEFT model at its start.
-            start: Its trainable tensors.
-
-        Returns:
-            A curvature whose q(Δ) is the squared distance.
-        """
-
-    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Remember the start.
-
-        Args:
-            model: The PEFT model at its start.
-            proxies: Not looked at.
-        """
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
+        """Remember the start."""
         tensors = trainable_tensors(model)
         self._start = {name: start.to(tensors[name].device) for name, start in snapshot(model).items()}
         devices = {name: tensor.device for name, tensor in tensors.items()}
@@ -56,13 +43,8 @@ class SquaredDistance(Method):
         self._distance = self.distance(model, self._start).to(devices, wide)
 
     @torch.no_grad()
-    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
-        """Add the gradient of λ·q(Δ).
-
-        Args:
-            model: The PEFT model.
-            loss_scale: Factor that the gradients carry.
-        """
+    def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
+        """Add the gradient of λ·q(Δ)."""
         if self.strength == 0:
             return
         tensors = trainable_tensors(model)
@@ -74,15 +56,28 @@ class SquaredDistance(Method):
 
     @torch.no_grad()
     def metrics(self, model: nn.Module) -> dict[str, float]:
-        """Measure the penalty.
-
-        Args:
-            model: The PEFT model.
-
-        Returns:
-            `penalty` in nats.
-        """
+        """Measure the `penalty` in nats."""
         return {"penalty": self.strength * float(self._distance.quadratic(self._delta(trainable_tensors(model))))}
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Keep a hash of the start."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / _START, json.dumps({"start": self._hash()}).encode())
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Refuse a checkpoint of a run that started elsewhere, as a script does that seeds nothing."""
+        try:
+            start = parse_json(read_small(folder / _START))["start"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LaloraError(f"{folder / _START} is damaged: resume from another checkpoint") from error
+        if start != self._hash():
+            raise LaloraError(
+                f"the adapter here did not start where that of {folder.parent} did, which '{self.name}' measures from: "
+                "seed its start, as by transformers.set_seed(0) before get_peft_model"
+            )
+
+    def _hash(self) -> str:
+        return processes.digest(self._start[name] for name in sorted(self._start))
 
     def _delta(self, tensors: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
         wide = {name: torch.promote_types(tensor.dtype, torch.float32) for name, tensor in tensors.items()}

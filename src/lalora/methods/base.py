@@ -3,48 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from peft import PeftModel
 from torch import nn
+from typing_extensions import Doc
 
 from lalora.fisher import Batch
+from lalora.options import NonNegative, Option, check, options_of, values_of
 
 Row = Mapping[str, Sequence[int]]
+Sources = Mapping[str, Iterable[Batch]]
+Strength = Annotated[
+    NonNegative,
+    Doc("λ: nats of target loss paid per nat of drift on the source; in L2 methods per squared distance."),
+]
 
 
+@dataclass(eq=False)
 class Method:
-    """A way to fine-tune with LoRA. Each step that a method does not override does nothing.
+    """A way to fine-tune with LoRA: a dataclass whose annotated fields are its options.
+
+    `weight: Annotated[NonNegative, Doc("What it is.")] = 1.0` is an option with default, range and meaning, which
+    recipes and editors read and `__post_init__` checks. What a method remembers besides is set there too, without an
+    annotation. Each step that a method does not override does nothing.
 
     Attributes:
         name: Its name in recipes.
         label: Its name for readers.
         citation: Where it comes from.
-        needs_source: Whether `prepare` needs proxy batches.
         needs: What it takes besides plain LoRA, in a few words.
-        quantised_base: Whether it works on a base model in 8 or 4 bits.
-        own_start: Whether it starts from another adapter than plain LoRA does.
         knob: The setting that trades learning against forgetting.
         grid: Values of the knob to begin with.
+        needs_source: Whether `prepare` needs source batches.
+        quantised_base: Whether it works on a base model in 8 or 4 bits.
+        own_start: Whether it starts from another adapter than plain LoRA does.
+        untouched_base: Whether it needs the untouched weights under the adapter: beside it none has an own start.
+        turn: Its place among the methods of a run: those with a lower one act first, in `prepare` and in every step.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
-    citation: ClassVar[str]
-    needs_source: ClassVar[bool] = False
+    citation: ClassVar[str] = ""
     needs: ClassVar[str] = ""
+    knob: ClassVar[str] = "learning_rate"
+    grid: ClassVar[tuple[float, ...]] = ()
+    needs_source: ClassVar[bool] = False
     quantised_base: ClassVar[bool] = True
     own_start: ClassVar[bool] = False
-    knob: ClassVar[str]
-    grid: ClassVar[tuple[float, ...]]
+    untouched_base: ClassVar[bool] = False
+    turn: ClassVar[int] = 0
 
-    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
+    def __post_init__(self) -> None:
+        """Check every option.
+
+        Raises:
+            LaloraError: If a value has another type or is out of range.
+        """
+        check(self)
+
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """List what can be chosen.
+
+        Returns:
+            Default, range and meaning by name.
+        """
+        return options_of(cls)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The value of every option by name."""
+        return {name: value for name, value in values_of(self).items() if name in self.options()}
+
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
         """Get ready, before the first step.
 
         Args:
             model: The PEFT model at its start.
-            proxies: Batches of surrogate source text by dataset.
+            sources: Batches of source text by dataset.
         """
 
     def training_rows(self, rows: Sequence[Row], seed: int) -> list[Row]:
@@ -68,19 +107,12 @@ class Method:
             steps: Optimizer steps of the whole run.
         """
 
-    def begin_step(self, model: nn.Module, step: int) -> None:
-        """Look at the model before an optimizer step, once gradients are complete.
-
-        Args:
-            model: The PEFT model.
-            step: Optimizer steps done so far.
-        """
-
-    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
+    def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
         """Change the gradients of a step, complete but not yet clipped.
 
         Args:
             model: The PEFT model.
+            step: Optimizer steps done so far.
             loss_scale: Factor that the gradients carry.
         """
 
@@ -109,6 +141,14 @@ class Method:
         """
         return {}
 
+    def facts(self) -> dict[str, object]:
+        """Collect what all processes of a training have to agree in.
+
+        Returns:
+            Values by name, plain enough to compare.
+        """
+        return self.chosen
+
     def save_adapter(self, model: PeftModel, folder: Path) -> None:
         """Write the finished adapter in PEFT's format, for the untouched base model.
 
@@ -118,16 +158,18 @@ class Method:
         """
         model.save_pretrained(str(folder))
 
-    def save(self, checkpoint: Path) -> None:
-        """Keep what changed since `prepare` beside a checkpoint.
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Keep in a checkpoint what `prepare` would not find again.
 
         Args:
-            checkpoint: Its folder.
+            model: The PEFT model.
+            folder: Of this method in the checkpoint, made by whoever writes into it.
         """
 
-    def load(self, checkpoint: Path) -> None:
-        """Read what `save` kept.
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Read what `save` kept, after `prepare`.
 
         Args:
-            checkpoint: Its folder.
+            model: The PEFT model, the checkpoint's adapter in it.
+            folder: Of this method in the checkpoint.
         """

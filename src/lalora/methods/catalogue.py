@@ -1,5 +1,6 @@
 """The methods by the names that recipes use."""
 
+import difflib
 from typing import Any
 
 from lalora.errors import LaloraError
@@ -22,24 +23,50 @@ METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (Lora, LaLoRA, EwcLora, L2, L2B, L2Weight, Migu, Milora, Corda, FlatLora, Replay, KL, Intruders)
 }
+"""What recipes can name. A script adds its own class before it loads a recipe; a recipe, which may be a stranger's,
+imports nothing."""
 
 
-def build(name: str, **knobs: Any) -> Method:
+def method_named(name: str) -> type[Method]:
+    """Look up a method by its name in recipes."""
+    if name not in METHODS:
+        raise LaloraError(f"method '{name}' is unknown: there are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def knob_of(name: str) -> str:
+    """Name the setting of a run's methods, such as `kl` or `lalora+kl`, that trades learning against forgetting."""
+    first, *others = name.split("+")
+    knob = METHODS[first].knob if first in METHODS else "strength"
+    return f"{first}.{knob}" if others and first in METHODS and knob in METHODS[first].options() else knob
+
+
+def label_of(name: str) -> str:
+    """Name a run's methods, such as `kl` or `lalora+kl`, for readers."""
+    return " + ".join(METHODS[part].label if part in METHODS else part for part in name.split("+"))
+
+
+def build(name: str, **options: Any) -> Method:
     """Build a method by its name in recipes.
 
     Args:
         name: Such as `lora` or `lalora`.
-        **knobs: Its own settings.
+        **options: Its own options.
 
     Returns:
         The method.
 
     Raises:
-        LaloraError: If the name or a knob is unknown, or a knob is out of range.
+        LaloraError: If the name or an option is unknown, or a value is out of range.
     """
-    if name not in METHODS:
-        raise LaloraError(f"method '{name}' is unknown: there are {', '.join(METHODS)}")
-    try:
-        return METHODS[name](**knobs)
-    except TypeError as error:
-        raise LaloraError(f"method '{name}': {error}") from error
+    kind = method_named(name)
+    for key in options:
+        require_option(kind, key)
+    return kind(**options)
+
+
+def require_option(kind: type[Method], key: str) -> None:
+    """Refuse an option that a method does not have."""
+    if key not in kind.options():
+        close = difflib.get_close_matches(key, list(kind.options()), n=1)
+        raise LaloraError(f"method '{kind.name}' has no '{key}'" + (f": did you mean '{close[0]}'?" if close else ""))

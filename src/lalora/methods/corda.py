@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
 from functools import partial
 
 import torch
@@ -14,14 +13,14 @@ from peft.tuners.lora.layer import LoraLayer
 
 from lalora.adapter import LinearPair
 from lalora.errors import LaloraError
-from lalora.fisher import Batch
 from lalora.methods._replaced_start import ReplacedStart
+from lalora.methods.base import Sources
 
 
 class Corda(ReplacedStart):
     """Starts from the part of W that matters least on source text.
 
-    With C = Σ x xᵀ of the inputs on the proxy rows (each row scaled by its largest entry) and WC = UΣVᵀ, s·B₀A₀ is
+    With C = Σ x xᵀ of the inputs on the source rows (each row scaled by its largest entry) and WC = UΣVᵀ, s·B₀A₀ is
     U_rΣ_rV_rᵀC⁻¹ in the r smallest triples. PEFT computes it; each row goes through the model by itself, without
     padding, as PEFT expects. C⁻¹ makes A₀ large where text hardly goes, so that learning rates that suit LoRA diverge.
     """
@@ -33,25 +32,16 @@ class Corda(ReplacedStart):
     grid = (2e-5, 5e-5, 1e-4)
     needs = "source text; d_in² and an SVD for every adapted weight; these weights twice in memory; plain linear LoRA"
 
-    def choose(self, model: PeftModel, pairs: list[LinearPair], proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Let PEFT write what matters least into the adapter.
-
-        Args:
-            model: The PEFT model.
-            pairs: Its layers.
-            proxies: Batches of surrogate source text by dataset.
-
-        Raises:
-            LaloraError: If there is no source text.
-        """
+    def choose(self, model: PeftModel, pairs: list[LinearPair], sources: Sources) -> None:
+        """Let PEFT write what matters least into the adapter."""
         rows = [
             batch["input_ids"][[row]][:, batch["attention_mask"][row].bool()]
-            for batches in proxies.values()
+            for batches in sources.values()
             for batch in batches
             for row in range(len(batch["input_ids"]))
         ]
         if not rows:
-            raise LaloraError("method 'corda' needs source text: name at least one source domain")
+            raise LaloraError("method 'corda' needs source text: give at least one source")
         adapter = model.active_adapters[0]
         base = model.get_base_model()
         names = {id(module): name for name, module in base.named_modules()}

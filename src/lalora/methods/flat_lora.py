@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Doc
 
 from lalora.adapter import LinearPair, linear_pairs
 from lalora.errors import LaloraError
-from lalora.fisher import Batch
-from lalora.laplace import require_non_negative
 from lalora.methods._base_weights import base_weight, put_base_weight, require_floating
-from lalora.methods.base import Method
+from lalora.methods.base import Method, Sources
+from lalora.options import NonNegative, Seed
 
 
+@dataclass(eq=False)
 class FlatLora(Method):
     """Takes the gradients of each step at W + ε in the place of W, the merged weight being W' = W + s·BA.
 
@@ -34,32 +36,20 @@ class FlatLora(Method):
     knob = "rho"
     grid = (0.01, 0.05, 0.1)
 
-    def __init__(self, rho: float = 0.05, *, seed: int = 0) -> None:
-        """Choose the noise.
+    # What comes after acts on the base weights that it puts back.
+    turn = -1
 
-        Args:
-            rho: ρ ≥ 0; 0 is plain LoRA.
-            seed: Of the noise, which also depends on step and layer.
+    rho: Annotated[NonNegative, Doc("Noise on the weights, as a share of their norm; 0 is plain LoRA.")] = 0.05
+    seed: Annotated[Seed, Doc("Of the noise, which also depends on step and layer.")] = 0
 
-        Raises:
-            LaloraError: If ρ is negative or not finite.
-        """
-        require_non_negative("rho", rho)
-        self.rho = rho
-        self.seed = seed
+    def __post_init__(self) -> None:
+        """Check every option, and know of no weights yet."""
+        super().__post_init__()
         self._pairs: list[LinearPair] = []
         self._clean: list[tuple[LinearPair, Tensor]] = []
 
-    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Find the weights to perturb.
-
-        Args:
-            model: The PEFT model at its start.
-            proxies: Not looked at.
-
-        Raises:
-            LaloraError: If a base weight is quantised, or the adapter changes no plain linear layer.
-        """
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
+        """Find the weights to perturb."""
         self._pairs = [pair for pair in linear_pairs(model) if pair.plain]
         if not self._pairs:
             raise LaloraError("method 'flat-lora' needs plain linear LoRA layers, and the adapter has none")
@@ -67,13 +57,7 @@ class FlatLora(Method):
 
     @torch.no_grad()
     def before_forward(self, model: nn.Module, step: int, steps: int) -> None:
-        """Swap in the noisy weights.
-
-        Args:
-            model: The PEFT model.
-            step: Optimizer steps done so far.
-            steps: T, optimizer steps of the whole run.
-        """
+        """Swap in the noisy weights."""
         sigma = self.rho * 0.5 * (1 - math.cos(math.pi * step / steps))
         if sigma == 0:
             return
@@ -82,13 +66,8 @@ class FlatLora(Method):
             self._clean.append((pair, weight))
             put_base_weight(model, pair, (weight.float() + self._noise(pair, weight, sigma, step)).to(weight.dtype))
 
-    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
-        """Swap the base weights back in.
-
-        Args:
-            model: The PEFT model.
-            loss_scale: Factor that the gradients carry.
-        """
+    def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
+        """Swap the base weights back in."""
         for pair, clean in self._clean:
             put_base_weight(model, pair, clean)
         self._clean = []

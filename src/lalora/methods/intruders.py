@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import torch
 from peft import PeftModel
 from torch import nn
+from typing_extensions import Doc
 
 from lalora.adapter import linear_pairs, lora_layers, peft_model
 from lalora.errors import LaloraError
 from lalora.methods._base_weights import require_floating, require_plain
-from lalora.methods.base import Method
+from lalora.methods.base import Method, Sources
+from lalora.options import Share
 
 _REDUCED = "intruders_reduced"
 
 
+@dataclass(eq=False)
 class Intruders(Method):
     """Trains as plain LoRA, and takes a share of what training put into new directions away from the result.
 
@@ -29,29 +35,12 @@ class Intruders(Method):
     knob = "removed"
     grid = (0.25, 0.5, 1.0)
 
-    def __init__(self, removed: float = 0.25) -> None:
-        """Choose how much to take away.
+    untouched_base = True
 
-        Args:
-            removed: Share of each intruder, 0 to 1; 0 is plain LoRA. PEFT's `mitigation_lambda` is 1 − this.
+    removed: Annotated[Share, Doc("Share of each intruder dimension that is removed; 0 is plain LoRA.")] = 0.25
 
-        Raises:
-            LaloraError: If it is out of range.
-        """
-        if not 0 <= removed <= 1:
-            raise LaloraError(f"removed must be a share from 0 to 1, not {removed}")
-        self.removed = removed
-
-    def prepare(self, model: nn.Module, proxies: object) -> None:
-        """Refuse before training what could not be reduced after it.
-
-        Args:
-            model: The PEFT model at its start.
-            proxies: Not looked at.
-
-        Raises:
-            LaloraError: If the adapter is no plain linear LoRA, a weight is quantised, or PEFT is too old.
-        """
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
+        """Refuse before training what could not be reduced after it."""
         adapted = peft_model(model)
         pairs = linear_pairs(adapted)
         require_plain(adapted, pairs, self.name)
@@ -63,11 +52,7 @@ class Intruders(Method):
 
     @torch.no_grad()
     def after_training(self, model: PeftModel) -> None:
-        """Reduce the intruders.
-
-        Args:
-            model: The PEFT model at its end.
-        """
+        """Reduce the intruders."""
         if self.removed == 0:
             return
         from peft.tuners.lora.intruders import reduce_intruder_dimension

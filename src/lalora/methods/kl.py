@@ -1,27 +1,32 @@
-"""Hold the model's own predictions on source text: a charge for KL(base ‖ model) itself, not for a forecast of it."""
+"""Hold the model's own predictions on source text: a penalty on KL(base ‖ model) itself, not for a forecast of it."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from typing_extensions import Doc
 
+from lalora import processes
 from lalora.adapter import peft_model
 from lalora.batches import checked, with_completion
 from lalora.completion import completion
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
-from lalora.laplace import require_non_negative
-from lalora.methods.base import Method
+from lalora.methods.base import Method, Sources, Strength
 from lalora.next_token import require_next_token
+from lalora.options import Count
 from lalora.switched_off import why_not_base
 
 
+@dataclass(eq=False)
 class KL(Method):
-    """Target loss + λ·KL(base ‖ model) in nats per completion token, on one proxy batch every so many steps.
+    """Target loss + λ·KL(base ‖ model) in nats per completion token, on one source batch every so many steps.
 
     The base is the model with its adapter switched off; where that is another one, what the model predicts at its start
     is kept. The batches take turns; each time costs a forward pass of the
@@ -36,84 +41,49 @@ class KL(Method):
     grid = (0.3, 1.0, 3.0)
     needs_source = True
 
-    def __init__(self, strength: float = 1.0, *, every: int = 1) -> None:
-        """Choose the strength.
+    strength: Strength = 1.0
+    every: Annotated[
+        Count, Doc("Optimizer steps from one source batch to the next, whose weight is then λ·every, so that λ stays.")
+    ] = 1
 
-        Args:
-            strength: λ ≥ 0, in nats of target loss per nat of drift.
-            every: Optimizer steps from one proxy batch to the next; its weight is λ·every, so that on average,
-                before clipping, λ keeps its meaning.
-
-        Raises:
-            LaloraError: If the strength is negative or not finite, or `every` is below 1.
-        """
-        require_non_negative("strength", strength)
-        if every < 1:
-            raise LaloraError(f"every must be 1 or more, not {every}")
-        self.strength = strength
-        self.every = every
-        self._step = 0
+    def __post_init__(self) -> None:
+        """Check every option, and know of no batch yet."""
+        super().__post_init__()
         self._batches: list[Batch] = []
         self._kept: list[Tensor] = []
 
-    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Keep the proxy batches, those of the sources in turn.
-
-        Args:
-            model: The PEFT model at its start.
-            proxies: Batches of surrogate source text by dataset.
-
-        Raises:
-            LaloraError: If the model does not predict the next token, a batch is unusable, or none has a completion.
-        """
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
+        """Keep the source batches, those of the sources in turn."""
         adapted = peft_model(model)
         require_next_token(adapted)
-        by_source = [_read(adapted, name, batches) for name, batches in proxies.items()]
+        by_source = [_read(adapted, name, batches) for name, batches in sources.items()]
         longest = max((len(batches) for batches in by_source), default=0)
         self._batches = [batches[turn] for turn in range(longest) for batches in by_source if turn < len(batches)]
         if not self._batches:
-            raise LaloraError("method 'kl' needs source text: name at least one source domain")
+            raise LaloraError("method 'kl' needs source text: give at least one source")
         if why_not_base(adapted) is not None:
             self._kept = [_at_start(adapted, batch) for batch in self._batches]
 
-    def begin_step(self, model: nn.Module, step: int) -> None:
-        """Remember which step this is.
-
-        Args:
-            model: The PEFT model.
-            step: Optimizer steps done so far.
-        """
-        self._step = step
-
-    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
-        """Add the gradient of λ·every·KL where it is time.
-
-        Args:
-            model: The PEFT model.
-            loss_scale: Factor that the gradients carry.
-        """
-        if self.strength == 0 or self._step % self.every:
+    def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
+        """Add the gradient of λ·every·KL where it is time."""
+        if self.strength == 0 or step % self.every:
             return
-        turn = self._step // self.every % len(self._batches)
+        turn = step // self.every % len(self._batches)
         kept = self._kept[turn] if self._kept else None
-        charge = drift(model, self._batches[turn], kept) * (self.strength * self.every * loss_scale)
-        charge.backward()  # type: ignore[no-untyped-call]
+        penalty = kl_to_base(model, self._batches[turn], kept) * (self.strength * self.every * loss_scale)
+        penalty.backward()  # type: ignore[no-untyped-call]
+
+    def facts(self) -> dict[str, object]:
+        """Collect what all processes have to agree in, the batches included: each adds the same gradient."""
+        tensors = [batch[name] for batch in self._batches for name in sorted(batch)]
+        return super().facts() | {"source batches": processes.digest(tensors)}
 
 
-def drift(model: nn.Module, batch: Batch, kept: Tensor | None = None) -> Tensor:
-    """Compute KL(base ‖ model) as it is differentiated, without dropout and without checkpointed activations.
-
-    Args:
-        model: A PEFT model.
-        batch: `input_ids`, `attention_mask` and unshifted `labels`, each (rows, length).
-        kept: Log-probabilities of the base on the completion tokens, (K, vocabulary); None to switch the adapter off.
-
-    Returns:
-        Nats per completion token, a scalar.
-    """
+def kl_to_base(model: nn.Module, batch: Batch, kept: Tensor | None = None) -> Tensor:
+    """Compute KL(base ‖ model) as it is differentiated, without dropout and without checkpointed activations."""
     adapted = peft_model(model)
     ready = checked(batch, "source text", adapted)
-    # Dropout would be charged for as drift.
+    # Dropout would be penalised as drift.
     with _evaluating(adapted):
         if kept is None:
             with torch.no_grad(), _trainable_as_before(adapted), adapted.disable_adapter():

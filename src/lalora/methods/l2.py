@@ -17,17 +17,7 @@ class L2(SquaredDistance):
     label = "L2"
     citation = "Sliwa et al., 2025, §5.1"
     needs = "a copy of the start"
-    knob = "strength"
-    grid = (0.001, 0.01, 0.1)
 
     def distance(self, model: nn.Module, start: Mapping[str, Tensor]) -> Curvature:
-        """Build ‖Δ‖².
-
-        Args:
-            model: The PEFT model at its start.
-            start: Its trainable tensors.
-
-        Returns:
-            The identity.
-        """
+        """Build ‖Δ‖²."""
         return Diagonal.isotropic(1.0, start)

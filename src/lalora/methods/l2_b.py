@@ -1,4 +1,4 @@
-"""An L2 penalty on B alone: what LaLoRA at B = 0 would charge if it knew no curvature."""
+"""An L2 penalty on B alone: what LaLoRA at B = 0 would penalise if it knew no curvature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lalora.methods._squared_distance import SquaredDistance
 class L2B(SquaredDistance):
     """Target loss + λ‖B − B₀‖².
 
-    The paper's L2 baseline charges A too. LaLoRA never does at B = 0, so this is the ablation that tells whether
+    The paper's L2 baseline penalises A too. LaLoRA never does at B = 0, so this is the ablation that tells whether
     curvature or sparing A does the work.
     """
 
@@ -21,17 +21,7 @@ class L2B(SquaredDistance):
     label = "L2 on B"
     citation = "ablation of LaLoRA"
     needs = "a copy of the start"
-    knob = "strength"
-    grid = (0.001, 0.01, 0.1)
 
     def distance(self, model: nn.Module, start: Mapping[str, Tensor]) -> Curvature:
-        """Build ‖ΔB‖².
-
-        Args:
-            model: The PEFT model at its start.
-            start: Its trainable tensors.
-
-        Returns:
-            The identity over B.
-        """
+        """Build ‖ΔB‖²."""
         return Diagonal.isotropic(1.0, [name for name in start if "lora_B" in name])

@@ -19,20 +19,7 @@ class L2Weight(SquaredDistance):
     label = "L2 on ΔW"
     citation = "ablation of LaLoRA"
     needs = "a copy of the start; plain linear LoRA"
-    knob = "strength"
-    grid = (0.001, 0.01, 0.1)
 
     def distance(self, model: nn.Module, start: Mapping[str, Tensor]) -> Curvature:
-        """Build ‖ΔW‖²_F.
-
-        Args:
-            model: The PEFT model at its start.
-            start: Its trainable tensors.
-
-        Returns:
-            The identity over the entries of ΔW.
-
-        Raises:
-            LaloraError: If the adapter moves anything but plain linear LoRA layers.
-        """
+        """Build ‖ΔW‖²_F."""
         return WeightPrior(1.0).anchored(anchors_of(peft_model(model), self.name))

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
+from typing_extensions import Doc
 
-from lalora.fisher import Batch
-from lalora.laplace import Laplace, Refitting, fit, require_non_negative
-from lalora.methods.base import Method
+from lalora import processes
+from lalora.errors import LaloraError
+from lalora.fisher import own_part
+from lalora.laplace import FitSettings, Laplace, Refitting, fit
+from lalora.methods.base import Method, Sources, Strength
+from lalora.options import BelowOne, Count, NonNegative, Option
+
+_OF_THE_FIT = tuple(field.name for field in fields(FitSettings))
+T = TypeVar("T", bound="LaLoRA")
 
 
+def _takes_options_of_the_fit(kind: type[T]) -> type[T]:
+    """Let `LaLoRA(curvature="kfac")` stand for `LaLoRA(fit=FitSettings(curvature="kfac"))`."""
+    init: Any = kind.__init__
+
+    @wraps(init)
+    def take(self: T, *values: Any, **options: Any) -> None:
+        own = {name: options.pop(name) for name in _OF_THE_FIT if name in options}
+        for name, value in self.fixed.items():
+            if own.get(name, value) != value:
+                raise LaloraError(f"method '{self.name}' has no '{name}'")
+        if own and "fit" in options:
+            raise LaloraError(f"'{next(iter(own))}' is one of the options in 'fit': give one of the two")
+        given = {} if "fit" in options else {"fit": FitSettings(**self.fixed, **own)}
+        init(self, *values, **options, **given)
+
+    kind.__init__ = take  # type: ignore[method-assign, assignment]
+    return kind
+
+
+@_takes_options_of_the_fit
+@dataclass(eq=False)
 class LaLoRA(Method):
-    """Target loss + λ·½ΔᵀΛΔ, with Λ fitted on proxy batches at the start (paper, Eq. 12)."""
+    """Target loss + λ·½ΔᵀΛΔ, with Λ fitted on source batches at the start (paper, Eq. 12).
+
+    The options of the fit can be given by their own names: `LaLoRA(30, curvature="weight-kfac")`. With `laplace`, one
+    that is fitted already, `prepare` only checks it.
+    """
 
     name = "lalora"
     label = "LaLoRA"
@@ -22,120 +57,88 @@ class LaLoRA(Method):
     knob = "strength"
     grid = (1000.0, 10000.0, 100000.0)
     needs_source = True
+    fixed: ClassVar[Mapping[str, Any]] = {}
+    """Options of the fit that cannot be chosen."""
 
-    def __init__(
-        self,
-        strength: float = 1.0,
-        *,
-        curvature: str = "diagonal",
-        fisher: str | None = None,
-        factor_rank: int | None = None,
-        factor_keep: float | None = None,
-        prior: float | str = 0.0,
-        labels: str = "sampled",
-        combine: str = "mean",
-        seed: int = 0,
-        refit_every: int | None = None,
-        refit_decay: float = 0.9,
-        laplace: Laplace | None = None,
-    ) -> None:
-        """Choose the strength and how the curvature is fitted.
+    strength: Strength = 1.0
+    fit: FitSettings = field(default_factory=FitSettings)
+    prior: Annotated[
+        NonNegative | Literal["auto"],
+        Doc("Precision δ that is penalised besides the curvature. auto: the curvature's mean eigenvalue."),
+    ] = 0.0
+    refit_every: Annotated[
+        Count | None,
+        Doc("Optimizer steps after which the curvature is fitted again and averaged in. None: never."),
+    ] = None
+    refit_decay: Annotated[BelowOne, Doc("Weight of what was known when it is fitted again.")] = 0.9
+    laplace: Laplace | None = field(default=None, repr=False, compare=False)
 
-        Args:
-            strength: λ ≥ 0.
-            curvature: As in `lalora.fit`.
-            fisher: As in `lalora.fit`.
-            factor_rank: `rank` in `lalora.fit`.
-            factor_keep: `keep` in `lalora.fit`.
-            prior: As in `lalora.fit`.
-            labels: As in `lalora.fit`.
-            combine: As in `lalora.fit`.
-            seed: As in `lalora.fit`.
-            refit_every: Optimizer steps after which the curvature is fitted again and averaged in; None for never.
-            refit_decay: Weight of what was known before.
-            laplace: One that is fitted already; `prepare` then only checks it.
+    if TYPE_CHECKING:
 
-        Raises:
-            LaloraError: If the strength is negative or not finite.
-        """
-        require_non_negative("strength", strength)
-        self.strength = strength
-        self.laplace = laplace
-        self._again = (refit_every, refit_decay)
-        self._refitting = Refitting(None, {}, refit_decay)
-        self._options = {
-            "curvature": curvature,
-            "fisher": fisher,
-            "factor_rank": factor_rank,
-            "factor_keep": factor_keep,
-            "prior": prior,
-            "labels": labels,
-            "combine": combine,
-            "seed": seed,
-        }
+        def __init__(self, strength: float = 1.0, **options: Any) -> None:
+            """Take the fields, and the options of the fit by their own names."""
 
-    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Fit the curvature, or check the one that was given.
+    def __post_init__(self) -> None:
+        """Check every option, and know of no gradient yet."""
+        super().__post_init__()
+        self._refitting = Refitting(None, {}, self.refit_decay)
+        self.gradient_norm: Tensor | None = None
+        self.kept_elsewhere = False
+        """Whether the Laplace that was given need not be in checkpoints."""
 
-        Args:
-            model: The PEFT model at its start.
-            proxies: Batches of surrogate source text by dataset.
-        """
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """List what can be chosen, the options of the fit among them."""
+        return {name: option for name, option in super().options().items() if name not in cls.fixed}
+
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
+        """Fit the curvature, each process on its part of the rows, or check the one that was given."""
         if self.laplace is None:
-            self.laplace = fit(model, proxies, **self._options)  # type: ignore[arg-type]
+            parts = {name: own_part(list(batches)) for name, batches in sources.items()}
+            self.laplace = fit(model, parts, prior=self.prior, **asdict(self.fit))
         else:
             self.laplace.check(model)
-        every, decay = self._again
-        self._refitting = Refitting.of(every, proxies, decay)
+        self._refitting = Refitting.of(self.refit_every, sources, self.refit_decay)
 
-    def begin_step(self, model: nn.Module, step: int) -> None:
-        """Fit again if it is time.
-
-        Args:
-            model: The PEFT model.
-            step: Optimizer steps done so far.
-        """
+    def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
+        """Fit again if it is time, and add λΛΔ to the gradients."""
         if self.laplace is not None:
             self.laplace = self._refitting.due(self.laplace, model, step)
-
-    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
-        """Add λΛΔ to the gradients.
-
-        Args:
-            model: The PEFT model.
-            loss_scale: Factor that the gradients carry.
-        """
-        if self.laplace is not None:
-            self.laplace.add_gradient(model, self.strength, loss_scale)
+            self.gradient_norm = self.laplace.add_gradient(model, self.strength, loss_scale)
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
-        """Measure penalty and forecast.
-
-        Args:
-            model: The PEFT model.
-
-        Returns:
-            `penalty` in nats, `forecast` in nats per source token.
-        """
+        """Measure `penalty` in nats, and `forecast` in nats per source token."""
         if self.laplace is None:
             return {}
         penalty = self.laplace.penalty(model, self.strength)
         return {"penalty": float(penalty.detach()), "forecast": self.laplace.forecast(model)}
 
-    def save(self, checkpoint: Path) -> None:
-        """Keep a curvature that changes beside a checkpoint.
+    def facts(self) -> dict[str, object]:
+        """Collect what all processes have to agree in, the Laplace included."""
+        if self.laplace is None:
+            return super().facts()
+        tensors = [*self.laplace.mean.values(), *self.laplace.curvature.tensors().values()]
+        return super().facts() | {"prior": self.laplace.prior, "Laplace": processes.digest(tensors)}
 
-        Args:
-            checkpoint: Its folder.
-        """
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Keep the Laplace of the model's adapter; one of a base model as it met this adapter."""
+        if self.laplace is not None and not self._found_again:
+            self.laplace.of_adapter(model).save(folder)
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Go on with the Laplace of the checkpoint: a new fit on a new random A is another one than its run's."""
+        if self._found_again:
+            return
+        kept = Laplace.load(folder)
+        kept.check(model)
         if self.laplace is not None:
-            self._refitting.save(self.laplace, checkpoint)
+            ours, theirs = self.laplace.provenance.fit.curvature, kept.provenance.fit.curvature
+            if ours != theirs:
+                raise LaloraError(
+                    f"{folder.parent} was trained with curvature '{theirs}', not '{ours}': give the same to resume"
+                )
+        self.laplace = kept
 
-    def load(self, checkpoint: Path) -> None:
-        """Read what `save` kept.
-
-        Args:
-            checkpoint: Its folder.
-        """
-        if self.laplace is not None:
-            self.laplace = self._refitting.load(self.laplace, checkpoint)
+    @property
+    def _found_again(self) -> bool:
+        return self.kept_elsewhere and self.refit_every is None

@@ -9,5 +9,4 @@ class Lora(Method):
     name = "lora"
     label = "LoRA"
     citation = "Hu et al., 2021"
-    knob = "learning_rate"
     grid = (0.0005, 0.001, 0.002)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Doc
 
 from lalora.adapter import linear_pairs, peft_model
-from lalora.errors import LaloraError
-from lalora.fisher import Batch
-from lalora.methods.base import Method
+from lalora.methods.base import Method, Sources
+from lalora.options import BelowOne
 
 
+@dataclass(eq=False)
 class Migu(Method):
     """Trains, in each step, only the rows of A and of B whose output is large on the step's own batch.
 
@@ -32,30 +33,21 @@ class Migu(Method):
     knob = "threshold"
     grid = (0.5, 0.7, 0.9)
 
-    def __init__(self, threshold: float = 0.7) -> None:
-        """Choose the threshold.
+    # The gradients of penalties are masked too.
+    turn = 1
 
-        Args:
-            threshold: t, share of the rows that stay frozen, at least 0 and below 1; 0 is plain LoRA.
+    threshold: Annotated[BelowOne, Doc("Of the rows of A and B, those that stay frozen; 0 is plain LoRA.")] = 0.7
 
-        Raises:
-            LaloraError: If it is out of range.
-        """
-        if not 0 <= threshold < 1:
-            raise LaloraError(f"threshold must be at least 0 and below 1, not {threshold}")
-        self.threshold = threshold
+    def __post_init__(self) -> None:
+        """Check every option, and hear of no output yet."""
+        super().__post_init__()
         self._modules: dict[str, nn.Linear] = {}
         self._magnitudes: dict[str, Tensor] = {}
         self._frozen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._shown: Tensor | None = None
 
-    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Listen to the outputs of every A and B.
-
-        Args:
-            model: The PEFT model at its start.
-            proxies: Not looked at.
-        """
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
+        """Listen to the outputs of every A and B."""
         adapted = peft_model(model)
         adapted.register_forward_pre_hook(self._on_batch, with_kwargs=True)
         for pair in linear_pairs(adapted):
@@ -64,13 +56,8 @@ class Migu(Method):
             module.register_forward_hook(partial(self._on_output, name))
 
     @torch.no_grad()
-    def after_backward(self, model: nn.Module, loss_scale: float) -> None:
-        """Mask the gradients of rows with small outputs, and remember where these rows stand.
-
-        Args:
-            model: The PEFT model.
-            loss_scale: Factor that the gradients carry.
-        """
+    def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
+        """Mask the gradients of rows with small outputs, and remember where these rows stand."""
         self._frozen = []
         for name, magnitude in self._magnitudes.items():
             weight = self._modules[name].weight
@@ -82,11 +69,7 @@ class Migu(Method):
 
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
-        """Put masked rows back to where they stood.
-
-        Args:
-            model: The PEFT model.
-        """
+        """Put masked rows back to where they stood."""
         for weight, masked, before in self._frozen:
             weight[masked] = before
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 import torch
 from peft import PeftModel
 from torch import Tensor
 
 from lalora.adapter import LinearPair
-from lalora.fisher import Batch
 from lalora.methods._base_weights import base_weight
 from lalora.methods._replaced_start import ReplacedStart
+from lalora.methods.base import Sources
 
 
 class Milora(ReplacedStart):
@@ -25,14 +23,8 @@ class Milora(ReplacedStart):
     citation = "Wang et al., 2025"
     needs = "an SVD of every adapted weight; these weights twice in memory; plain linear LoRA"
 
-    def choose(self, model: PeftModel, pairs: list[LinearPair], proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Write the minor components into the adapter.
-
-        Args:
-            model: The PEFT model.
-            pairs: Its layers.
-            proxies: Not looked at.
-        """
+    def choose(self, model: PeftModel, pairs: list[LinearPair], sources: Sources) -> None:
+        """Write the minor components into the adapter."""
         for pair in pairs:
             a, b = _minor(base_weight(model, pair), pair)
             pair.down.weight.copy_(a)

@@ -18,20 +18,7 @@ _IMPORTANT_SHARE = 0.1
 def precision_groups(
     laplace: Laplace, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
 ) -> list[dict[str, Any]]:
-    """Group the adapter's weights by precision and measure how far each group moved.
-
-    Args:
-        laplace: With diagonal curvature.
-        before: The adapter's tensors at the start, by name.
-        after: The same at the end.
-
-    Returns:
-        For `flexible` (precision exactly 0), `important` (the 10 % of all weights with the highest) and `middle`
-        (the rest): `n` weights, `mean`, `min` and `max` precision (None where n = 0), and `change`, the mean |Δ|.
-
-    Raises:
-        LaloraError: If the curvature is not diagonal.
-    """
+    """Group the adapter's weights by precision and measure how far each group moved."""
     if not isinstance(laplace.curvature, Diagonal):
         raise LaloraError(f"only a diagonal has a precision for each weight, not '{laplace.curvature.kind}'")
     blocks = laplace.curvature.precision

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from torch import nn
+from typing_extensions import Doc
 
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
-from lalora.methods.base import Method, Row
+from lalora.methods.base import Method, Row, Sources
+from lalora.options import BelowOne
 
 
+@dataclass(eq=False)
 class Replay(Method):
-    """Target loss on batches of which a share of the rows is proxy text, the very rows that LaLoRA is fitted on.
+    """Target loss on batches of which a share of the rows is source text, the very rows that LaLoRA is fitted on.
 
-    A proxy row takes the place of a target row, so that a run has as many optimizer steps and rows as any other and
+    A source row takes the place of a target row, so that a run has as many optimizer steps and rows as any other and
     sees fewer rows of the target (experience replay, Robins, 1995).
     """
 
@@ -27,44 +32,21 @@ class Replay(Method):
     grid = (0.1, 0.25, 0.5)
     needs_source = True
 
-    def __init__(self, share: float = 0.25) -> None:
-        """Choose the share.
+    share: Annotated[BelowOne, Doc("Of the rows, those that are source text; 0 is plain LoRA.")] = 0.25
 
-        Args:
-            share: Of the rows, at least 0 and below 1; 0 is plain LoRA.
-
-        Raises:
-            LaloraError: If it is out of range.
-        """
-        if not 0 <= share < 1:
-            raise LaloraError(f"share must be at least 0 and below 1, not {share}")
-        self.share = share
+    def __post_init__(self) -> None:
+        """Check every option, and know of no row yet."""
+        super().__post_init__()
         self._rows: list[Row] = []
 
-    def prepare(self, model: nn.Module, proxies: Mapping[str, Iterable[Batch]]) -> None:
-        """Keep the proxy rows.
-
-        Args:
-            model: Not looked at.
-            proxies: Batches of surrogate source text by dataset.
-
-        Raises:
-            LaloraError: If there is no row.
-        """
-        self._rows = [row for batches in proxies.values() for batch in batches for row in _rows(batch)]
+    def prepare(self, model: nn.Module, sources: Sources) -> None:
+        """Keep the source rows."""
+        self._rows = [row for batches in sources.values() for batch in batches for row in _rows(batch)]
         if not self._rows:
-            raise LaloraError("method 'replay' needs source text: name at least one source domain")
+            raise LaloraError("method 'replay' needs source text: give at least one source")
 
     def training_rows(self, rows: Sequence[Row], seed: int) -> list[Row]:
-        """Put proxy rows in the place of some target rows, every pass over them shuffled anew.
-
-        Args:
-            rows: Target rows in the order of training.
-            seed: Of the choice.
-
-        Returns:
-            As many rows.
-        """
+        """Put source rows in the place of some target rows, every pass over them shuffled anew."""
         draw = random.Random(f"replay {seed}")
         waiting: list[Row] = []
         mixed = []

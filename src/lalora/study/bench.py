@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from lalora.curvature import Diagonal
 from lalora.domains import batches, read_text, sample_text, write_text
 from lalora.evaluation import EvalSet, evaluate
 from lalora.laplace import Laplace, fit
+from lalora.methods import LaLoRA
 from lalora.study.base_model import load_base
 from lalora.study.identity import Identity, key
-from lalora.study.knobs import SELF_SOURCE, takes_laplace
 from lalora.study.material import Material
 from lalora.study.plan import RunPlan
 from lalora.study.records import Row, read_json, write_json
-from lalora.study.settings import RunSettings, StudySettings
+from lalora.study.settings import SELF_SOURCE, RunSettings, StudySettings
 from lalora.study.start import with_adapter
 
 Say = Callable[[str], None]
@@ -108,7 +108,7 @@ class Bench:
             if row is None:
                 damaged = f": {path} is damaged" if path.exists() else ""
                 self.say(f"measuring the base model{damaged}")
-                settings = RunSettings(method="lora", steps=1, rank=1)
+                settings = RunSettings(steps=1, rank=1)
                 row = self.measure(self.start(settings), 0, accuracy=True)
                 write_json(path, row)
         return row
@@ -120,68 +120,47 @@ class Bench:
         with FileLock(path.with_name(f".{path.name}.lock")):
             yield
 
-    def proxies(self, model: PeftModel, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
-        """Batch the rows that a method may see.
+    def source_batches(self, model: PeftModel, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
+        """Batch the rows that a method may see, by source; `self` where the base model wrote them.
 
         Text that the model writes itself is as many rows as of all sources together, and kept in a file.
-
-        Args:
-            model: At its start.
-            settings: Of the run.
-
-        Returns:
-            Batches by source; `self` where the base model wrote them.
         """
-        if settings.proxy_text == "source":
-            return self.material.proxies(settings)
-        rows = settings.proxy_rows * len(settings.proxy_sources or self.material.sources)
+        if settings.source_text == "source":
+            return self.material.chosen_batches(settings)
+        rows = settings.source_rows * len(settings.source_domains or self.material.sources)
         made: dict[str, Any] = {
             "rows": rows,
-            "length": min(settings.proxy_length, self.material.tokenizer.model_max_length),
-            "temperature": settings.proxy_temperature,
+            "length": min(settings.source_length, self.material.tokenizer.model_max_length),
+            "temperature": settings.source_temperature,
             "seed": settings.seed,
         }
         tokenizer = self.material.tokenizer
         path = self.shared / f"self-source-{key({**self.common, 'sampled': made})}.jsonl"
         with self._alone(path):
             if not path.exists():
-                self.say("letting the base model write proxy text")
+                self.say("letting the base model write source text")
                 write_text(path, sample_text(model, tokenizer, **made), tokenizer, model=self.study.model, **made)
-        return {"self": batches(read_text(path), settings.proxy_batch_size, self.material.pad)}
+        return {"self": batches(read_text(path), settings.source_batch_size, self.material.pad)}
 
-    def laplace_folder(self, settings: RunSettings) -> Path:
-        """Name where the curvature of a run is kept.
+    def laplace_folder(self, settings: RunSettings, method: LaLoRA, start: dict[str, Any] | None) -> Path:
+        """Name where the curvature of a run is kept; runs that differ in strength or in how they train share it."""
+        seen = {"rank", "alpha", "target_modules", "seed", "source_rows"}
+        seen |= {"source_text", *SELF_SOURCE} if settings.source_text == "self" else set()
+        seen |= {"source_domains"} if settings.source_domains else set()
+        seen |= {"source_batch_size"} if method.fit.fisher == "batch" else set()
+        fitted = {**settings.model_dump(mode="json", include=seen), **asdict(method.fit)}
+        if start:
+            fitted["start"] = start
+        return self.shared / f"laplace-{key({**self.common, 'laplace': fitted})}"
 
-        Runs that differ in strength or in how they train share it.
-
-        Args:
-            settings: Of a run whose method takes a Laplace.
-
-        Returns:
-            A folder, whether it exists or not.
-        """
-        seen = {"rank", "alpha", "target_modules", "seed", "labels", "combine", "proxy_rows"}
-        seen |= {"curvature", "fisher", "factor_rank", "factor_keep"}
-        seen |= {"proxy_text", *SELF_SOURCE} if settings.proxy_text == "self" else set()
-        seen |= {"proxy_sources"} if settings.proxy_sources else set()
-        seen |= {"proxy_batch_size"} if settings.fisher == "batch" else set()
-        identity = {**self.common, "laplace": settings.model_dump(mode="json", include=seen)}
-        return self.shared / f"laplace-{key(identity)}"
-
-    def laplace(self, model: PeftModel, settings: RunSettings) -> Laplace:
-        """Fit the curvature of a run, or load it if it was fitted already.
-
-        Args:
-            model: At its start.
-            settings: Of a run whose method takes a Laplace.
-
-        Returns:
-            The Laplace.
-        """
-        folder = self.laplace_folder(settings)
-        self.kept(folder, lambda: fit(model, self.proxies(model, settings), **fit_options(settings)))
-        # What is charged besides the curvature is no part of the fit, which runs with other priors share.
-        return Laplace.load(folder, settings.prior)
+    def laplace(
+        self, model: PeftModel, settings: RunSettings, method: LaLoRA, start: dict[str, Any] | None = None
+    ) -> Laplace:
+        """Fit the curvature that a method wants of a model at its start, or load it if it was fitted already."""
+        folder = self.laplace_folder(settings, method, start)
+        self.kept(folder, lambda: fit(model, self.source_batches(model, settings), **asdict(method.fit)))
+        # What is penalised besides the curvature is no part of the fit, which runs with other priors share.
+        return Laplace.load(folder, method.prior)
 
     def kept(self, folder: Path, make: Callable[[], Laplace], dtype: torch.dtype | None = None) -> None:
         """Fit a curvature and save it, unless that was done already.
@@ -219,28 +198,14 @@ class Bench:
             The Laplace, if one was fitted at that start.
         """
         start = ("rank", "alpha", "target_modules", "seed")
-        alike = [
-            other
+        folders = [
+            self.laplace_folder(other.settings, method, None)
             for other in [plan, *others]
-            if takes_laplace(other.settings.method)
-            and other.settings.curvature == Diagonal.kind
-            and all(getattr(other.settings, name) == getattr(plan.settings, name) for name in start)
+            if other.start is None and all(getattr(other.settings, n) == getattr(plan.settings, n) for n in start)
+            for method in other.build()
+            if isinstance(method, LaLoRA) and method.fit.curvature == Diagonal.kind
         ]
-        folders = [self.laplace_folder(other.settings) for other in alike]
         return next((Laplace.load(folder) for folder in folders if (folder / "laplace.json").exists()), None)
-
-
-def fit_options(settings: RunSettings) -> dict[str, Any]:
-    """Name what `lalora.fit` is told besides model and batches.
-
-    Args:
-        settings: Of a run whose method takes a Laplace.
-
-    Returns:
-        Keyword arguments.
-    """
-    same = {name: getattr(settings, name) for name in ("curvature", "fisher", "labels", "combine", "seed")}
-    return {**same, "factor_rank": settings.factor_rank, "factor_keep": settings.factor_keep}
 
 
 def common_identity(study: StudySettings, material: Material, **facts: Any) -> Identity:
@@ -272,6 +237,6 @@ def run_identity(common: Identity, plan: RunPlan) -> Identity:
     Returns:
         JSON types.
     """
-    # Forecasts are fitted on proxy rows, whatever the method itself looks at.
-    seen = {"proxy_rows": plan.settings.proxy_rows} if common["study"].get("forecasts") else {}
+    # Forecasts are fitted on source rows, whatever the method itself looks at.
+    seen = {"source_rows": plan.settings.source_rows} if common["study"].get("forecasts") else {}
     return {**common, "run": plan.effective | seen}

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from torch import Tensor
 from lalora.completion import completion
 from lalora.domains import collate
 from lalora.laplace import fit
-from lalora.methods import Method
-from lalora.study.bench import Bench, fit_options
-from lalora.study.knobs import takes_laplace
+from lalora.methods import InTurn, LaLoRA
+from lalora.study.bench import Bench
+from lalora.study.plan import RunPlan
 from lalora.study.prepared import prepared
 from lalora.study.records import Row
 from lalora.study.settings import RunSettings
@@ -28,12 +29,8 @@ _PARTS = ("forward", "backward", "method", "optimizer")
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
-def costs(settings: RunSettings, bench: Bench) -> list[Row]:
+def costs(plan: RunPlan, bench: Bench) -> list[Row]:
     """Time the parts of a run on a model at its start.
-
-    Args:
-        settings: Of the run.
-        bench: What it shares with others; its study says how many steps are timed.
 
     Returns:
         A row for each part in the order of a run: `fit <source>` for each source, or `ready` where no curvature is
@@ -41,20 +38,24 @@ def costs(settings: RunSettings, bench: Bench) -> list[Row]:
         micro-batch. `seconds` are the median over steps; `allocated` and `reserved` the most bytes held meanwhile,
         weights included: by tensors and by the allocator on a GPU, the resident set on a CPU where the system tells.
     """
+    settings = plan.settings
     model = bench.start(settings)
     model.train()
     rows: list[Row] = []
-    if takes_laplace(settings.method):
-        for source, batches in bench.proxies(model, settings).items():
-            work = partial(fit, model, {source: batches}, progress=False, **fit_options(settings))
+    fitted = [one for one in plan.build() if isinstance(one, LaLoRA)]
+    for method in fitted:
+        for source, batches in bench.source_batches(model, settings).items():
+            work = partial(fit, model, {source: batches}, progress=False, **asdict(method.fit))
             rows.append({"part": f"fit {source}", **_timed(work)[1]})
-        method = prepared(model, settings, bench)
-    else:
-        method, spent = _timed(partial(prepared, model, settings, bench))
+    others = len(plan.methods) > len(fitted)
+    if fitted and others:
+        prepared(bench.start(settings), plan, bench)  # so that fits are kept, and what is timed is the others
+    methods, spent = _timed(partial(prepared, model, plan, bench))
+    if others:
         rows.append({"part": "ready", **spent})
     items = bench.material.training_items(settings)[: settings.batch_size]
     batch = {name: tensor.to(model.device) for name, tensor in collate(items, bench.material.pad).items()}
-    step = _Step(model, method, batch, settings)
+    step = _Step(model, methods, batch, settings)
     step.parts()  # the first one allocates what the others find there
     timed = [step.parts() for _ in range(bench.study.timed_steps)]
     return rows + [{"part": part, **_over([parts[part] for parts in timed])} for part in _PARTS]
@@ -63,17 +64,13 @@ def costs(settings: RunSettings, bench: Bench) -> list[Row]:
 class _Step:
     """A step in the middle of a run, which leaves the weights where they are."""
 
-    def __init__(self, model: PeftModel, method: Method, batch: dict[str, Tensor], settings: RunSettings) -> None:
-        self._model, self._method, self._batch, self._settings = model, method, batch, settings
+    def __init__(self, model: PeftModel, methods: InTurn, batch: dict[str, Tensor], settings: RunSettings) -> None:
+        self._model, self._methods, self._batch, self._settings = model, methods, batch, settings
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, lr=0.0)
 
     def parts(self) -> dict[str, Row]:
-        """Do the step.
-
-        Returns:
-            What each of its parts took.
-        """
+        """Do the step, and tell what each of its parts took."""
         found = {}
         loss, found["forward"] = _timed(self._forward)
         _, found["backward"] = _timed(loss.backward)
@@ -83,18 +80,17 @@ class _Step:
 
     def _forward(self) -> Tensor:
         self._optimizer.zero_grad()
-        self._method.before_forward(self._model, self._settings.steps // 2, self._settings.steps)
+        self._methods.before_forward(self._model, self._settings.steps // 2, self._settings.steps)
         seen = completion(self._model, self._batch)
         return F.cross_entropy(seen.logits, seen.targets)
 
     def _change(self) -> None:
-        self._method.begin_step(self._model, self._settings.steps // 2)
-        self._method.after_backward(self._model, 1.0)
+        self._methods.after_backward(self._model, self._settings.steps // 2, 1.0)
 
     def _optimize(self) -> None:
         torch.nn.utils.clip_grad_norm_(self._trained, self._settings.max_grad_norm)
         self._optimizer.step()
-        self._method.after_step(self._model)
+        self._methods.after_step(self._model)
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, Row]:

@@ -11,6 +11,7 @@ from torch.utils.benchmark import Timer
 from transformers import AutoModelForCausalLM
 
 from lalora.errors import LaloraError, first_sentence, one_line
+from lalora.methods.costs import cost_of
 from lalora.study.base_model import base_config
 from lalora.study.device import device
 from lalora.study.done import DONE, TIMING
@@ -132,10 +133,17 @@ def seconds(study: StudySettings, plans: Sequence[RunPlan], folder: Path) -> tup
         * length
         * _FLOP_A_WEIGHT
         * sizes(study, plan.settings).frozen
+        * _share(plan)
         for plan in plans
     )
     told = f"rows of {length} tokens at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reaches here"
     return work / speed, told
+
+
+def _share(plan: RunPlan) -> float:
+    # Of plain LoRA's time, as its methods were measured, each on top of the others.
+    cost = cost_of({one.name: one.options for one in plan.methods})
+    return cost.step + (cost.ready + cost.after) / plan.settings.steps
 
 
 def _speed(dtype: torch.dtype) -> float:

@@ -1,4 +1,4 @@
-"""What each of several curvatures forecasts for a run, whatever the run itself charges for."""
+"""What each of several curvatures forecasts for a run, whatever the run itself penalises."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ from peft import PeftModel
 
 from lalora.curvature import Kfac, TriKfac, WeightKfac
 from lalora.laplace import Laplace
+from lalora.methods import LaLoRA
 from lalora.study.bench import Bench
 from lalora.study.records import Row
 from lalora.study.settings import RunSettings
@@ -16,16 +17,12 @@ _KRONECKER = (Kfac, TriKfac, WeightKfac)
 def forecasters(bench: Bench, model: PeftModel, settings: RunSettings) -> dict[str, Laplace]:
     """Fit the curvatures that a study wants forecasts of, or load them; runs of one start share them.
 
-    Args:
-        bench: Knows which, and keeps them.
-        model: At the start of a run, also where the run goes on from a checkpoint.
-        settings: Of the run: the shape of its adapter, its seed and its number of proxy rows count.
-
-    Returns:
-        A Laplace by the name of its curvature; none where the study wants none.
+    The model is at the start of a run, also where the run goes on from a checkpoint. Of the settings the shape of the
+    adapter, the seed and the number of source rows count.
     """
     wanted: list[str] = list(bench.study.forecasts)
-    found = {kind: bench.laplace(model, _fitted(settings, kind)) for kind in _fits(wanted)}
+    fitted = _fitted(settings)
+    found = {kind: bench.laplace(model, fitted, LaLoRA(curvature=kind, seed=fitted.seed)) for kind in _fits(wanted)}
     for laplace in list(found.values()):
         if isinstance(laplace.curvature, Kfac):
             found |= _of_the_same_factors(laplace, laplace.curvature)
@@ -33,15 +30,7 @@ def forecasters(bench: Bench, model: PeftModel, settings: RunSettings) -> dict[s
 
 
 def forecasts(laplaces: Mapping[str, Laplace], model: PeftModel) -> Row:
-    """Forecast KL(base ‖ model) on source text by each curvature.
-
-    Args:
-        laplaces: By the name of their curvature.
-        model: Somewhere along its run.
-
-    Returns:
-        What to add to a row of metrics: `forecasts` in nats per token by curvature, or nothing.
-    """
+    """Forecast KL(base ‖ model) on source text by each curvature, as what to add to a row of metrics, if anything."""
     return {"forecasts": {kind: laplace.forecast(model) for kind, laplace in laplaces.items()}} if laplaces else {}
 
 
@@ -56,8 +45,7 @@ def _of_the_same_factors(laplace: Laplace, kfac: Kfac) -> dict[str, Laplace]:
     return {one.kind: Laplace(laplace.mean, laplace.shapes, one, laplace.provenance) for one in made}
 
 
-def _fitted(settings: RunSettings, kind: str) -> RunSettings:
+def _fitted(settings: RunSettings) -> RunSettings:
     # Everything else as it is by default, which is calibrated, so that runs of all methods share a fit.
-    kept = ("seed", "rank", "alpha", "target_modules", "steps", "proxy_rows")
-    values = {name: getattr(settings, name) for name in kept}
-    return RunSettings.model_validate({**values, "method": "lalora", "curvature": kind})
+    kept = ("seed", "rank", "alpha", "target_modules", "steps", "source_rows")
+    return RunSettings.model_validate({name: getattr(settings, name) for name in kept})

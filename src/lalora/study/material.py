@@ -64,18 +64,11 @@ class Material:
             laid += shuffle.sample(self.training, len(self.training))
         return laid[:wanted]
 
-    def proxies(self, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
-        """Batch the source rows that a method may see.
-
-        Args:
-            settings: Seed, number of rows, batch size.
-
-        Returns:
-            Batches by source.
-        """
-        named = settings.proxy_sources
+    def chosen_batches(self, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
+        """Batch the source rows that a method may see, by source."""
+        named = settings.source_domains
         sources = [data for data in self.sources if named is None or data.domain.name in named]
-        return proxy_batches(sources, self.tokenizer, settings.proxy_rows, settings.proxy_batch_size, settings.seed)
+        return source_batches(sources, self.tokenizer, settings.source_rows, settings.source_batch_size, settings.seed)
 
     def source_batches(self, rows: int, batch_size: int, seed: int) -> dict[str, list[dict[str, Tensor]]]:
         """Batch rows of every source.
@@ -88,10 +81,10 @@ class Material:
         Returns:
             Batches by source.
         """
-        return proxy_batches(self.sources, self.tokenizer, rows, batch_size, seed)
+        return source_batches(self.sources, self.tokenizer, rows, batch_size, seed)
 
 
-def proxy_batches(
+def source_batches(
     sources: list[DomainData], tokenizer: PreTrainedTokenizerBase, rows: int, batch_size: int, seed: int
 ) -> dict[str, list[dict[str, Tensor]]]:
     """Choose and batch source rows.

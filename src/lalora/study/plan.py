@@ -9,11 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lalora.domains.prompts import short
 from lalora.errors import LaloraError
-from lalora.study.knobs import METHOD_KNOBS, SELF_SOURCE, knobs, label
+from lalora.methods import InTurn
+from lalora.study.chosen import Chosen
+from lalora.study.complaint import complaint
+from lalora.study.entry import Entry, Key, read_base, read_entry
 from lalora.study.marked_yaml import Marked, Path
-from lalora.study.settings import RunSettings
+from lalora.study.settings import OF_SOURCES, SELF_SOURCE, RunSettings
 
 _MOST_RUNS = 10_000
 _LONGEST_NAME = 200
@@ -26,75 +28,99 @@ class RunPlan:
     Attributes:
         name: Names its folder; tells it from the other runs of the study.
         label: Names it in tables and plots; the same for all seeds.
-        settings: Everything about it that may differ from other runs.
+        settings: Everything about it that may differ from other runs, besides its methods.
+        methods: What acts in it, as written, with their options.
     """
 
     name: str
     label: str
     settings: RunSettings
+    methods: tuple[Chosen, ...]
+
+    @property
+    def method(self) -> str:
+        """Its methods by name, such as `lalora` or `lalora+kl`."""
+        return "+".join(one.name for one in self.methods)
+
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """The method that chooses where the run starts, with all that it looks at; None for plain LoRA's start."""
+        chosen = next((one for one in self.methods if one.kind.own_start), None)
+        if chosen is None:
+            return None
+        seen = self.settings.model_dump(mode="json", include=set(OF_SOURCES)) if chosen.kind.needs_source else {}
+        return {"method": chosen.name, **chosen.options, **seen}
+
+    @property
+    def own_start(self) -> bool:
+        """Whether it starts from another adapter than plain LoRA does."""
+        return self.start is not None
+
+    def build(self) -> InTurn:
+        """Make its methods, none of them prepared."""
+        return InTurn([one.build(self.settings.seed) for one in self.methods])
 
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings that its method looks at, in JSON types."""
-        unused = set(METHOD_KNOBS - knobs(self.settings.method))
+        """The settings that its methods look at, in JSON types; of several methods as `kl.strength`."""
+        unused = set() if _needs_source(self.methods) else set(OF_SOURCES)
         # As if there were no such keys: a run on the given text of all sources is the run it always was.
-        if self.settings.proxy_text == "source":
-            unused |= {"proxy_text", *SELF_SOURCE}
-        if self.settings.proxy_sources is None:
-            unused.add("proxy_sources")
-        return self.settings.model_dump(mode="json", exclude=unused)
+        if self.settings.source_text == "source":
+            unused |= {"source_text", *SELF_SOURCE}
+        if self.settings.source_domains is None:
+            unused.add("source_domains")
+        return {
+            "method": self.method,
+            **self.settings.model_dump(mode="json", exclude=unused),
+            **{key: value for one in self.methods for key, value in self._named(one).items()},
+        }
+
+    def _named(self, one: Chosen) -> dict[str, Any]:
+        first = "" if len(self.methods) == 1 else f"{one.name}."
+        return {f"{first}{key}": value for key, value in one.options.items()}
 
 
 def expand(
     base: Mapping[str, Any], grid: Sequence[Mapping[str, Any]], seeds: Sequence[int], marks: Marked
 ) -> list[RunPlan]:
-    """Write out the runs of a grid.
+    """Write out the runs of a grid: the seeds of one setting side by side, a repeated run once.
 
     A list in a grid entry stands for one run each of its items; several lists for all combinations.
-
-    Args:
-        base: Settings that hold for every run unless its entry says otherwise.
-        grid: Entries, each with at least a `method`.
-        seeds: Every run is done once with each.
-        marks: Where everything was written.
-
-    Returns:
-        The runs, entry by entry, the seeds of one setting side by side; a repeated run once.
 
     Raises:
         LaloraError: If a setting is unknown, of the wrong type or out of range, or nothing is left to run.
     """
-    count = len(seeds) * sum(math.prod(len(choices) for choices in _choices(entry)) for entry in grid)
+    common = read_base(base, marks)
+    entries = [one for index, entry in enumerate(grid) for one in read_entry(entry, ("grid", index), common, marks)]
+    count = len(seeds) * sum(math.prod(len(choices) for choices in _choices(entry)) for entry in entries)
     if count > _MOST_RUNS:
         raise LaloraError(f"{marks.place(('grid',))}: the grid has {count:,} runs; a study has {_MOST_RUNS:,} at most")
     plans: dict[str, RunPlan] = {}
-    for index, entry in enumerate(grid):
+    for entry in entries:
         for chosen in _combinations(entry):
             for seed in seeds:
-                settings = _settings(base, chosen, seed, index, marks)
-                name = "-".join([settings.method, *_words(chosen, settings), f"seed-{seed}"])
-                if len(name.encode()) > _LONGEST_NAME:
+                plan = _plan(chosen, seed, marks)
+                if len(plan.name.encode()) > _LONGEST_NAME:
                     raise LaloraError(
-                        f"{marks.place(('grid', index))}: this run's folder would have a name of {len(name.encode())} "
-                        f"bytes, and file systems take {_LONGEST_NAME}: put what is the same for all runs under base"
+                        f"{marks.place(entry.place)}: this run's folder would have a name of "
+                        f"{len(plan.name.encode())} bytes, and file systems take {_LONGEST_NAME}: put what is the same "
+                        "for all runs under base"
                     )
-                plans[name] = RunPlan(name, _label(chosen, settings), settings)
+                plans[plan.name] = plan
     if not plans:
         raise LaloraError(f"{marks.place(('grid',))}: the grid has no runs: give at least one entry and no empty list")
     return list(plans.values())
 
 
+def single(name: str, label: str, values: Mapping[str, Any], marks: Marked) -> RunPlan:
+    """Check the settings of a run that no recipe describes, its `method` and seed among them."""
+    of_run = {key: value for key, value in values.items() if key != "seed"}
+    (entry,) = read_entry(of_run, (), Entry((), (), (), {}), marks)
+    return RunPlan(name, label, entry.run_settings(values.get("seed", 0), marks), entry.choose(marks))
+
+
 def validated(kind: type[BaseModel], values: Mapping[str, Any], path: Path, marks: Marked) -> Any:
     """Check settings and tell a mistake by its place.
-
-    Args:
-        kind: The pydantic model to make.
-        values: Keys and values.
-        path: Where the keys stand in the document.
-        marks: Where everything was written.
-
-    Returns:
-        The model.
 
     Raises:
         LaloraError: If a key is unknown or missing or a value does not fit.
@@ -107,68 +133,42 @@ def validated(kind: type[BaseModel], values: Mapping[str, Any], path: Path, mark
         raise LaloraError(f"{marks.place((*path, *location))}: {complaint(first)}") from error
 
 
-def complaint(error: Mapping[str, Any]) -> str:
-    """Put a pydantic error in one line.
-
-    Args:
-        error: One of `ValidationError.errors()`.
-
-    Returns:
-        What is wrong with which key.
-    """
-    if not error["loc"]:  # of settings that do not go together
-        return str(error["ctx"]["error"])
-    # A union's members are told by names of pydantic's own, such as `constrained-float`.
-    key = ".".join(str(part) for part in error["loc"] if not re.search(r"[^\w]", str(part)))
-    if error["type"] == "extra_forbidden":
-        return f"unknown key '{key}'"
-    if error["type"] == "missing":
-        return f"'{key}' is missing"
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return f"'{key}' is {short(repr(error['input']))}: {message.removeprefix('value error, ')}"
+def _combinations(entry: Entry) -> list[Entry]:
+    return [entry.choosing(values) for values in itertools.product(*_choices(entry))]
 
 
-def _combinations(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [dict(zip(entry, values, strict=True)) for values in itertools.product(*_choices(entry))]
-
-
-def _choices(entry: Mapping[str, Any]) -> list[list[Any]]:
-    return [value if _is_choice(key, value) else [value] for key, value in entry.items()]
+def _choices(entry: Entry) -> list[list[Any]]:
+    return [one.value if _is_choice(key[-1], one.value) else [one.value] for key, one in entry.own.items()]
 
 
 def _is_choice(key: str, value: Any) -> bool:
-    if key in ("target_modules", "proxy_sources"):
+    if key in ("target_modules", "source_domains"):
         return isinstance(value, list) and bool(value) and isinstance(value[0], list)
     return isinstance(value, list)
 
 
-def _settings(base: Mapping[str, Any], chosen: Mapping[str, Any], seed: int, index: int, marks: Marked) -> RunSettings:
-    place = ("grid", index)
-    if "method" not in {**base, **chosen}:
-        raise LaloraError(f"{marks.place(place)}: this entry of the grid has no 'method'")
-    merged = {**base, **chosen, "seed": seed}
-    try:
-        settings = RunSettings.model_validate(merged)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:
-            raise LaloraError(f"{marks.place(place)}: {complaint(first)}") from error
-        key = first["loc"][0]
-        root: Path = ("seeds",) if key == "seed" else (*place, key) if key in chosen else ("base", key)
-        raise LaloraError(f"{marks.place(root)}: {complaint(first)}") from error
-    try:
-        unused = (METHOD_KNOBS - knobs(settings.method)) & set(chosen)
-    except LaloraError as error:
-        where = (*place, "method") if "method" in chosen else ("base", "method")
-        raise LaloraError(f"{marks.place(where)}: {error}") from error
-    if unused:
-        key = sorted(unused)[0]
-        raise LaloraError(f"{marks.place((*place, key))}: method '{settings.method}' has no '{key}'")
-    return settings
+def _plan(entry: Entry, seed: int, marks: Marked) -> RunPlan:
+    settings, methods = entry.run_settings(seed, marks), entry.choose(marks)
+    unused = frozenset() if _needs_source(methods) else OF_SOURCES
+    for key, written in entry.own.items():
+        if key[0] in unused:
+            name = "+".join(entry.methods)
+            raise LaloraError(f"{marks.place(written.place)}: method '{name}' has no '{key[0]}'")
+    words = [f"{'.'.join(key)}-{_word(value)}" for key, value in _values(entry, settings, methods).items()]
+    name = "-".join(["+".join(entry.methods), *words, f"seed-{seed}"])
+    return RunPlan(name, _label(entry, settings, methods), settings, methods)
 
 
-def _words(chosen: Mapping[str, Any], settings: RunSettings) -> list[str]:
-    return [f"{key}-{_word(getattr(settings, key))}" for key in chosen if key != "method"]
+def _needs_source(methods: Sequence[Chosen]) -> bool:
+    return any(one.kind.needs_source for one in methods)
+
+
+def _values(entry: Entry, settings: RunSettings, methods: Sequence[Chosen]) -> dict[Key, Any]:
+    options = {one.name: one.options for one in methods}
+    return {
+        key: getattr(settings, key[0]) if (name := entry.method_of(key)) is None else options[name][key[-1]]
+        for key in entry.own
+    }
 
 
 def _word(value: Any) -> str:
@@ -176,13 +176,20 @@ def _word(value: Any) -> str:
     return re.sub(r"[^\w.+-]", "_", text.removesuffix(".0"))
 
 
-def _label(chosen: Mapping[str, Any], settings: RunSettings) -> str:
-    words = [label(settings.method)]
-    if "curvature" in chosen:
-        words.append(settings.curvature)
-    if "strength" in knobs(settings.method):
-        words.append(f"λ={settings.strength:g}")
-    told = {"method", "strength", "curvature"}
+def _label(entry: Entry, settings: RunSettings, methods: Sequence[Chosen]) -> str:
+    values = _values(entry, settings, methods)
+    if len(methods) == 1:
+        return _label_of(methods[0], values)
+    of_each = [_label_of(one, {key: v for key, v in values.items() if key[0] == one.name}) for one in methods]
+    of_run = [f"{key[0]}={_word(value)}" for key, value in values.items() if len(key) == 1]
+    return " ".join([" + ".join(of_each), *of_run])
+
+
+def _label_of(method: Chosen, values: Mapping[Key, Any]) -> str:
+    words, told = [method.kind.label], {"strength", "curvature"}
     # Without a prior is how it usually is.
-    told |= {"prior"} if settings.prior == 0 else set()
-    return " ".join([*words, *(f"{key}={_word(getattr(settings, key))}" for key in chosen if key not in told)])
+    told |= {"prior"} if method.options.get("prior") == 0 else set()
+    words += [str(value) for key, value in values.items() if key[-1] == "curvature"]
+    if "strength" in method.options:
+        words.append(f"λ={method.options['strength']:g}")
+    return " ".join([*words, *(f"{key[-1]}={_word(value)}" for key, value in values.items() if key[-1] not in told)])

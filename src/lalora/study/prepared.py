@@ -1,30 +1,20 @@
-"""The method of a run, ready for its first step."""
+"""The methods of a run, ready for its first step."""
 
 from peft import PeftModel
 
-from lalora.methods import Method, build
+from lalora.methods import InTurn, LaLoRA
 from lalora.study.bench import Bench
-from lalora.study.knobs import draws, knobs, takes_laplace
-from lalora.study.settings import RunSettings
+from lalora.study.plan import RunPlan
 
 
-def prepared(model: PeftModel, settings: RunSettings, bench: Bench) -> Method:
-    """Build the method of a run and let it get ready.
-
-    Args:
-        model: At its start; a method with a start of its own changes it.
-        settings: Of the run.
-        bench: What it shares with others.
-
-    Returns:
-        The method.
-    """
-    own = {name: getattr(settings, name) for name in knobs(settings.method) if not name.startswith("proxy_")}
-    if takes_laplace(settings.method):
-        method = build(settings.method, laplace=bench.laplace(model, settings), **own)
-        method.prepare(model, bench.proxies(model, settings) if settings.refit_every else {})
-    else:
-        seed = {"seed": settings.seed} if draws(settings.method) else {}
-        method = build(settings.method, **own, **seed)
-        method.prepare(model, bench.proxies(model, settings) if method.needs_source else {})
-    return method
+def prepared(model: PeftModel, plan: RunPlan, bench: Bench) -> InTurn:
+    """Build the methods of a run and let them get ready, which changes the model where one has a start of its own."""
+    settings = plan.settings
+    methods = plan.build()
+    for method in methods:
+        reads = method.needs_source
+        if isinstance(method, LaLoRA):
+            method.laplace, method.kept_elsewhere = bench.laplace(model, settings, method, plan.start), True
+            reads = method.refit_every is not None
+        method.prepare(model, bench.source_batches(model, settings) if reads else {})
+    return methods

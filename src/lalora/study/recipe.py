@@ -1,9 +1,9 @@
 """A recipe: the YAML that describes a study, checked before anything runs."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,13 +12,15 @@ from lalora.domains.prompts import short
 from lalora.errors import LaloraError, one_line
 from lalora.results.criteria import Criteria
 from lalora.results.published import Published, PublishedCost
-from lalora.study.marked_yaml import Marked, parse, parse_value
+from lalora.study.chosen import all_options
+from lalora.study.marked_yaml import Marked, Path, parse, parse_value
 from lalora.study.plan import RunPlan, expand, validated
 from lalora.study.settings import RunSettings, StudySettings
 
+_OF_METHODS = {"method", "methods"}
 _LARGEST = 1 << 18
 _DEEPEST_EXTENDS = 8
-BUILT_IN = Path(__file__).parents[1] / "recipes"
+BUILT_IN = FilePath(__file__).parents[1] / "recipes"
 
 
 class Document(BaseModel):
@@ -106,10 +108,10 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
 def _refuse_unknown_names(
     document: Document, runs: Sequence[RunPlan], study: StudySettings, narrowed: bool, marks: Marked
 ) -> None:
-    for named in (plan.settings.proxy_sources or () for plan in runs):
+    for named in (plan.settings.source_domains or () for plan in runs):
         if unknown := sorted(set(named) - set(study.sources)):
-            place = marks.place(("base", "proxy_sources") if "proxy_sources" in document.base else ("grid",))
-            raise LaloraError(f"{place}: proxy_sources names '{unknown[0]}', which is no source of this study")
+            place = marks.place(("base", "source_domains") if "source_domains" in document.base else ("grid",))
+            raise LaloraError(f"{place}: source_domains names '{unknown[0]}', which is no source of this study")
     labels = {plan.label for plan in runs}
     told: dict[str, Sequence[Published | PublishedCost]] = {
         "published": document.published,
@@ -159,7 +161,7 @@ def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
         marks.value["notes"] = [*notes[0], *notes[1]]
     given = inherited.value.get("base")
     if isinstance(base, dict) and isinstance(given, dict):
-        missing = {key for key in given if key not in base}
+        missing = {key for key in given if key not in base and not (key in _OF_METHODS and _OF_METHODS & base.keys())}
         base |= {key: given[key] for key in missing}
         marks.places |= {
             path: place
@@ -169,7 +171,7 @@ def _read(source: str, above: tuple[str, ...] = ()) -> Marked:
     return marks
 
 
-def _from_the_recipe(base: Any, folder: Path) -> None:
+def _from_the_recipe(base: Any, folder: FilePath) -> None:
     # What lies beside a recipe is named as it lies there, from wherever the recipe is run.
     if not isinstance(base, dict):
         return
@@ -182,7 +184,7 @@ def _from_the_recipe(base: Any, folder: Path) -> None:
                 places[name] = str(folder / place)
 
 
-def _beside(parent: str, path: Path) -> str:
+def _beside(parent: str, path: FilePath) -> str:
     # As an include is read everywhere: from where it is written.
     near = path.parent / parent
     return str(near) if parent not in _names() and near.is_file() else parent
@@ -192,10 +194,10 @@ def _names() -> list[str]:
     return sorted(str(path.relative_to(BUILT_IN).with_suffix("").as_posix()) for path in BUILT_IN.rglob("*.yaml"))
 
 
-def _find(source: str) -> Path:
+def _find(source: str) -> FilePath:
     if source in _names():
         return BUILT_IN / f"{source}.yaml"
-    path = Path(source)
+    path = FilePath(source)
     if not source.isprintable():
         raise LaloraError(f"{source!r} is no name of a recipe: it holds control characters")
     if path.is_file():
@@ -224,13 +226,30 @@ def _override(marks: Marked, override: str) -> None:
         document[key] = value
         marks.places[key,] = place
         return
-    entries = [index for index, entry in enumerate(grid) if key in entry] if _is_grid(grid) else []
+    entries: list[Any] = [index for index, entry in enumerate(grid) if key in entry] if _is_grid(grid) else []
     for index in entries:
         grid[index][key] = value
         marks.places["grid", index, key] = place
+    for path, options in _of_several(document) if _is_grid(grid) else ():
+        if key in options:
+            options[key] = value
+            marks.places[(*path, key)] = place
+            entries.append(path)
     if isinstance(base, dict) and (key in base or not entries):
         base[key] = value
         marks.places["base", key] = place
+
+
+def _of_several(document: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Go through the options of methods that stand in a list."""
+    places: list[tuple[Path, Any]] = [(("base",), document.get("base"))]
+    places += [(("grid", index), entry) for index, entry in enumerate(document.get("grid") or [])]
+    for path, entry in places:
+        methods = entry.get("methods") if isinstance(entry, dict) else None
+        for index, item in enumerate(methods if isinstance(methods, list) else []):
+            for name, options in item.items() if isinstance(item, dict) else ():
+                if isinstance(options, dict):
+                    yield (*path, "methods", index, name), options
 
 
 def _is_grid(grid: Any) -> bool:
@@ -238,16 +257,20 @@ def _is_grid(grid: Any) -> bool:
 
 
 def _split(base: Mapping[str, Any], marks: Marked) -> tuple[dict[str, Any], dict[str, Any]]:
-    known = {*StudySettings.model_fields, *RunSettings.model_fields} - {"seed"}
+    known = {*StudySettings.model_fields, *_of_runs()}
     for key in base:
         if key not in known:
             raise LaloraError(f"{marks.place(('base', key))}: unknown key '{key}'{_hint(key, known)}")
     study = {key: value for key, value in base.items() if key in StudySettings.model_fields}
-    return study, {key: value for key, value in base.items() if key in RunSettings.model_fields}
+    return study, {key: value for key, value in base.items() if key not in study}
+
+
+def _of_runs() -> set[str]:
+    return ({*RunSettings.model_fields, *all_options()} - {"seed"}) | _OF_METHODS
 
 
 def _refuse_study_keys(grid: Sequence[Mapping[str, Any]], marks: Marked) -> None:
-    known = set(RunSettings.model_fields) - {"seed"}
+    known = _of_runs()
     for index, entry in enumerate(grid):
         for key in entry:
             place = marks.place(("grid", index, key))

@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 
 from lalora.laplace import Laplace
-from lalora.methods import METHODS, precision_groups
+from lalora.methods import precision_groups
+from lalora.methods.catalogue import knob_of, label_of
 from lalora.results import FORMAT
 from lalora.study.base_model import scale_note
 from lalora.study.bench import Bench
@@ -39,8 +40,8 @@ def heading(recipe: Recipe, bench: Bench, command: str) -> dict[str, Any]:
         "base": bench.base,
         # Reports read these here, and need no method.
         "methods": {
-            name: {"label": METHODS[name].label, "knob": METHODS[name].knob}
-            for name in dict.fromkeys(plan.settings.method for plan in recipe.runs)
+            name: {"label": label_of(name), "knob": knob_of(name)}
+            for name in dict.fromkeys(plan.method for plan in recipe.runs)
         },
         "published": recipe.document.get("published", []),
         "published_costs": recipe.document.get("published_costs", []),
@@ -58,11 +59,10 @@ def run_result(plan: RunPlan, recipe: Recipe, bench: Bench, folder: Path) -> dic
     rows = read_rows(folder / METRICS)
     curve = [row for row in rows if row["kind"] == "eval"]
     seconds = [row["seconds"] for row in read_rows(folder / TIMING)]
-    own_start = METHODS[plan.settings.method].own_start
-    laplace = None if own_start else bench.laplace_at_start(plan, list(recipe.runs))
+    laplace = None if plan.own_start else bench.laplace_at_start(plan, list(recipe.runs))
     return {
         "name": plan.name,
-        "method": plan.settings.method,
+        "method": plan.method,
         "label": plan.label,
         "strength": plan.effective.get("strength"),
         "seed": plan.settings.seed,

@@ -1,42 +1,19 @@
-"""Every key that a recipe can set, documented once."""
+"""Every key of a recipe that is no option of a method, documented once."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from lalora.curvature import WeightDiagonal
+from lalora.curvature import FITTED
 from lalora.domains import DOMAINS
-from lalora.methods import METHODS, EwcLora
-
-
-def at_most(limit: float, reason: str) -> AfterValidator:
-    """Bound a number and say why.
-
-    Args:
-        limit: The largest value.
-        reason: Why no larger one means anything.
-
-    Returns:
-        A validator for an annotation.
-    """
-
-    def check(value: Any) -> Any:
-        if isinstance(value, int | float) and value > limit:
-            raise ValueError(f"it can be {limit:g} at most: {reason}")
-        return value
-
-    return AfterValidator(check)
-
+from lalora.options import Count, NonNegative, OneOf, Rank, at_most
 
 Place = Annotated[str, Field(min_length=1, max_length=4096)]
-Count = Annotated[int, Field(ge=1), at_most(10**9, "no machine goes through more")]
 Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take 32 bits")]
 Rows = Annotated[int, Field(ge=1), at_most(2**20, "a batch must fit into memory")]
-Rank = Annotated[int, Field(ge=1), at_most(2**16, "no layer of a language model is wider")]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), at_most(3e38, "float32 holds no larger number")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(3e38, "float32 holds no larger number")]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e30, "float32 holds no larger products")]
-CurvatureKind = Literal["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"]
+CurvatureKind = Annotated[str, OneOf(tuple(FITTED))]
 
 
 def _domains(role: str) -> AfterValidator:
@@ -125,10 +102,15 @@ class StudySettings(_Settings):
         return self
 
 
-class RunSettings(_Settings):
-    """What may differ between the runs of a study."""
+SELF_SOURCE = frozenset({"source_length", "source_temperature"})
+"""Settings of the text that the base model writes itself."""
+OF_SOURCES = frozenset({"source_rows", "source_batch_size", "source_text", "source_domains"}) | SELF_SOURCE
+"""Settings of runs whose methods need source text."""
 
-    method: Place = Field(description=f"How to fine-tune: {', '.join(METHODS)}.")
+
+class RunSettings(_Settings):
+    """What may differ between the runs of a study, besides their methods and the options of these."""
+
     seed: Seed = Field(0, description="Of the adapter's start, the order of the data and the sampled labels.")
     rank: Rank = Field(16, description="r of the adapter.")
     alpha: Count = Field(32, description="α of the adapter: its output is scaled by α/r.")
@@ -145,62 +127,14 @@ class RunSettings(_Settings):
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
     weight_decay: NonNegative = Field(0.0, description="Of AdamW.")
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
-    proxy_rows: Count = Field(8, description="Rows of each source that a method may see.")
-    proxy_batch_size: Rows = Field(4, description="Rows a batch of these; counts for `fisher: batch` and for `kl`.")
-    proxy_sources: list[Place] | None = Field(
+    source_rows: Count = Field(8, description="Rows of each source that a method may see.")
+    source_batch_size: Rows = Field(4, description="Rows a batch of these; counts for `fisher: batch` and for `kl`.")
+    source_domains: list[Place] | None = Field(
         None, min_length=1, description="Sources whose rows these are. null: all sources of the study."
     )
-    proxy_text: Literal["source", "self"] = Field(
+    source_text: Literal["source", "self"] = Field(
         "source",
         description="Where these rows come from: training rows of the sources, or text that the base model writes.",
     )
-    proxy_length: int = Field(128, ge=2, description="Most tokens of a text that the base model writes.")
-    proxy_temperature: Positive = Field(1.0, description="At which it writes.")
-    removed: float = Field(0.25, ge=0, le=1, description="Share of each intruder dimension removed in `intruders`.")
-    threshold: float = Field(0.7, ge=0, lt=1, description="Of the rows of A and B, those that stay frozen in `migu`.")
-    rho: NonNegative = Field(0.05, description="Noise on the weights in `flat-lora`, as a share of their norm.")
-    share: float = Field(0.25, ge=0, lt=1, description="Of the rows, those that are proxy text in `replay`.")
-    every: Count = Field(1, description="Optimizer steps from one proxy batch to the next in `kl`.")
-    strength: NonNegative = Field(
-        1.0,
-        description="λ: nats of target loss paid per nat of drift on the source; in L2 methods per squared distance.",
-    )
-    curvature: CurvatureKind = Field("diagonal", description="Shape of the curvature.")
-    fisher: Literal["sequence", "token", "batch"] | None = Field(
-        None, description="Estimator of the curvature. null: token for the Kronecker ones, sequence for the others."
-    )
-    prior: NonNegative | Literal["auto"] = Field(
-        0.0, description="Precision δ that is charged for besides the curvature. auto: the curvature's mean eigenvalue."
-    )
-    factor_rank: Count | None = Field(
-        None, description="Most eigenvectors of a Kronecker factor to keep. null: all that the data support."
-    )
-    factor_keep: float | None = Field(
-        None, gt=0, le=1, description="Share of the trace of a Kronecker factor to keep at least. null: all of it."
-    )
-    refit_every: Count | None = Field(
-        None, description="Optimizer steps after which the curvature is fitted again and averaged in. null: never."
-    )
-    refit_decay: float = Field(0.9, ge=0, lt=1, description="Weight of what was known when it is fitted again.")
-    labels: Literal["sampled", "data"] = Field("sampled", description="Labels of the curvature's gradients.")
-    combine: Literal["mean", "sum", "separate"] = Field(
-        "mean", description="How the curvatures of several sources are put together."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _what_goes_without_saying(cls, settings: Any) -> Any:
-        # Said once here, so that leaving it out and writing it down are the same run.
-        if not isinstance(settings, dict):
-            return settings
-        implied = {"curvature": WeightDiagonal.kind} if settings.get("method") == EwcLora.name else {}
-        kronecker = settings.get("curvature") in ("kfac", "tri-kfac", "weight-kfac") and not implied
-        if settings.get("fisher") is None:
-            implied["fisher"] = "token" if kronecker else "sequence"
-        return settings | implied
-
-    @model_validator(mode="after")
-    def _estimator_that_factors(self) -> "RunSettings":
-        if self.fisher == "batch" and self.curvature not in ("diagonal", "weight-diagonal"):
-            raise ValueError(f"fisher: batch does not factor; use token or sequence with curvature: {self.curvature}")
-        return self
+    source_length: int = Field(128, ge=2, description="Most tokens of a text that the base model writes.")
+    source_temperature: Positive = Field(1.0, description="At which it writes.")

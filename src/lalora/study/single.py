@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,15 +21,16 @@ from lalora.evaluation import EvalSet
 from lalora.evaluation import evaluate as measure
 from lalora.fisher import own_part
 from lalora.laplace import Laplace, fit
+from lalora.methods import LaLoRA
 from lalora.study.base_model import load_base, load_words
-from lalora.study.bench import Bench, Say, common_identity, fit_options, run_identity
+from lalora.study.bench import Bench, Say, common_identity, run_identity
 from lalora.study.device import device
 from lalora.study.done import METRICS
 from lalora.study.folder import fresh_folder, held_for_all, require_room_for_runs
 from lalora.study.identity import facts, require_same_run
 from lalora.study.marked_yaml import Marked
-from lalora.study.material import Item, evaluation_set, limit_to_context, load_all, prepare, proxy_batches
-from lalora.study.plan import RunPlan, validated
+from lalora.study.material import Item, evaluation_set, limit_to_context, load_all, prepare, source_batches
+from lalora.study.plan import RunPlan, single, validated
 from lalora.study.precision import resolve_dtype
 from lalora.study.records import Row, read_rows
 from lalora.study.settings import RunSettings, StudySettings
@@ -57,17 +58,11 @@ class _GivenBench(Bench):
         """
         return _start(load_base(self.study), self.given, settings)
 
-    def laplace(self, model: PeftModel, settings: RunSettings) -> Laplace:
-        """Return what the user brought.
-
-        Args:
-            model: At its start.
-            settings: Of the run.
-
-        Returns:
-            The Laplace.
-        """
-        return super().laplace(model, settings) if self.given is None else self.given
+    def laplace(
+        self, model: PeftModel, settings: RunSettings, method: LaLoRA, start: dict[str, Any] | None = None
+    ) -> Laplace:
+        """Return what the user brought."""
+        return super().laplace(model, settings, method, start) if self.given is None else self.given
 
 
 def fit_laplace(
@@ -93,40 +88,43 @@ def fit_laplace(
         say: Tells the user what goes on.
     """
     with processes.together():
-        checked: RunSettings = validated(RunSettings, {"method": "lalora", "steps": 1, **settings}, (), _COMMAND_LINE)
+        plan = single("", "", {"method": LaLoRA.name, "steps": 1, **settings}, _COMMAND_LINE)
+        checked = plan.settings
+        (method,) = plan.build()
+        assert isinstance(method, LaLoRA)
     with held_for_all(out):
         with processes.together():
             say(f"loading {model} and the data")
             base = load_model(model, resolve_dtype(dtype))
             tokenizer = load_tokenizer(model)
             limit_to_context(tokenizer, base.config)
-            size = _rows_a_batch(checked, checked.proxy_rows if self_source is None else self_source)
+            asked = checked.source_rows if self_source is None else self_source
+            size = _rows_a_batch(checked, method, asked)
             if self_source is None:
-                proxies = proxy_batches(load_all(sources), tokenizer, checked.proxy_rows, size, checked.seed)
+                seen = source_batches(load_all(sources), tokenizer, asked, size, checked.seed)
             else:
-                say("letting the base model write proxy text")
+                say("letting the base model write source text")
                 made: dict[str, Any] = {
                     "rows": self_source,
-                    "length": min(checked.proxy_length, tokenizer.model_max_length),
-                    "temperature": checked.proxy_temperature,
+                    "length": min(checked.source_length, tokenizer.model_max_length),
+                    "temperature": checked.source_temperature,
                     "seed": checked.seed,
                 }
                 items = _written(base, tokenizer, made)
-                proxies = {"self": batches(items, size, int(tokenizer.pad_token_id))}
+                seen = {"self": batches(items, size, int(tokenizer.pad_token_id))}
             start = base.to(device()) if bare else with_adapter(base, checked)  # type: ignore[arg-type]
         laplace = fit(
             start,
-            {name: own_part(rows) for name, rows in proxies.items()},
+            {name: own_part(rows) for name, rows in seen.items()},
             target_modules=checked.target_modules if bare else None,
-            prior=checked.prior,
-            **fit_options(checked),
+            prior=method.prior,
+            **asdict(method.fit),
         )
         with processes.together():
             if processes.is_main():
                 laplace.save(out, torch.bfloat16 if bare else None)
                 if self_source is not None:
                     write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
-        asked = checked.proxy_rows if self_source is None else self_source
         for dataset in laplace.provenance.datasets:
             if dataset.rows < asked:
                 say(f"{dataset.name}: {asked} rows were asked for, and {dataset.rows} have a completion or are there")
@@ -134,10 +132,10 @@ def fit_laplace(
             say(f"up to {laplace.discarded:.2%} of a Kronecker factor's trace was left out")
 
 
-def _rows_a_batch(settings: RunSettings, rows: int) -> int:
+def _rows_a_batch(settings: RunSettings, method: LaLoRA, rows: int) -> int:
     # Where batches do not count, none of the processes should go without.
-    share = settings.proxy_batch_size if settings.fisher == "batch" else -(-rows // processes.count())
-    return min(settings.proxy_batch_size, share)
+    share = settings.source_batch_size if method.fit.fisher == "batch" else -(-rows // processes.count())
+    return min(settings.source_batch_size, share)
 
 
 def _written(base: Any, tokenizer: Any, made: Mapping[str, Any]) -> list[Item]:
@@ -170,16 +168,16 @@ def train_adapter(
     """
     with processes.together():
         common: StudySettings = validated(StudySettings, study, (), _COMMAND_LINE)
-        checked: RunSettings = validated(RunSettings, settings, (), _COMMAND_LINE)
         given = Laplace.load(laplace) if laplace else None
         if given is not None and not given.of_base:
             _require_its_adapter(given, asked)
-        name = f"LaLoRA λ={checked.strength:g}" if given else "LoRA"
-        plan = RunPlan(out.name, name, checked)
+        plan = single(out.name, "LoRA", settings, _COMMAND_LINE)
+        if given:
+            plan = replace(plan, label=f"{LaLoRA.label} λ={plan.methods[0].options['strength']:g}")
     with held_for_all(out):
         with processes.together():
             bench = _bench(common, plan, given, _content(laplace), out, say)
-        train_run(plan, bench, out, name)
+        train_run(plan, bench, out, plan.label)
     rows = [row for row in read_rows(out / METRICS) if row["kind"] == "eval"]
     return rows[0], rows[-1]
 
@@ -219,7 +217,7 @@ def evaluate_adapter(
     limit_to_context(tokenizer, base.config)
     with tempfile.TemporaryDirectory() as folder:
         evalset = EvalSet.prepare(load_all(domains), tokenizer, Path(folder), **sizes)
-        plain = with_adapter(base, RunSettings(method="lora", steps=1, rank=1))
+        plain = with_adapter(base, RunSettings(steps=1, rank=1))
         say("measuring the base model")
         before = measure(plain, tokenizer, evalset, 0, accuracy=True)
         tuned = load_adapter(plain.unload(), adapter, model).to(device())

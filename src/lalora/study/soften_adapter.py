@@ -19,7 +19,7 @@ from lalora.laplace import Laplace, require_non_negative
 from lalora.softening import STRENGTHS, Front, HeldOut, Measured, require_budget, soften, soften_weights, within
 from lalora.study.bench import Say
 from lalora.study.device import device
-from lalora.study.material import limit_to_context, load_all, proxy_batches, training_items
+from lalora.study.material import limit_to_context, load_all, source_batches, training_items
 from lalora.study.precision import resolve_dtype
 from lalora.study.results import machine
 from lalora.version import __version__
@@ -151,7 +151,7 @@ def soften_adapter(
         "laplace": curvature,
         "source": None
         if curvature
-        else proxy_batches(data["source"], tokenizer, rows.fitted, rows.batch_size, rows.seed),
+        else source_batches(data["source"], tokenizer, rows.fitted, rows.batch_size, rows.seed),
         "held_out": scored[target.domain.name],
         "seed": rows.seed,
     }

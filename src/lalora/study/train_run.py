@@ -13,7 +13,7 @@ from lalora import processes
 from lalora.domains import collate
 from lalora.files import write_atomically
 from lalora.laplace import Laplace
-from lalora.methods import Method
+from lalora.methods import InTurn
 from lalora.softening import scaled
 from lalora.study import checkpoints
 from lalora.study.bench import Bench
@@ -28,7 +28,7 @@ from lalora.study.records import append_row, cut_back, read_json, read_rows, wri
 from lalora.study.settings import RunSettings
 from lalora.study.softened import measure_softened
 from lalora.study.start import changes_nothing
-from lalora.study.trainer import AfterStep, Recorder, StudyTrainer
+from lalora.study.trainer import Recorder, StudyTrainer
 
 CHECKPOINTS = "checkpoints"
 _CHECKPOINTS_A_RUN = 10
@@ -40,13 +40,6 @@ def train_run(
     """Do a run and keep it; a finished one is not done again.
 
     Killed at any moment and called again, it ends with the very same files as if it had not been killed.
-
-    Args:
-        plan: The run.
-        bench: What it shares with others.
-        folder: Where it is kept.
-        progress: What to call it beside the progress bar.
-        kept: Called when a checkpoint is complete.
     """
     identity = bench.identity(plan)
     if is_done(folder, key(identity)):
@@ -61,20 +54,19 @@ def train_run(
             _clear(folder, found, {"key": key(identity), "identity": identity, "settings": plan.effective})
     if bench.study.timed_steps and read_json(folder / COSTS) is None:
         bench.say(f"{progress}: timing the parts of its steps")
-        write_json(folder / COSTS, costs(settings, bench))
+        write_json(folder / COSTS, costs(plan, bench))
 
     model = bench.start(settings)
-    method = prepared(model, settings, bench)
-    laplaces = {} if method.own_start else forecasters(bench, model, settings)
+    methods = prepared(model, plan, bench)
+    laplaces = {} if methods.own_start else forecasters(bench, model, settings)
     with processes.together():
         if step < 0 and processes.is_main():
             row = bench.base if changes_nothing(model) else bench.measure(model, 0, accuracy=True)
             append_row(folder / METRICS, row | forecasts(laplaces, model))
-    _train(model, method, laplaces, plan, bench, folder, found[1] if found else None, progress, kept)
-    method.after_training(model)
+    _train(model, methods, laplaces, plan, bench, folder, found[1] if found else None, progress, kept)
     with processes.together():
         if processes.is_main():
-            _finish(model, method, laplaces, plan, bench, folder, progress)
+            _finish(model, methods, laplaces, plan, bench, folder, progress)
 
 
 def _clear(folder: Path, checkpoint: tuple[int, Path] | None, config: dict[str, Any]) -> None:
@@ -88,7 +80,7 @@ def _clear(folder: Path, checkpoint: tuple[int, Path] | None, config: dict[str, 
 
 def _finish(
     model: PeftModel,
-    method: Method,
+    methods: InTurn,
     laplaces: dict[str, Laplace],
     plan: RunPlan,
     bench: Bench,
@@ -104,7 +96,7 @@ def _finish(
         append_row(folder / METRICS, bench.validate(model, settings.steps))
     _scale(model, bench, folder / METRICS, settings.steps, progress)
     with saving(folder):
-        _keep_adapter(method, model, folder)
+        _keep_adapter(methods, model, folder)
     measure_softened(plan, bench, folder, progress)
     mark_done(folder, key(bench.identity(plan)))
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -112,7 +104,7 @@ def _finish(
 
 def _train(
     model: PeftModel,
-    method: Method,
+    methods: InTurn,
     laplaces: dict[str, Laplace],
     plan: RunPlan,
     bench: Bench,
@@ -137,13 +129,13 @@ def _train(
     recorder = Recorder(metrics, folder / TIMING, inner, measure, advance, kept)
     pad = bench.material.pad
     trainer = StudyTrainer(
-        method=method,
+        methods=methods,
         run=plan.label,
         model=model,
         args=_arguments(settings, folder, model),
-        train_dataset=method.training_rows(bench.material.training_items(settings), settings.seed),
+        train_dataset=methods.training_rows(bench.material.training_items(settings), settings.seed),
         data_collator=lambda items: collate(items, pad),
-        callbacks=[AfterStep(method), *([recorder] if processes.is_main() else [])],
+        callbacks=[recorder] if processes.is_main() else [],
     )
     trainer.remove_callback(PrinterCallback)
     done = len([row for row in read_rows(metrics) if row["kind"] == "train"])
@@ -191,10 +183,10 @@ def _arguments(settings: RunSettings, folder: Path, model: PeftModel) -> Trainin
     return arguments
 
 
-def _keep_adapter(method: Method, model: PeftModel, folder: Path) -> None:
+def _keep_adapter(methods: InTurn, model: PeftModel, folder: Path) -> None:
     partial = folder / ".adapter"
     shutil.rmtree(partial, ignore_errors=True)
-    method.save_adapter(model, partial)
+    methods.save_adapter(model, partial)
     # Not moved: safetensors makes files that their owner alone may read.
     write_atomically(folder / ADAPTER, (partial / ADAPTER).read_bytes())
     config = read_json(partial / "adapter_config.json")

@@ -1,6 +1,7 @@
 """Stage II where users are: the Hugging Face Trainer and everything built on it."""
 
-from lalora.training._after_backward import AfterBackwardMixin
-from lalora.training._laplace_trainer import LaplaceMixin, LaplaceTrainer
+from lalora.training._gradient_hook import GradientHookMixin
+from lalora.training._laplace import LaplaceMixin, LaplaceTrainer
+from lalora.training._methods import MethodMixin, MethodTrainer
 
-__all__ = ["AfterBackwardMixin", "LaplaceMixin", "LaplaceTrainer"]
+__all__ = ["GradientHookMixin", "LaplaceMixin", "LaplaceTrainer", "MethodMixin", "MethodTrainer"]

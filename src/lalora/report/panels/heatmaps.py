@@ -22,7 +22,7 @@ from lalora.results.schema import Evaluation, Results, Run
 COLOURS = LinearSegmentedColormap.from_list("better", [WORSE.light, LIGHT_PAGE, BETTER.light])
 
 ALL = "all sources"
-_KNOWN = "proxy_sources"
+_KNOWN = "source_domains"
 _NAMES = {"strength": "λ", _KNOWN: "curvature knows"}
 
 

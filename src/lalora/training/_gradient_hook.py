@@ -24,12 +24,12 @@ _ROWS_LOOKED_AT = 10_000
 _ENTRIES_LOOKED_AT = 1_000
 
 
-class AfterBackwardMixin(_Trainer):
+class GradientHookMixin(_Trainer):
     """Calls `after_backward` once per optimizer step and stops a run that diverges.
 
     Gradients are then complete: summed over micro-batches and averaged over processes, not yet clipped. What is added
     to them there counts exactly once whatever the accumulation, the number of processes, the precision and the way
-    the loss is normalised. Put it before a Trainer class: `class MyTrainer(AfterBackwardMixin, Trainer)`.
+    the loss is normalised. Put it before a Trainer class: `class MyTrainer(GradientHookMixin, Trainer)`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
