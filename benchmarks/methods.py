@@ -1,4 +1,4 @@
-"""What each method costs over plain LoRA: getting ready, a step, memory, and what is left to do after training.
+"""What each method costs over plain LoRA: preparation, a step, memory, and the work after training.
 
 Run with `make benchmarks`.
 """
@@ -30,14 +30,14 @@ SETTINGS: Mapping[str, list[dict[str, Any]]] = {
 def main() -> None:
     """Measure every method."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--pairs", type=int, default=6, help="steps timed, each beside one of plain LoRA")
+    arguments.add_argument("--pairs", type=int, default=6, help="steps timed, each paired with one of plain LoRA")
     pairs = arguments.parse_args().pairs
     warnings.simplefilter("ignore")
     device = chosen_device()
     batch = text("gsm8k", BATCH_SIZE, BATCH_SIZE, device)[0]
     head = (
         f"SmolLM2-135M in bfloat16, float32 adapters of rank 16 on all linear layers, steps of {BATCH_SIZE} GSM8K "
-        f"rows, {ROWS} proxy rows of each of three sources, on {machine(device)}. Ready: what comes before the first "
+        f"rows, {ROWS} source rows of each of three sources, on {machine(device)}. Ready: what comes before the first "
         "step, in steps of plain LoRA. Step: median and quartiles of paired ratios over one of plain LoRA. Memory: "
         "peak of getting ready and two steps, over that of two steps of plain LoRA (on a CPU the resident set of a "
         "child with one thread). After: what comes after the last step, in steps of plain LoRA. `replay` trains on "
@@ -65,7 +65,7 @@ def peak_of(run: Run, batch: Batch, device: torch.device) -> int:
 
 
 def measured(plain: Run, own: Run, pairs: int, device: torch.device) -> dict[str, Any]:
-    """Time one method beside plain LoRA."""
+    """Time one method against plain LoRA."""
     ready = seconds(own.prepare, device)
     steps = compare(plain.step, own.step, pairs, device)
     after = seconds(lambda: own.method.after_training(own.model), device)
@@ -116,7 +116,7 @@ class Run:
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
-    """Lay out what was measured."""
+    """Lay out the measurements as a table."""
     cells = [
         [
             " ".join([f"`{row['method']}`", *([row["curvature"]] if "curvature" in row else [])]),
