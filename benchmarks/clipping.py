@@ -1,4 +1,4 @@
-"""What clipping should look at: the sum of both gradients, or the target's alone. A training of the real model each.
+"""Which gradient to clip: the sum of both, or the target's alone. Each way trains the real model.
 
 Run with `python benchmarks/clipping.py`: 40 steps of GSM8K with each curvature, strength and way to clip.
 """
@@ -43,7 +43,7 @@ class ClipsTheSum(LaplaceMixin, Trainer):
 
 
 def main() -> None:
-    """Train with each, and measure."""
+    """Train with each way to clip, and measure."""
     options = argparse.ArgumentParser()
     options.add_argument("--steps", type=int, default=40)
     options.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="of sampled labels and the order of rows")
@@ -92,7 +92,7 @@ def trained(
 
 
 def report(found: Sequence[dict[str, Any]], steps: int, device: torch.device) -> None:
-    """Write what is there so far."""
+    """Write the results so far."""
     head = list(found[0])
     rows = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in entry.values()] for entry in found]
     where = f"{steps} steps of 4 rows of GSM8K, {MODEL}, rank 16, all-linear, learning rate 2e-3, on {machine(device)}"

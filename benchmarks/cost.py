@@ -1,7 +1,7 @@
 """What LaLoRA costs over plain LoRA on a real model: time of a step, time of stage I, memory of stage II.
 
-Run with `make benchmarks`. Everything is measured in this one process, on a GPU where there is one. What is compared
-runs in turns on the same batches, in alternating order, and the ratio is the median over such pairs: a machine that
+Run with `make benchmarks`. Everything is measured in this one process, on a GPU where there is one. The two ways
+run in turns on the same batches, in alternating order, and the ratio is the median over such pairs: a machine that
 slows down for a while slows both.
 """
 
@@ -63,7 +63,7 @@ def main() -> None:
     print(f"stage I over one forward and backward            {stage_one}")
     print(f"memory of stage II over the bytes of B           {(kept + peak) / of_b:6.3f}   (B: {of_b / 2**20:.1f} MiB)")
     print(f"  kept: curvature                                {kept / of_b:6.3f}")
-    print(f"  for a moment in each step                      {peak / of_b:6.3f}")
+    print(f"  temporary, in each step                        {peak / of_b:6.3f}")
     print(f"  never read by the penalty: start of A, on CPU  {start / of_b:6.3f}")
 
 

@@ -1,6 +1,6 @@
-"""What a front costs once both curvatures are there: how it grows, and the whole of it for a model's shapes.
+"""What a front costs once both curvatures are fitted: how it grows, and in total for a model's shapes.
 
-The factors are random, of full rank with a spectrum that falls, as those of some dozens of rows are.
+The factors are random, of full rank and with a falling spectrum, like factors fitted on some dozens of rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--blocks", type=int, default=BLOCKS, help="of the whole model's shapes")
+    arguments.add_argument("--blocks", type=int, default=BLOCKS, help="number of the model's blocks")
     chosen = arguments.parse_args()
     text = f"`lalora.soften` after the fits, on {machine(CPU)}.\n\n"
     # First, so that the peak of memory is its own.
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def grown(title: str, sizes: list[tuple[int, int]], by: int) -> str:
-    """Time one layer, also as the decomposition of everything would take."""
+    """Time one layer in its small space, and decomposed whole."""
     rows, times = [], []
     for width, kept in sizes:
         factors = [one_layer(width, kept, seed) for seed in (0, 2)]
@@ -50,12 +50,12 @@ def grown(title: str, sizes: list[tuple[int, int]], by: int) -> str:
         times.append(small)
         rows.append([f"{width}", f"{kept}", f"{small:.3f}", f"{dense:.3f}", f"{small / dense:.2f}"])
     exponent = slope([size[by] for size in sizes], times)
-    header = ["width", "eigenvectors", "seconds", "of everything", "ratio"]
+    header = ["width", "eigenvectors", "seconds", "decomposed whole", "ratio"]
     return f"**{title}**: exponent {exponent:.2f}\n\n{table(header, rows)}\n\n"
 
 
 def whole(blocks: int) -> str:
-    """Time all layers and five strengths."""
+    """Time all layers at five strengths."""
     inputs: dict[str, Factor] = {}
     outputs: dict[str, Factor] = {}
     keys: dict[str, str] = {}
@@ -87,7 +87,7 @@ def whole(blocks: int) -> str:
     rows = [
         ["decomposition", f"{apart:.1f}"],
         *([f"λ = {strength:g}", f"{time:.1f}"] for strength, time in zip(STRENGTHS, along, strict=True)),
-        ["together", f"{apart + sum(along):.1f}"],
+        ["total", f"{apart + sum(along):.1f}"],
     ]
     memory = f"Memory grew by {grew / 1e9:.2f} GB; the factors take {held / 1e9:.2f} GB: {grew / held:.2f} times.\n"
     title = f"**SmolLM2-135M, {len(anchors)} layers of rank {RANK}, five strengths**"

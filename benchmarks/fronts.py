@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("results", type=Path, nargs="+", help="results.json of a study; of more seeds, too")
+    arguments.add_argument("results", type=Path, nargs="+", help="results.json of a study, or several with more seeds")
     arguments.add_argument("--name", default="fronts")
     chosen = arguments.parse_args()
     runs = [run for results in chosen.results for run in json.loads(results.read_text())["runs"]]
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def measured(methods: Mapping[str, Sequence[Row]]) -> str:
-    """Everything, averaged over seeds."""
+    """Tabulate every version, averaged over seeds."""
     rows = []
     for label, runs in methods.items():
         for title, of in versions(runs[0]):
@@ -47,7 +47,7 @@ def measured(methods: Mapping[str, Sequence[Row]]) -> str:
 
 
 def versions(run: Row) -> list[tuple[str, Callable[[Row], Row]]]:
-    """A way to find each version in a run."""
+    """Return for each version a function that finds it in a run."""
     found: list[tuple[str, Callable[[Row], Row]]] = [("–", lambda run: run["final"])]
     for place, row in enumerate(run["scaled"]):
         found.append((f"× {row['alpha']:g}", lambda run, place=place: run["scaled"][place]))
@@ -66,7 +66,7 @@ def compared(methods: Mapping[str, Sequence[Row]], measure: str) -> str:
             soft = {run["seed"]: drift(soft_front(run), at[run["seed"]], MEASURES[measure]) for run in runs}
             rows.append([label, f"{more:g}", *told(scaled, soft)])
     head = ["trained with", "target loss given up", "scaled", "softened", "difference, 95 %"]
-    return f"Drift on {measure} text at equal target loss, read off the fronts.\n\n{table(head, rows)}"
+    return f"Drift on {measure} text at equal target loss, interpolated on the fronts.\n\n{table(head, rows)}"
 
 
 def pairs(methods: Mapping[str, Sequence[Row]]) -> str:
@@ -84,10 +84,10 @@ def pairs(methods: Mapping[str, Sequence[Row]]) -> str:
         "trained with",
         f"target loss above {plain_label}'s",
         f"{plain_label} softened",
-        "this softened",
+        "this method softened",
         "difference",
     ]
-    return f"Which pair: source drift of softened fronts at equal target loss.\n\n{table(head, rows)}"
+    return f"Which combination: source drift of softened fronts at equal target loss.\n\n{table(head, rows)}"
 
 
 def scaled_front(run: Row) -> list[Row]:
@@ -101,7 +101,7 @@ def soft_front(run: Row) -> list[Row]:
 
 
 def drift(front: Sequence[Row], loss: float, key: str) -> float | None:
-    """Least KL at a target loss at most so large, log KL being linear in the loss between neighbours on the front."""
+    """Lowest KL at a target loss of at most `loss`; log KL is linear in the loss between neighbours on the front."""
     found = [float(row[key]) for row in front if row["target_loss"] <= loss]
     for below, above in itertools.pairwise(sorted(front, key=lambda row: float(row[key]))):
         ends = (below["target_loss"], above["target_loss"])

@@ -1,4 +1,4 @@
-"""Models with a new adapter and batches for them: a tiny random Llama, and the embedded model with real text."""
+"""Models with a new adapter, and data for them: a tiny random Llama, and the embedded model with real text."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Material:
 
     @property
     def batches(self) -> list[Batch]:
-        """All of them."""
+        """All batches."""
         return [batch for part in self.sources.values() for batch in part]
 
     @property
     def positions(self) -> int:
-        """How many the masks show."""
+        """Number of positions that the masks show."""
         return sum(int(batch["attention_mask"].sum()) for batch in self.batches)
 
 
@@ -72,7 +72,7 @@ def llama(width: int, layers: int) -> LlamaForCausalLM:
 
 
 def adapted(base: torch.nn.Module, targets: str | list[str], rank: int) -> PeftModel:
-    """Add an adapter as PEFT starts it."""
+    """Add an adapter with PEFT's default start."""
     torch.manual_seed(0)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM")
     model = get_peft_model(base, config)
@@ -81,7 +81,7 @@ def adapted(base: torch.nn.Module, targets: str | list[str], rank: int) -> PeftM
 
 
 def random_batch(rows: int, length: int, vocabulary: int, seed: int, device: torch.device) -> Batch:
-    """Draw rows that are completion but for their first token."""
+    """Draw random rows in which every token but the first is completion."""
     ids = torch.randint(vocabulary, (rows, length), generator=torch.Generator().manual_seed(seed)).to(device)
     return {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}
 

@@ -14,9 +14,9 @@ import torch
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     """Measure the most memory that a call holds at once, beyond what was there before.
 
-    Python's own tracer does not see tensors, and a process never gives its peak back: so on the CPU each call gets a
-    child. It shares the pages of this process, and runs one thread, as the threads of this one are not in it.
-    Autograd refuses a child of a process that ran it: call this before the first backward pass.
+    Python's own tracer does not see tensors, and the recorded peak of a process never falls. So on the CPU each call
+    runs in a child, which shares the pages of this process and has one thread, since a fork copies no other threads.
+    Autograd refuses to run in a child of a process that used it: call this before the first backward pass.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

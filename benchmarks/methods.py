@@ -1,4 +1,4 @@
-"""What each method costs over plain LoRA: getting ready, a step, memory, and what is left to do after training.
+"""What each method costs over plain LoRA: preparation, a step, memory, and the work after training.
 
 Run with `make benchmarks`. What `lalora methods` shows is its JSON, kept as `src/lalora/methods/costs.json`.
 """
@@ -30,7 +30,7 @@ SETTINGS: Mapping[str, list[dict[str, Any]]] = {
 def main() -> None:
     """Measure every method."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--pairs", type=int, default=6, help="steps timed, each beside one of plain LoRA")
+    arguments.add_argument("--pairs", type=int, default=6, help="steps timed, each paired with one of plain LoRA")
     pairs = arguments.parse_args().pairs
     warnings.simplefilter("ignore")
     device = chosen_device()
@@ -65,7 +65,7 @@ def peak_of(run: Run, batch: Batch, device: torch.device) -> int:
 
 
 def measured(plain: Run, own: Run, pairs: int, device: torch.device) -> dict[str, Any]:
-    """Time one method beside plain LoRA."""
+    """Time one method against plain LoRA."""
     ready = seconds(own.prepare, device)
     steps = compare(plain.step, own.step, pairs, device)
     after = seconds(lambda: own.method.after_training(own.model), device)
@@ -115,7 +115,7 @@ class Run:
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
-    """Lay out what was measured."""
+    """Lay out the measurements as a table."""
     cells = [
         [
             " ".join([f"`{row['method']}`", *([row["curvature"]] if "curvature" in row else [])]),

@@ -1,4 +1,4 @@
-"""Print what a benchmark found, and keep it as markdown and JSON."""
+"""Print the results of a benchmark, and keep them as markdown and JSON."""
 
 from __future__ import annotations
 

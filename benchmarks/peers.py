@@ -1,4 +1,4 @@
-"""What others would do for the same: a loop of squared gradients, curvlinops and laplace-torch."""
+"""Other ways to fit a curvature: a loop of squared gradients, curvlinops and laplace-torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lalora.completion import completion
 
 
 def peers(material: Material) -> dict[str, Callable[[], object]]:
-    """Name the peers; those that cannot be imported or run raise when called."""
+    """Return the peers by name; those that cannot be imported or run raise when called."""
     return {
         "loop of squared gradients, by batch": partial(squares, material, by_row=False),
         "loop of squared gradients, by row": partial(squares, material, by_row=True),
@@ -27,7 +27,7 @@ def peers(material: Material) -> dict[str, Callable[[], object]]:
 
 
 def squares(material: Material, by_row: bool) -> dict[str, Tensor]:
-    """Add up squared gradients of a batch, as the paper does, or of each row by itself."""
+    """Add up squared gradients of each batch, as the paper does, or of each row by itself."""
     trained = {name: p for name, p in material.model.named_parameters() if p.requires_grad}
     total = {name: torch.zeros_like(parameter) for name, parameter in trained.items()}
     for batch in material.batches:
@@ -72,7 +72,7 @@ def curvlinops_kfac(material: Material) -> object:
 class PlainLogits(nn.Module):
     """Takes tokens (rows, length), gives logits (rows, vocabulary, length − 1) as `CrossEntropyLoss` wants them.
 
-    Rows are padded at the right, where causal attention makes a mask superfluous; `vmap` could not take one.
+    Rows are padded at the right, where causal attention needs no mask; `vmap` could not take one.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -108,7 +108,7 @@ def laplace_torch(material: Material, structure: str) -> object:
 
 
 def laplace_torch_default(material: Material) -> object:
-    """Say what the GGN, which laplace-torch takes by default, would have to hold."""
+    """Say how much memory the GGN, the default of laplace-torch, would take."""
     import laplace  # ruff: ignore[unused-import]
 
     batch = material.batches[0]

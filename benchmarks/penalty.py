@@ -1,6 +1,6 @@
 """What the penalty costs in each step: how it grows with rank and width, and its share of a real training step.
 
-Run with `make benchmarks`. It is `Laplace.add_gradient`, which the trainer calls once an optimizer step.
+Run with `make benchmarks`. What is timed is `Laplace.add_gradient`, which the trainer calls once per optimizer step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SERIES: dict[str, tuple[tuple[str, ...], list[tuple[int, int]]]] = {
     f"Growing rank at width {WIDTH}, diagonal": (("diagonal",), [(WIDTH, rank) for rank in (64, 128, 256, 512)]),
 }
 
-# What stage I is asked for on the real model.
+# Settings of stage I on the real model.
 KINDS: dict[str, dict[str, Any]] = {
     "diagonal": {"curvature": "diagonal"},
     "kfac": {"curvature": "kfac"},
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def by_size(device: torch.device) -> tuple[str, dict[str, Any]]:
-    """Time it on random layers of growing rank and of growing width."""
+    """Time the penalty on random layers of growing rank and of growing width."""
     parts: list[str] = []
     data: dict[str, Any] = {}
     for title, (kinds, sizes) in SERIES.items():
@@ -80,14 +80,14 @@ def by_size(device: torch.device) -> tuple[str, dict[str, Any]]:
         parts.append(f"## {title}\n\n{table(head, rows)}\n")
     told = (
         f"Seven random d × d layers, B ≠ 0, factors of {SOURCE_POSITIONS} source positions; the fastest of {REPEATS} "
-        "calls, over that at the first size. Slopes are log–log against the number of adapter parameters, which is "
+        "calls, over the first size's. Slopes are log–log against the number of adapter parameters, which is "
         "proportional to rank and to width: over all sizes, and between the last two.\n"
     )
     return "\n".join([told, *parts]), data
 
 
 def fastest(width: int, rank: int, kinds: Sequence[str], device: torch.device) -> dict[str, float]:
-    """Time curvatures on one size; contention only ever adds to the fastest call."""
+    """Time curvatures at one size; contention only slows a call, so the fastest counts."""
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     model = adapted(llama(width, 1).to(device), targets, rank)
     moved(model, 0.01)
@@ -109,7 +109,7 @@ def moved(model: PeftModel, scale: float) -> None:
 
 
 def by_share(device: torch.device, rows: int, pairs: int) -> tuple[str, list[dict[str, Any]]]:
-    """Time it beside steps on the embedded model, adapted on all linear layers with rank 16."""
+    """Time the penalty against steps on the embedded model, adapted on all linear layers with rank 16."""
     material = real(device, "all-linear", rows, rows)
     model, batch = material.model, filled(device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
@@ -150,7 +150,7 @@ def by_share(device: torch.device, rows: int, pairs: int) -> tuple[str, list[dic
 
 
 def filled(device: torch.device) -> Batch:
-    """Lay target text end to end: 4 rows of 160 tokens, none of them padding."""
+    """Concatenate target text into 4 rows of 160 tokens without padding."""
     batches = text("gsm8k", 32, 32, device)
     ids = torch.cat([batch["input_ids"][batch["attention_mask"].bool()] for batch in batches])[:640].view(4, 160)
     return {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}

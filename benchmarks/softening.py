@@ -1,4 +1,4 @@
-"""What softening one adapter gives with other numbers of rows, shrinkages, cuts, and with the loss's own slope."""
+"""Soften one adapter with other numbers of rows, shrinkages and cuts, and with the slope of the loss."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ class Bench:
         return self._fitted("source", rows, lambda: {name: self._text(name, rows, "train") for name in SOURCES})
 
     def told(self, measured: Measured) -> dict[str, float]:
-        """Nats per token."""
+        """Return the measurements in nats per token."""
         kls = {name: scores.mean_kl for name, scores in measured.sources.items()}
         source = sum(kls[name] for name in SOURCES) / len(SOURCES)
         assert measured.target_loss is not None
         return {"target_loss": measured.target_loss, "source_kl": source, "lambada": kls["lambada"]}
 
     def slope(self, rows: int) -> dict[str, Tensor]:
-        """Gradient of the target loss for every adapted weight."""
+        """Compute the gradient of the target loss for every adapted weight."""
         names = [pair.layer for pair in linear_pairs(self.model)]
         layers = {name: self.model.get_submodule(name).base_layer.weight.requires_grad_(True) for name in names}
         found = {name: torch.zeros(weight.shape, dtype=torch.float64) for name, weight in layers.items()}
@@ -105,7 +105,7 @@ class Bench:
 
     def _fitted(self, side: str, rows: int, text: Callable[[], Mapping[str, Any]]) -> Factors:
         if (side, rows) not in self._fits:
-            # Some gigabytes each: one of either side is held.
+            # Some gigabytes each: one fit per side is kept.
             self._fits = {known: fit for known, fit in self._fits.items() if known[0] != side}
             with without_change(self.model) if side == "source" else nullcontext():
                 laplace = lalora.fit(self.model, text(), curvature="weight-kfac", progress=False)
@@ -128,12 +128,12 @@ class Bench:
 
 
 def variants(bench: Bench) -> Iterator[tuple[str, Callable[[float], Changes]]]:
-    """Everything that is compared with what `lalora.soften` does, the first of them."""
+    """Yield every variant; the first is what `lalora.soften` does."""
     for target, source in ((32, 32), (8, 8), (32, 8), (8, 32), (128, 128)):
         yield f"{target} target rows, {source} of each source", _softened(_layers(bench, target, source))
     for ratio in (0.001, 0.01, 0.03, 0.3):
         yield f"{ratio:g} of the mean eigenvalue added", _softened(_layers(bench, 32, 32, ratio / (1 + ratio)))
-    # Without the small space: these two need all of every layer.
+    # Without the small space: the variants below need every layer whole.
     _krylov._SMALL = 10**9
     layers = _layers(bench, 32, 32)
     yield "in the whole space", _softened(layers)

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measured(material: Material, pairs: int, device: torch.device) -> list[dict[str, Any]]:
-    """Measure all ways on one model."""
+    """Measure every way on one model."""
     plain = partial(forward_backward, material.model, material.batches)
     ways: dict[str, Callable[[], object]] = {
         kind: partial(lalora.fit, material.model, material.sources, curvature=kind, progress=False)
@@ -85,7 +85,7 @@ def measured(material: Material, pairs: int, device: torch.device) -> list[dict[
 
 
 def reason(error: Exception) -> str:
-    """One line on why a peer did not run."""
+    """Say in one line why a peer did not run."""
     if isinstance(error, ModuleNotFoundError):
         return f"not installed (no module '{error.name}')"
     if isinstance(error, MemoryError):
@@ -94,7 +94,7 @@ def reason(error: Exception) -> str:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Lay out what was measured."""
+    """Lay out the measurements as a table."""
     cells = [
         [row["way"], row["refused"], "", ""]
         if "refused" in row

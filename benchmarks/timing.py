@@ -1,4 +1,4 @@
-"""Time ways to do the same in turns, so that a machine that slows down for a while slows all of them."""
+"""Time several ways in turns, so that a machine that slows down for a while slows all of them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Paired:
 
     @property
     def ratios(self) -> list[float]:
-        """Of each pair."""
+        """Ratio of each pair."""
         return [extra / plain for plain, extra in zip(self.plain, self.extra, strict=True)]
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
-        """Of the ratios."""
+        """Quartiles of the ratios."""
         low, middle, high = statistics.quantiles(self.ratios, n=4)
         return low, middle, high
 
@@ -47,7 +47,7 @@ def compare(plain: Work, extra: Work, pairs: int, device: torch.device) -> Paire
 
 
 def compare_all(plain: Work, ways: Mapping[str, Work], pairs: int, device: torch.device) -> dict[str, Paired]:
-    """Time many ways, each beside its own run of the plain one; every round goes through all of them."""
+    """Time many ways, each paired with its own run of the plain one; every round goes through all of them."""
     for way in (plain, *ways.values()):
         way()
     times = {name: Paired([], []) for name in ways}
@@ -69,7 +69,7 @@ def seconds(work: Work, device: torch.device) -> float:
 
 
 def settle(device: torch.device) -> None:
-    """Wait for the GPU, which works behind the program's back."""
+    """Wait for the GPU, which works asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
@@ -80,12 +80,12 @@ def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
 
 
 def chosen_device() -> torch.device:
-    """The GPU where there is one."""
+    """Return the GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def machine(device: torch.device) -> str:
-    """Name what this runs on."""
+    """Describe the machine."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     waiting = os.getloadavg()[0]

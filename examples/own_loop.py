@@ -1,6 +1,6 @@
-"""A training loop of one's own with two more lines: fit before it, penalty in it.
+"""A training loop of your own with two more lines: fit before it, penalty in it.
 
-Run it with `python examples/own_loop.py`. It uses the embedded model, so it needs `pip install 'lalora[lab]'`.
+Run it with `python examples/own_loop.py`. It uses the embedded model, so it needs `pip install ".[lab]"` from a clone.
 """
 
 import torch
@@ -28,4 +28,4 @@ for step, batch in enumerate(some("gsm8k", 32)):
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-    print(f"step {step}: loss {loss.item():.3f}, forecast {laplace.forecast(model):.5f} nats per source token")
+    print(f"step {step}: loss {loss.item():.3f}, predicted drift {laplace.forecast(model):.5f} nats per source token")

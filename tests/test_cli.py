@@ -440,7 +440,7 @@ def test_assets_that_are_not_there_cannot_be_verified(
 def test_the_library_does_not_need_the_lab() -> None:
     block = """
 import sys
-for name in ("lm_eval", "datasets", "gguf", "pydantic", "matplotlib", "jinja2", "platformdirs"):
+for name in ("lm_eval", "datasets", "gguf", "yaml", "matplotlib", "jinja2", "platformdirs"):
     sys.modules[name] = None
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
