@@ -12,8 +12,8 @@ from itertools import product
 from typing import Any
 
 import torch
-from material import MODEL, SOURCES, Batch, adapted, text
 from output import publish, table
+from setting import MODEL, SOURCES, Batch, adapted, text
 from timing import chosen_device, machine
 from torch import nn
 from transformers import Trainer, TrainingArguments

@@ -12,8 +12,8 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from material import MODEL, SOURCES, Batch, forward_backward, real, text
 from peft import PeftModel
+from setting import MODEL, SOURCES, Batch, forward_backward, real, text
 from timing import chosen_device, compare, machine, seconds
 from torch import Tensor
 from torch.profiler import profile
@@ -30,16 +30,16 @@ FIT_PAIRS = 5
 def main() -> None:
     """Measure and print."""
     device = chosen_device()
-    material = real(device, "all-linear", SOURCE_ROWS, BATCH_SIZE)
-    model, source = material.model, material.sources
+    setting = real(device, "all-linear", SOURCE_ROWS, BATCH_SIZE)
+    model, source = setting.model, setting.sources
     target = text("gsm8k", 4 * BATCH_SIZE, BATCH_SIZE, device)
     print(f"{MODEL} in bfloat16, float32 adapters of rank 16 on all linear layers, on {machine(device)}")
     print(f"steps of {BATCH_SIZE} GSM8K rows")
-    print(f"stage I on {SOURCE_ROWS} rows each of {', '.join(SOURCES)} ({material.positions} tokens)\n")
+    print(f"stage I on {SOURCE_ROWS} rows each of {', '.join(SOURCES)} ({setting.positions} tokens)\n")
 
     laplace = lalora.fit(model, source, progress=False)
     stage_one = compare(
-        lambda: forward_backward(model, material.batches),
+        lambda: forward_backward(model, setting.batches),
         lambda: lalora.fit(model, source, progress=False),
         FIT_PAIRS,
         device,

@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from material import Batch, Material, forward_backward, real, text
 from memory import peak_bytes
 from output import publish, table
 from peft import PeftModel
+from setting import Batch, Setting, forward_backward, real, text
 from timing import chosen_device, compare, machine, seconds
 
 from lalora.methods import METHODS, Method, build
@@ -85,10 +85,10 @@ def measured(plain: Run, own: Run, pairs: int, device: torch.device) -> dict[str
 class Run:
     """A fine-tuning, step by step, as a study does it."""
 
-    def __init__(self, material: Material, method: Method, batch: Batch) -> None:
-        self.model: PeftModel = material.model
+    def __init__(self, setting: Setting, method: Method, batch: Batch) -> None:
+        self.model: PeftModel = setting.model
         self.method = method
-        self._sources = material.sources
+        self._sources = setting.sources
         self._batch = batch
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, lr=1e-5)

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from material import VOCABULARY, Batch, adapted, forward_backward, llama, random_batch, real, text
 from output import publish, table
 from peft import PeftModel
+from setting import VOCABULARY, Batch, adapted, forward_backward, llama, random_batch, real, text
 from timing import Paired, chosen_device, machine, seconds, slope
 
 import lalora
@@ -110,11 +110,11 @@ def moved(model: PeftModel, scale: float) -> None:
 
 def by_share(device: torch.device, rows: int, pairs: int) -> tuple[str, list[dict[str, Any]]]:
     """Time the penalty against steps on the embedded model, adapted on all linear layers with rank 16."""
-    material = real(device, "all-linear", rows, rows)
-    model, batch = material.model, filled(device)
+    setting = real(device, "all-linear", rows, rows)
+    model, batch = setting.model, filled(device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     found: list[dict[str, Any]] = []
-    fitted = {name: lalora.fit(model, material.sources, progress=False, **settings) for name, settings in KINDS.items()}
+    fitted = {name: lalora.fit(model, setting.sources, progress=False, **settings) for name, settings in KINDS.items()}
     paired = {name: Paired([], []) for name in fitted}
     for turn in range(pairs + 1):  # the first is a warm-up
         plain = seconds(partial(step, model, optimizer, batch), device)
@@ -142,8 +142,8 @@ def by_share(device: torch.device, rows: int, pairs: int) -> tuple[str, list[dic
         for row in found
     ]
     told = (
-        f"## Share of a training step\n\n{material.name} in bfloat16, all-linear, rank 16, a step of 4 × 160 tokens "
-        f"with AdamW; fitted on {material.positions} source positions. Each call alone over the plain step right "
+        f"## Share of a training step\n\n{setting.name} in bfloat16, all-linear, rank 16, a step of 4 × 160 tokens "
+        f"with AdamW; fitted on {setting.positions} source positions. Each call alone over the plain step right "
         "before it.\n\n"
     )
     return told + table(["", "share", "quartiles", "median k of the factors"], lines), found

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from material import MODEL, SOURCES
 from output import publish, table
 from peft import PeftModel
+from setting import MODEL, SOURCES
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -39,13 +39,13 @@ def main() -> None:
     parser.add_argument("adapter", type=Path, help="a plain LoRA of the embedded model, trained on GSM8K")
     parser.add_argument("--scored-rows", type=int, default=16)
     options = parser.parse_args()
-    bench = Bench(options.adapter, options.scored_rows)
-    rows = [{"variant": "adapter", "strength": 0.0, **bench.told(bench.held_out.measure())}]
-    for name, changes in variants(bench):
+    trial = Trial(options.adapter, options.scored_rows)
+    rows = [{"variant": "adapter", "strength": 0.0, **trial.told(trial.held_out.measure())}]
+    for name, changes in variants(trial):
         for strength in STRENGTHS:
-            with unchanged(bench.model):
-                put(bench.model, changes(strength))
-                rows.append({"variant": name, "strength": strength, **bench.told(bench.held_out.measure())})
+            with unchanged(trial.model):
+                put(trial.model, changes(strength))
+                rows.append({"variant": name, "strength": strength, **trial.told(trial.held_out.measure())})
         publish("softening", shown(rows), {"rows": rows})
 
 
@@ -61,7 +61,7 @@ def shown(rows: list[dict[str, Any]]) -> str:
     return table(["variant", "λ", "target loss", "mean source KL", "LAMBADA"], cells)
 
 
-class Bench:
+class Trial:
     """One adapter, its curvatures from any number of rows, and rows that no fit saw."""
 
     def __init__(self, adapter: Path, scored_rows: int) -> None:
@@ -127,18 +127,18 @@ class Bench:
         return batches(tokenize(examples(data.domain, chosen), self.tokenizer), 8, self.tokenizer.pad_token_id)
 
 
-def variants(bench: Bench) -> Iterator[tuple[str, Callable[[float], Changes]]]:
+def variants(trial: Trial) -> Iterator[tuple[str, Callable[[float], Changes]]]:
     """Yield every variant; the first is what `lalora.soften` does."""
     for target, source in ((32, 32), (8, 8), (32, 8), (8, 32), (128, 128)):
-        yield f"{target} target rows, {source} of each source", _softened(_layers(bench, target, source))
+        yield f"{target} target rows, {source} of each source", _softened(_layers(trial, target, source))
     for ratio in (0.001, 0.01, 0.03, 0.3):
-        yield f"{ratio:g} of the mean eigenvalue added", _softened(_layers(bench, 32, 32, ratio / (1 + ratio)))
+        yield f"{ratio:g} of the mean eigenvalue added", _softened(_layers(trial, 32, 32, ratio / (1 + ratio)))
     # Without the small space: the variants below need every layer whole.
     _krylov._SMALL = 10**9
-    layers = _layers(bench, 32, 32)
+    layers = _layers(trial, 32, 32)
     yield "in the whole space", _softened(layers)
     yield "cut by the target's metric", lambda strength: {name: _cut(layer, strength) for name, layer in layers.items()}
-    slope = bench.slope(32)
+    slope = trial.slope(32)
     for share in (1.0, 0.3):
         yield (
             f"with {share:g} of the loss's slope",
@@ -148,9 +148,9 @@ def variants(bench: Bench) -> Iterator[tuple[str, Callable[[float], Changes]]]:
         )
 
 
-def _layers(bench: Bench, target: int, source: int, share: float = SHARE) -> dict[str, Layer]:
-    anchors = anchors_of(bench.model, WeightKfac.kind)
-    return decomposed(anchors, bench.target(target), bench.source(source), share)
+def _layers(trial: Trial, target: int, source: int, share: float = SHARE) -> dict[str, Layer]:
+    anchors = anchors_of(trial.model, WeightKfac.kind)
+    return decomposed(anchors, trial.target(target), trial.source(source), share)
 
 
 def _softened(layers: dict[str, Layer]) -> Callable[[float], Changes]:

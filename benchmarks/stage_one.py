@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from material import Material, forward_backward, real, tiny
 from memory import peak_bytes
 from output import publish, table
 from peers import peers
+from setting import Setting, forward_backward, real, tiny
 from timing import chosen_device, compare_all, machine
 
 import lalora
@@ -45,24 +45,24 @@ def main() -> None:
             (partial(tiny, device, targets), 4 * chosen.pairs),
             (partial(real, device, targets, chosen.rows, chosen.rows), chosen.pairs),
         ):
-            material = make()
-            title = f"{material.name}, {label}, {material.positions} tokens in {len(material.batches)} batches"
-            rows = measured(material, pairs, device)
+            setting = make()
+            title = f"{setting.name}, {label}, {setting.positions} tokens in {len(setting.batches)} batches"
+            rows = measured(setting, pairs, device)
             parts.append(f"\n## {title}\n\n{markdown(rows)}")
-            found.append({"material": title, "pairs": pairs, "rows": rows})
+            found.append({"setting": title, "pairs": pairs, "rows": rows})
             publish("stage_one", "\n".join(parts), {"machine": machine(device), "tables": found})
 
 
-def measured(material: Material, pairs: int, device: torch.device) -> list[dict[str, Any]]:
+def measured(setting: Setting, pairs: int, device: torch.device) -> list[dict[str, Any]]:
     """Measure every way on one model."""
-    plain = partial(forward_backward, material.model, material.batches)
+    plain = partial(forward_backward, setting.model, setting.batches)
     ways: dict[str, Callable[[], object]] = {
-        kind: partial(lalora.fit, material.model, material.sources, curvature=kind, progress=False)
+        kind: partial(lalora.fit, setting.model, setting.sources, curvature=kind, progress=False)
         for kind in CURVATURES
     }
-    ways |= peers(material)
+    ways |= peers(setting)
     with torch.no_grad():  # so that no child is the first to touch the weights
-        material.model(**material.batches[0])
+        setting.model(**setting.batches[0])
     plain_peak = peak_bytes(plain, device)
     peaks: dict[str, float] = {}
     refused: dict[str, str] = {}

@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model
 
 from lalora.assets import load_model
 from lalora.laplace import Laplace
-from lalora.study.plan import RunPlan
+from lalora.study.recipe.plan import RunPlan
 from lalora.version import __version__
 
 Run = Callable[..., tuple[int, str, str]]
@@ -125,7 +125,7 @@ def test_ctrl_c_keeps_and_says_how_to_go_on(
 
     recipe = recipe_file()
     with monkeypatch.context() as patched:
-        patched.setattr("lalora.study.conduct.train_run", interrupted)
+        patched.setattr("lalora.study.runners.run_study.train_run", interrupted)
         status, _, err = run("run", recipe)
     assert status == 130
     last = err.strip().splitlines()[-1]
@@ -135,7 +135,7 @@ def test_ctrl_c_keeps_and_says_how_to_go_on(
 def test_ctrl_c_and_divergence_still_draw_what_there_is(
     run: Run, recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from lalora.study.conduct import train_run
+    from lalora.study.runners.run_study import train_run
 
     def interrupted(plan: RunPlan, *rest: Any) -> None:
         if plan.name == "lalora-strength-1-seed-0":
@@ -143,7 +143,7 @@ def test_ctrl_c_and_divergence_still_draw_what_there_is(
         train_run(plan, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr("lalora.study.conduct.train_run", interrupted)
+        patched.setattr("lalora.study.runners.run_study.train_run", interrupted)
         status, _, err = run("run", recipe_file(), "--out", "stopped")
     assert status == 130
     assert err.strip().splitlines()[-1].startswith("interrupted: ")
@@ -199,7 +199,7 @@ def test_a_disk_that_fills_up_while_training_is_one_line(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "runs/tiny/x")
 
-    monkeypatch.setattr("lalora.study.train_run.append_row", full)
+    monkeypatch.setattr("lalora.study.run.train_run.append_row", full)
     assert "error: runs/tiny/x: No space left on device; what was finished is kept" in refused("run", recipe_file())
 
 
@@ -459,7 +459,7 @@ for name in ("lm_eval", "datasets", "gguf", "yaml", "matplotlib", "jinja2", "pla
 
 
 def test_dtype_auto_is_one_of_two() -> None:
-    from lalora.study.precision import resolve_dtype
+    from lalora.study.setup.precision import resolve_dtype
 
     assert resolve_dtype("auto") in (torch.bfloat16, torch.float32)
     assert resolve_dtype("float32") is torch.float32

@@ -14,7 +14,7 @@ from lalora.domains.task_files import write_task
 from lalora.files import write_atomically
 from lalora.report import Findings, draw
 from lalora.results import parse
-from lalora.study.records import write_json
+from lalora.study.store.records import write_json
 
 
 @pytest.fixture(params=[0o022, 0o027], ids=oct)

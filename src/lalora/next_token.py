@@ -34,7 +34,7 @@ def require_next_token(model: nn.Module) -> None:
     """Refuse a model whose logits at a position are no prediction of the next token from what came before.
 
     Its class and configuration are asked first. Then a few tokens are tried, once a model: logits must not depend on
-    later tokens, which their gradient tells. The model leaves as it came.
+    later tokens, which their gradient tells. The model is left unchanged.
     """
     base = base_model(model)
     if base in _known:

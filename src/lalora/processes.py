@@ -21,33 +21,33 @@ _LONGEST = 60
 T = TypeVar("T")
 
 
-def count() -> int:
+def world_size() -> int:
     """Count the processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def own_rank() -> int:
+def rank() -> int:
     """Tell which process this is."""
-    return dist.get_rank() if count() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_main() -> bool:
     """Tell whether this process writes files and speaks."""
-    return own_rank() == 0
+    return rank() == 0
 
 
-def gathered(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """Collect a small value from every process."""
-    if count() == 1:
+    if world_size() == 1:
         return [value]
-    values: list[Any] = [None] * count()
+    values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
 
 
-def agreed(work: Callable[[], T]) -> list[T]:
+def run_on_all_ranks(work: Callable[[], T]) -> list[T]:
     """Work in every process, and fail in all of them where it fails in one: none waits for a process that is gone."""
-    if count() == 1:
+    if world_size() == 1:
         return [work()]
     result: T | None = None
     error: Exception | None = None
@@ -58,7 +58,7 @@ def agreed(work: Callable[[], T]) -> list[T]:
             raise
         error = caught
     try:
-        outcomes = gathered((result, _line(error)))
+        outcomes = all_gather((result, _line(error)))
     except RuntimeError as broken:  # every backend has its own words for it
         if error is not None:
             raise error from None
@@ -68,49 +68,49 @@ def agreed(work: Callable[[], T]) -> list[T]:
     if error is not None:
         make_known_to_all(error)
         raise error
-    for rank, (_, line) in enumerate(outcomes):
+    for other, (_, line) in enumerate(outcomes):
         if line is not None:
-            elsewhere = LaloraError(f"process {rank} failed: {line}")
+            elsewhere = LaloraError(f"process {other} failed: {line}")
             make_known_to_all(elsewhere)
             raise elsewhere
     return [value for value, _ in outcomes]  # type: ignore[misc]  # without an error there is a result
 
 
 @contextmanager
-def together() -> Generator[None, None, None]:
-    """Leave a block in all processes at once, or by an error in all: `agreed` for work without a result."""
+def on_all_ranks() -> Generator[None, None, None]:
+    """Leave a block in all processes at once, or by an error in all: `run_on_all_ranks` for work without a result."""
     error: Exception | None = None
     try:
         yield
     except Exception as caught:
         error = caught
-    agreed(lambda: _raised(error))
+    run_on_all_ranks(lambda: _raised(error))
 
 
 def drain(batches: Iterator[object]) -> None:
     """Take the batches that are left after an error: a loader may hand them out to all processes in step."""
-    if count() > 1:
+    if world_size() > 1:
         for _ in batches:
             pass
 
 
 def require_alike(value: object, message: str) -> None:
     """Refuse to go on where the processes hold different values."""
-    first, *others = gathered(value)
+    first, *others = all_gather(value)
     if any(other != first for other in others):
         raise LaloraError(message)
 
 
 def require_same(facts: Mapping[str, object]) -> None:
     """Refuse to begin where the processes were told different things, and say what and who."""
-    first, *others = gathered({name: repr(value) for name, value in facts.items()})
-    for rank, other in enumerate(others, start=1):
+    first, *others = all_gather({name: repr(value) for name, value in facts.items()})
+    for number, other in enumerate(others, start=1):
         for name in first | other:
             value = first.get(name)
             if other.get(name) != value:
                 raise LaloraError(
                     f"the processes differ in '{name}': {_shown(value)} in process 0, {_shown(other.get(name))} in "
-                    f"process {rank}; start all of them with the same"
+                    f"process {number}; start all of them with the same"
                 )
 
 
@@ -123,26 +123,26 @@ def digest(tensors: Iterable[Tensor]) -> str:
     return seen.hexdigest()
 
 
-def total(tensor: Tensor) -> Tensor:
+def all_reduce(tensor: Tensor) -> Tensor:
     """Sum a tensor over the processes."""
     carried = _carried(tensor)
     dist.all_reduce(carried)
     return carried.to(tensor.device)
 
 
-def totals(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def all_reduce_named(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Sum named tensors over the processes; one that a process does not have is zero there."""
     kinds: dict[str, tuple[torch.Size, torch.dtype]] = {}
-    for seen in gathered({name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}):
+    for seen in all_gather({name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}):
         kinds.update(seen)
     sums = {}
     for name in sorted(kinds):
         shape, dtype = kinds[name]
-        sums[name] = total(tensors[name] if name in tensors else torch.zeros(shape, dtype=dtype, device=device))
+        sums[name] = all_reduce(tensors[name] if name in tensors else torch.zeros(shape, dtype=dtype, device=device))
     return sums
 
 
-def sent(tensor: Tensor, source: int) -> Tensor:
+def broadcast(tensor: Tensor, source: int) -> Tensor:
     """Send a tensor from one process to all."""
     carried = _carried(tensor)
     dist.broadcast(carried, source)

@@ -1,4 +1,4 @@
-"""Models and tokenizers from a folder, the hub and the embedded material."""
+"""Models and tokenizers from a folder, the hub and the embedded data."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def test_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["a/b"]
 
 
-@pytest.mark.material
+@pytest.mark.embedded
 def test_embedded_model() -> None:
     model = load_model("smollm2-135m", torch.bfloat16)
     tokenizer = load_tokenizer("smollm2-135m")
@@ -90,7 +90,7 @@ def test_embedded_model() -> None:
     assert "Paris" in tokenizer.decode(answer[0])
 
 
-@pytest.mark.material
+@pytest.mark.embedded
 def test_embedded_model_can_be_saved_again(tmp_path: Path) -> None:
     model = load_model("smollm2-135m", torch.bfloat16)
     model.save_pretrained(tmp_path)

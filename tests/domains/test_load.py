@@ -220,7 +220,7 @@ def test_what_is_not_embedded_says_so() -> None:
         load_domain("math")
 
 
-@pytest.mark.material
+@pytest.mark.embedded
 @pytest.mark.parametrize(
     ("name", "total"),
     [("winogrande", 1267), ("arc_challenge", 299), ("hellaswag", 10042), ("gsm8k", 1319), ("lambada", 5153)],

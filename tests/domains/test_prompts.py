@@ -136,7 +136,7 @@ def test_written_again_with_other_rows(rows: Rows, tmp_path: Path) -> None:
         assert [doc["question"] for doc in load_task(tmp_path, name).test_docs()] == [r["question"] for r in data.test]
 
 
-@pytest.mark.material
+@pytest.mark.embedded
 @pytest.mark.parametrize("name", [domain.name for domain in DOMAINS.values() if domain.embedded])
 def test_every_embedded_row_can_be_worded(name: str) -> None:
     data = load_domain(name)

@@ -197,7 +197,7 @@ def use_model(folder: Path, _: str) -> None:
     import torch
 
     from lalora.assets import load_model, load_tokenizer
-    from lalora.study.material import limit_to_context
+    from lalora.study.setup.data import limit_to_context
 
     model = load_model(str(folder), torch.float32)
     tokenizer = load_tokenizer(str(folder))

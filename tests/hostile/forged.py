@@ -20,7 +20,7 @@ from peft import PeftModel
 from torch import Tensor
 
 import lalora
-from lalora.study.single import at_mean
+from lalora.study.setup.start import at_mean
 from tiny import batches, llama, lora, rows, shake
 
 KINDS = {

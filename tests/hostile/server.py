@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-_IMPORTED = ["lalora.cli.app", "lalora.report", "lalora.study.single", "trl", "lm_eval.tasks"]
+_IMPORTED = ["lalora.cli.app", "lalora.report", "lalora.study.single.train", "trl", "lm_eval.tasks"]
 
 
 def serve() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hostile.sandbox import Sandbox
-from lalora.study.checkpoints import newest_complete
-from lalora.study.done import ADAPTER, DONE, METRICS, damaged, is_done, mark_done
-from lalora.study.records import cut_back, read_json, read_rows
+from lalora.study.store.checkpoints import newest_complete
+from lalora.study.store.done import ADAPTER, DONE, METRICS, damaged, is_done, mark_done
+from lalora.study.store.records import cut_back, read_json, read_rows
 
 RESULTS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "results/quickstart/results.json").read_text())
 

@@ -15,7 +15,7 @@ from transformers import MixtralConfig, MixtralForCausalLM
 import lalora
 from lalora import LaloraError
 from lalora.adapter import linear_pairs, trainable_tensors
-from lalora.study.single import at_mean
+from lalora.study.setup.start import at_mean
 from tiny import VOCABULARY, batches, llama, lora, rows
 
 SOURCE = batches(rows(4), 2)

@@ -86,7 +86,9 @@ def test_strength_zero_does_nothing() -> None:
     assert all(tensor.grad is None for tensor in trainable_tensors(model).values())
 
 
-@pytest.mark.parametrize(("knobs", "message"), [({"strength": -1.0}, "strength must be "), ({"every": 0}, "every must be ")])
+@pytest.mark.parametrize(
+    ("knobs", "message"), [({"strength": -1.0}, "strength must be "), ({"every": 0}, "every must be ")]
+)
 def test_knobs_out_of_range(knobs: dict[str, float], message: str) -> None:
     with pytest.raises(LaloraError, match=message):
         methods.build("kl", **knobs)

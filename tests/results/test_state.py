@@ -15,7 +15,7 @@ from lalora.results import load_results, merged, parse
 from lalora.results.collect import collect
 from lalora.results.state import RESULTS, STATE, keep_result, keep_state
 from lalora.study import load_recipe, run_study
-from lalora.study import results as study_results
+from lalora.study.run import result as study_results
 
 GRID = [{"method": "lora"}, {"method": "l2", "strength": [1.0]}]
 
@@ -120,8 +120,8 @@ def test_a_study_is_collected_once_and_no_run_read_more_than_twice(
 
         return call
 
-    monkeypatch.setattr("lalora.study.conduct.run_result", counted("result", study_results.run_result))
-    monkeypatch.setattr("lalora.study.conduct.collect", counted("collect", collect))
+    monkeypatch.setattr("lalora.study.runners.run_study.run_result", counted("result", study_results.run_result))
+    monkeypatch.setattr("lalora.study.runners.run_study.collect", counted("collect", collect))
     grid = [{"method": "lora"}, {"method": "lalora", "strength": [1, 2, 3]}]
     found = run_study(load_recipe(recipe_file(grid=grid, evaluate_at=[])), tmp_path / "study", "", lambda _: None)
     # Plain LoRA again at the end: the groups of its weights are those of the Laplace that LaLoRA fits.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lalora.study.checkpoints import drop_others, newest_complete
+from lalora.study.store.checkpoints import drop_others, newest_complete
 
 
 def write(folder: Path, step: int, state: str | None) -> Path:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from lalora.study import load_recipe, run_study
-from lalora.study.base_model import base_config, load_base, scale_note
-from lalora.study.estimate import sizes
-from lalora.study.settings import StudySettings
+from lalora.study.recipe.settings import StudySettings
+from lalora.study.runners.estimate import sizes
+from lalora.study.setup.base_model import base_config, load_base, scale_note
 from tiny_study import outcome
 
 STEP = ["forward", "backward", "method", "optimizer"]
@@ -57,7 +57,7 @@ def test_what_was_timed_is_not_timed_again(recipe_file: Callable[..., str], tmp_
 
 
 def test_a_shape_is_enough(shaped: StudySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lalora.study.base_model.device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("lalora.study.setup.base_model.device", lambda: torch.device("cpu"))
     settings = load_recipe("paper/cost").runs[0].settings
     assert base_config(shaped).num_hidden_layers == 2
     # q: 3072 to 24 heads of 128, k: to 8 heads; A and B of rank 16, in two layers.
@@ -66,7 +66,7 @@ def test_a_shape_is_enough(shaped: StudySettings, monkeypatch: pytest.MonkeyPatc
     whole = shaped.model_copy(update={"layers": 28})
     assert base_config(whole).num_hidden_layers == 28
     assert "with all 28 layers" in str(scale_note(whole))
-    monkeypatch.setattr("lalora.study.base_model.device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("lalora.study.setup.base_model.device", lambda: torch.device("cuda"))
     assert base_config(shaped).num_hidden_layers == 28
     assert scale_note(shaped.model_copy(update={"random_weights": False})) is None
 

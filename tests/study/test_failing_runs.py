@@ -12,8 +12,9 @@ import pytest
 
 from lalora.errors import RunsFailedError, UnexpectedError
 from lalora.methods.l2 import L2
-from lalora.study import in_processes, load_recipe, run_study
-from lalora.study.opening import open_bench
+from lalora.study import load_recipe, run_study
+from lalora.study.runners import in_processes
+from lalora.study.setup.open_context import open_context
 
 GRID = [{"method": "l2", "strength": [1.0]}, {"method": "lora"}]
 
@@ -59,9 +60,9 @@ def test_in_worker_processes_too(
 ) -> None:
     recipe, folder = load_recipe(recipe_file(grid=GRID, evaluate_at=[])), tmp_path / "study"
     folder.mkdir()
-    common = open_bench(recipe, folder, print).common
+    common = open_context(recipe, folder, print).common
     monkeypatch.setattr(in_processes, "train_run", broken)
     failure = pickle.loads(pickle.dumps(in_processes.do(recipe, folder, recipe.runs[0].name, common)))
     assert isinstance(failure, UnexpectedError)
-    assert str(failure).startswith("ZeroDivisionError: in a method, at lalora/study/in_processes.py:")
+    assert str(failure).startswith("ZeroDivisionError: in a method, at lalora/study/runners/in_processes.py:")
     assert "in broken" in failure.trace

@@ -16,9 +16,9 @@ from lalora.adapter import trainable_tensors
 from lalora.assets import load_model, load_tokenizer
 from lalora.errors import LaloraError
 from lalora.study import load_recipe, records, run_study
-from lalora.study.material import prepare
-from lalora.study.records import read_rows
-from lalora.study.start import with_adapter
+from lalora.study.setup.data import prepare
+from lalora.study.setup.start import with_adapter
+from lalora.study.store.records import read_rows
 
 KINDS = ["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"]
 QUIET: list[str] = []

@@ -47,6 +47,6 @@ def test_an_adapter_that_cannot_be_kept(
     def full(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("lalora.study.train_run._keep_adapter", full)
+    monkeypatch.setattr("lalora.study.run.train_run._keep_adapter", full)
     with pytest.raises(LaloraError, match=r"lora-seed-0: cannot be saved \(.*\); make room and run again"):
         run_study(load_recipe(recipe_file(grid=[{"method": "lora"}], evaluate_at=[])), tmp_path / "s", "", print)

@@ -19,9 +19,9 @@ import pytest
 
 from lalora import LaloraError
 from lalora.study import load_recipe, run_study
-from lalora.study.conduct import in_turn
-from lalora.study.in_processes import InProcesses
-from lalora.study.records import read_json
+from lalora.study.runners.in_processes import InProcesses
+from lalora.study.runners.run_study import in_turn
+from lalora.study.store.records import read_json
 from tiny_study import GRID, outcome
 
 
@@ -108,7 +108,7 @@ def _alive(session: int) -> bool:
 def test_workers_that_die_again_and_again_are_given_up(
     recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lalora.study.in_processes.do", die)
+    monkeypatch.setattr("lalora.study.runners.in_processes.do", die)
     with pytest.raises(LaloraError, match="workers died 3 times .* use fewer --workers"):
         run_study(recipe, tmp_path / "dying", "lalora run tiny", lambda said: None, InProcesses(1, lambda said: None))
 

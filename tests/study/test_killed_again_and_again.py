@@ -16,7 +16,7 @@ import pytest
 
 from lalora.methods import METHODS
 from lalora.study import load_recipe
-from lalora.study.records import read_json
+from lalora.study.store.records import read_json
 from tiny_study import outcome
 
 # Three values of the knob of each method that has one.

@@ -12,8 +12,8 @@ import pytest
 
 from lalora import LaloraError
 from lalora.study import load_recipe, run_study
-from lalora.study.on_ray import OnRay
-from lalora.study.passing import Place
+from lalora.study.runners.on_ray import OnRay
+from lalora.study.runners.shared_storage import Place
 from tiny_study import GRID, outcome
 
 ray = pytest.importorskip("ray", reason="Ray has no release for this Python or system")

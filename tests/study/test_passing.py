@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from lalora import LaloraError
-from lalora.study.passing import Place
+from lalora.study.runners.shared_storage import Place
 
 
 @pytest.fixture

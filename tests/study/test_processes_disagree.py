@@ -18,7 +18,7 @@ import torch.distributed as dist
 from transformers import TrainingArguments
 import lalora
 from lalora.methods import METHODS, InTurn
-from lalora.study.trainer import StudyTrainer
+from lalora.study.run.trainer import StudyTrainer
 from tiny import batches, collate, lora, llama, rows
 
 dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=60))

@@ -103,7 +103,11 @@ def test_a_finished_run_is_never_done_twice(dropping: str, tmp_path: Path, monke
     def never(*_: object, **__: object) -> None:
         raise AssertionError("was done twice")
 
-    for name in ("lalora.study.bench.fit", "lalora.study.bench.evaluate", "lalora.study.train_run.StudyTrainer"):
+    for name in (
+        "lalora.study.setup.context.fit",
+        "lalora.study.setup.context.evaluate",
+        "lalora.study.run.train_run.StudyTrainer",
+    ):
         monkeypatch.setattr(name, never)
     second = study(dropping, tmp_path / "study")
     assert second["runs"] == first["runs"]

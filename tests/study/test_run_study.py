@@ -20,8 +20,8 @@ from lalora.errors import LaloraError, RunsFailedError
 from lalora.evaluation import evaluate
 from lalora.results import load_results, parse
 from lalora.study import Recipe, load_recipe, run_study
-from lalora.study.material import evaluation_set, prepare
-from lalora.study.records import read_rows
+from lalora.study.setup.data import evaluation_set, prepare
+from lalora.study.store.records import read_rows
 
 SAID: list[str] = []
 RUNS = ["lora-seed-0", "lalora-strength-1-seed-0", "lalora-strength-10-seed-0"]
@@ -109,12 +109,12 @@ def test_the_kept_adapter_is_what_was_measured(finished_study: Finished, tmp_pat
     folder, results, recipe = finished_study
     common = recipe.study
     base = load_model(common.model, torch.float32)
-    material = prepare(common, load_tokenizer(common.model), base.config)
+    study_data = prepare(common, load_tokenizer(common.model), base.config)
     model = PeftModel.from_pretrained(base, str(folder / RUNS[1]))
     row = evaluate(
         model,
-        material.tokenizer,
-        evaluation_set(common, material.domains, material.tokenizer, tmp_path / "tasks", common.scored_rows),
+        study_data.tokenizer,
+        evaluation_set(common, study_data.domains, study_data.tokenizer, tmp_path / "tasks", common.scored_rows),
         4,
         accuracy=True,
     )
@@ -237,7 +237,7 @@ def test_a_full_disk_is_refused_before_training(
         study(recipe_file(), tmp_path / "study")
     assert not (tmp_path / "study").exists()
 
-    monkeypatch.setattr("lalora.study.folder._LEAST_ROOM", 2**19)
+    monkeypatch.setattr("lalora.study.store.folder._LEAST_ROOM", 2**19)
     with pytest.raises(LaloraError, match=r"1 MiB free, about 2 MiB needed; make room or choose another --out"):
         study(recipe_file(rank=100, accuracy_rows=1), tmp_path / "new" / "study")
     assert not (tmp_path / "new").exists()

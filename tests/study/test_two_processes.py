@@ -16,8 +16,9 @@ import torch
 
 from lalora.curvature import Kfac
 from lalora.laplace import Laplace
-from lalora.study.records import read_rows
-from lalora.study.single import fit_laplace, train_adapter
+from lalora.study.single.fit import fit_laplace
+from lalora.study.single.train import train_adapter
+from lalora.study.store.records import read_rows
 from tiny_study import outcome
 
 # The first process works alone before it works with the other one.
@@ -33,7 +34,7 @@ import lalora
 from lalora.adapter import snapshot
 from lalora.fisher import own_part
 from lalora.methods import InTurn, LaLoRA
-from lalora.study.trainer import StudyTrainer
+from lalora.study.run.trainer import StudyTrainer
 from tiny import batches, collate, lora, rows
 
 out = sys.argv[1]
@@ -191,7 +192,7 @@ else:
     lalora_does(*fit, "--out", out / "fitted")
     lalora_does(*train, "--out", out / "trained")
     lalora_does(*train, "--out", out / "trained")
-    from lalora.study import trainer
+    from lalora.study.run import trainer
 
     append = trainer.append_row
 

@@ -1,4 +1,4 @@
-"""Embedded material: a small real model and real data sets, fetched once from the package index."""
+"""What is embedded: a small real model and real data sets, fetched once from the package index."""
 
 from lalora.assets.adapters import adapter_folder, adapter_settings, is_model, load_adapter
 from lalora.assets.hub import why_unavailable

@@ -14,7 +14,7 @@ class Asset:
     Attributes:
         name: the name by which lalora knows it.
         title: what it holds, for people.
-        licence: the licence of the material.
+        licence: the licence of what it holds.
         project: the distribution's name on the package index.
         version: the pinned version.
         wheel: the file name of the wheel.

@@ -1,4 +1,4 @@
-"""The cache of fetched material: built once, whole or not at all, safe for several processes."""
+"""The cache of what was fetched: built once, whole or not at all, safe for several processes."""
 
 import json
 import os

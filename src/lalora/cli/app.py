@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from lalora.cli.assets import assets
 from lalora.cli.console import QuietCommand
 from lalora.cli.evaluate import evaluate
-from lalora.cli.fit import fit
+from lalora.cli.fit import fit, fit_command
 from lalora.cli.interrupt import resumable
 from lalora.cli.launcher import check_command, check_environment
 from lalora.cli.methods import methods
@@ -25,6 +25,10 @@ class _Commands(TyperGroup):
         with resumable("run the same command again"):
             return super().invoke(ctx)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # In the list of commands it stands with its sentence alone: only who asks for it waits for the library.
+        return ("fit", fit_command(), args[1:]) if args[:1] == ["fit"] else super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     cls=_Commands,
@@ -34,7 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, fit, train, evaluate, soften, report, methods):
+app.command(cls=QuietCommand)(run)
+app.command("fit", help=fit.__doc__)(lambda: None)
+for command in (train, evaluate, soften, report, methods):
     app.command(cls=QuietCommand)(command)
 app.add_typer(assets, name="assets")
 

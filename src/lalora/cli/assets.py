@@ -12,7 +12,7 @@ from lalora.cli.interrupt import resumable
 assets = typer.Typer(
     help="List, fetch and verify the embedded model and data sets.", no_args_is_help=True, rich_markup_mode=None
 )
-Names = Annotated[list[str] | None, typer.Argument(help="Which; all unless given.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Which (default all).")]
 
 
 @assets.command("list", cls=QuietCommand)

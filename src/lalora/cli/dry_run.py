@@ -10,9 +10,9 @@ from rich.table import Column, Table
 from lalora.assets import catalogue
 from lalora.errors import LaloraError
 from lalora.study import Recipe
-from lalora.study.base_model import base_config
-from lalora.study.estimate import seconds, sizes, state
-from lalora.study.rehearsal import rehearse
+from lalora.study.run.rehearsal import rehearse
+from lalora.study.runners.estimate import seconds, sizes, state
+from lalora.study.setup.base_model import base_config
 
 
 def dry_run(recipe: Recipe, folder: Path) -> None:
@@ -49,6 +49,6 @@ def dry_run(recipe: Recipe, folder: Path) -> None:
 
 
 def _require_shape(model: str) -> None:
-    # Loading the configuration of embedded material would fetch all of it; from the hub it is a small file.
+    # Loading the configuration of an embedded model would fetch all of it; from the hub it is a small file.
     if any(one.asset.name == model and one.state == "missing" for one in catalogue()):
         raise LaloraError(f"{model} is not fetched yet: lalora assets fetch {model}")

@@ -1,11 +1,12 @@
 """`lalora fit`: stage I alone, for one's own model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from lalora.cli.console import say
+from lalora.cli.console import QuietCommand, say
+from lalora.cli.dataclass_options import with_options_of
 from lalora.cli.interrupt import resumable
 from lalora.cli.launcher import world_size
 from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Sources, TargetModules, places
@@ -16,8 +17,8 @@ def fit(
     model: Model,
     source: Sources = SOURCES,
     out: Out = Path("laplace"),
-    rank: Annotated[int | None, typer.Option(min=1, help="Of the adapter; 16 unless given.")] = None,
-    alpha: Annotated[int | None, typer.Option(min=1, help="Of the adapter; 32 unless given.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="LoRA rank (default 16).")] = None,
+    alpha: Annotated[int | None, typer.Option(min=1, help="LoRA alpha (default 32).")] = None,
     target_modules: TargetModules = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of each source.")] = 8,
     self_source: Annotated[
@@ -25,34 +26,23 @@ def fit(
         typer.Option(min=1, help="Without any source: rows of text that the base model writes; kept as a file."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 4,
-    curvature: Annotated[
-        str, typer.Option(help="diagonal, kfac, tri-kfac, weight-kfac or weight-diagonal.")
-    ] = "diagonal",
-    fisher: Annotated[
-        str | None, typer.Option(help="sequence, token or batch; what suits the curvature unless given.")
-    ] = None,
-    factor_rank: Annotated[
-        int | None, typer.Option(min=1, help="Most eigenvectors of a Kronecker factor; all unless given.")
-    ] = None,
-    factor_keep: Annotated[
-        float | None, typer.Option(help="Share of a Kronecker factor's trace to keep at least; all unless given.")
-    ] = None,
-    prior: Annotated[str, typer.Option(help="Precision charged for besides the curvature: a number or auto.")] = "0",
-    labels: Annotated[str, typer.Option(help="sampled or data.")] = "sampled",
-    combine: Annotated[str, typer.Option(help="mean, sum or separate.")] = "mean",
+    prior: Annotated[
+        str, typer.Option(help="Precision that is penalised besides the curvature: a number or auto.")
+    ] = "0",
     base: Annotated[
         bool,
         typer.Option("--base", help="Fit the model without an adapter, for every adapter on it; with a weight-… kind."),
     ] = False,
     dtype: Dtype = "auto",
     seed: Seed = 0,
+    **options: Any,
 ) -> None:
     """Measure how much each adapter weight matters for what a model knows; write a Laplace.
 
     Over several GPUs: accelerate launch --num_processes N -m lalora fit …
     """
-    from lalora.study.launched import join, leave
-    from lalora.study.single import fit_laplace
+    from lalora.study.single.distributed import join, leave
+    from lalora.study.single.fit import fit_laplace
 
     _refuse_what_excludes(base, rank, alpha, self_source, source)
     settings = {
@@ -61,20 +51,24 @@ def fit(
         "target_modules": target_modules or "all-linear",
         "source_rows": rows,
         "source_batch_size": batch_size,
-        "curvature": curvature,
-        "fisher": fisher,
-        "factor_rank": factor_rank,
-        "factor_keep": factor_keep,
         "prior": prior if prior == "auto" else _number(prior),
-        "labels": labels,
-        "combine": combine,
         "seed": seed,
+        **options,
     }
     with resumable("nothing was written"):
         join(world_size())
         fit_laplace(model, dtype, places(source), settings, self_source, base, out, say)
         leave()
     say(f"wrote {out}; next: lalora train {model} --laplace {out}")
+
+
+def fit_command() -> Any:
+    """Build the command, whose options of a fit are those of the library, which takes seconds to import."""
+    from lalora.laplace import FitSettings
+
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command("fit", cls=QuietCommand)(with_options_of(FitSettings, but=("seed",))(fit))
+    return typer.main.get_command(alone)
 
 
 def _refuse_what_excludes(

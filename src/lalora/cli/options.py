@@ -17,7 +17,7 @@ Sources = Annotated[
 ]
 Target = Annotated[str, typer.Option(help="NAME or NAME=PLACE of what is learned.")]
 TargetModules = Annotated[
-    list[str] | None, typer.Option(help="Name of a module to adapt, again for more; all linear ones unless given.")
+    list[str] | None, typer.Option(help="Name of a module to adapt, again for more (default all linear ones).")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")]
 

@@ -15,12 +15,12 @@ from lalora.cli.interrupt import resumable
 from lalora.errors import LaloraError, RunsFailedError
 
 if TYPE_CHECKING:
-    from lalora.study.conduct import Runner
+    from lalora.study.runners.run_study import Runner
 
 
 def run(
     recipe: Annotated[str | None, typer.Argument(help="Name of a built-in recipe, or a YAML file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the study; runs/NAME unless given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study (default runs/NAME).")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the recipe; again for more.")
     ] = None,
@@ -68,10 +68,10 @@ def run(
 
 
 def _runner(workers: int, ray: str | None, share: str | None, cpus: int, gpus: float) -> "Runner":
-    from lalora.study.conduct import in_turn
-    from lalora.study.in_processes import InProcesses
-    from lalora.study.on_ray import OnRay
-    from lalora.study.passing import Place
+    from lalora.study.runners.in_processes import InProcesses
+    from lalora.study.runners.on_ray import OnRay
+    from lalora.study.runners.run_study import in_turn
+    from lalora.study.runners.shared_storage import Place
 
     if ray is not None:
         return OnRay(ray, cpus, gpus, Place(share) if share else None, say)

@@ -40,8 +40,8 @@ def soften(
 ) -> None:
     """Soften a trained adapter: all its trade-offs between learning and forgetting, without training."""
     from lalora.report import draw_front, front_table, sentences
-    from lalora.study.folder import require_absent, whole
-    from lalora.study.soften_adapter import Rows, Wish, soften_adapter
+    from lalora.study.single.soften import Rows, Wish, soften_adapter
+    from lalora.study.store.folder import require_absent, whole
 
     wish = Wish(budget, floor, strength)
     wish.check()

@@ -19,7 +19,7 @@ def train(
     target: Target = "gsm8k",
     laplace: Annotated[Path | None, typer.Option(help="What `lalora fit` wrote; plain LoRA without.")] = None,
     strength: Annotated[
-        float | None, typer.Option(help="λ of the Laplace: nats of target loss paid per nat of drift; 1 unless given.")
+        float | None, typer.Option(help="λ of the Laplace: nats of target loss paid per nat of drift (default 1).")
     ] = None,
     out: Out = Path("adapter"),
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100,
@@ -29,10 +29,10 @@ def train(
     schedule: Annotated[str, typer.Option(help="constant, linear or cosine.")] = "linear",
     max_length: Annotated[int | None, typer.Option(min=1, help="Leave out rows of more tokens.")] = None,
     rank: Annotated[
-        int | None, typer.Option(min=1, help="16 unless given; a Laplace of an adapter brings its own.")
+        int | None, typer.Option(min=1, help="LoRA rank (default 16); a Laplace of an adapter brings its own.")
     ] = None,
     alpha: Annotated[
-        int | None, typer.Option(min=1, help="32 unless given; a Laplace of an adapter brings its own.")
+        int | None, typer.Option(min=1, help="LoRA alpha (default 32); a Laplace of an adapter brings its own.")
     ] = None,
     target_modules: TargetModules = None,
     scored_rows: Annotated[int, typer.Option(min=1, help="Target rows to measure the loss on.")] = 48,
@@ -43,8 +43,8 @@ def train(
 
     Over several GPUs: accelerate launch --num_processes N -m lalora train …
     """
-    from lalora.study.launched import join, leave
-    from lalora.study.single import train_adapter
+    from lalora.study.single.distributed import join, leave
+    from lalora.study.single.train import train_adapter
 
     settings = {
         "method": "lalora" if laplace else "lora",

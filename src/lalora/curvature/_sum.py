@@ -34,7 +34,7 @@ class Sum(Curvature):
 
     @classmethod
     def of(cls, parts: Sequence[Curvature], weights: Sequence[float] | None = None) -> Self:
-        """Add curvatures of one adapter, with weight one unless given; a sum among them is taken apart."""
+        """Add curvatures of one adapter, with weight one by default; a sum among them is taken apart."""
         terms: list[tuple[Curvature, float]] = []
         for part, weight in zip(parts, [1.0] * len(parts) if weights is None else weights, strict=True):
             if isinstance(part, Sum):

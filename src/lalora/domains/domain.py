@@ -26,7 +26,7 @@ class Domain:
         family: the columns whose values related rows share; a family never falls on both sides of a split.
         scored: the names of the split that is scored, the preferred one first.
         share: the part of the families that goes to training where the data has one split only.
-        embedded: where the embedded material keeps it; `None` where it does not hold it.
+        embedded: where the embedded data keep it; `None` where it does not hold it.
         note: what a reader of the embedded results has to be told.
     """
 

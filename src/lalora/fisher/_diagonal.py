@@ -122,8 +122,8 @@ class DiagonalCollector:
 
     def add_up(self, device: torch.device) -> None:
         """Add the squares of the other processes."""
-        self._total = processes.totals(self._total, device)
-        self._reached = set().union(*processes.gathered(self._reached | self._witness.reached))
+        self._total = processes.all_reduce_named(self._total, device)
+        self._reached = set().union(*processes.all_gather(self._reached | self._witness.reached))
 
     def precision(self, dataset: Dataset) -> dict[str, Tensor]:
         """Scale the sums to the mean per-token likelihood (`batch`: to the mean over mini-batches)."""

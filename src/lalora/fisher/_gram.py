@@ -73,12 +73,12 @@ class Gram:
         self._rows.clear()
         if self.count >= size:
             self._any = self._any or bool(rows.any())
-            self._sum = processes.total(rows.T @ rows if self._sum is None else self._sum)
+            self._sum = processes.all_reduce(rows.T @ rows if self._sum is None else self._sum)
             return
         for rank, count in enumerate(counts):
             if count:
-                own = rank == processes.own_rank()
-                self._rows.append(processes.sent(rows if own else rows.new_empty(count, size), rank))
+                own = rank == processes.rank()
+                self._rows.append(processes.broadcast(rows if own else rows.new_empty(count, size), rank))
 
     def factor(self, rank: int | None, keep: float | None) -> Factor:
         """Decompose the sum."""
@@ -89,7 +89,7 @@ class Gram:
 
 def added_up(grams: Mapping[str, Gram], device: torch.device) -> defaultdict[str, Gram]:
     """Add the rows of all processes, matrix by matrix; every process calls this."""
-    shares = processes.gathered(
+    shares = processes.all_gather(
         {name: (gram.count, gram.tensors()[0].shape[1], gram.tensors()[0].dtype) for name, gram in grams.items()}
     )
     sums: defaultdict[str, Gram] = defaultdict(Gram)

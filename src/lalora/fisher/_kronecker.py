@@ -82,7 +82,7 @@ class KroneckerCollector:
         Layers share an X where they share one in every process: one that some process never called has read less than
         its neighbours.
         """
-        by_process = processes.gathered(self._keys)
+        by_process = processes.all_gather(self._keys)
         sharing: dict[tuple[str | None, ...], str] = {}
         shared: dict[str, str] = {}
         own: dict[str, Gram] = {}
@@ -92,7 +92,7 @@ class KroneckerCollector:
             if not any(keys):
                 continue
             shared[layer] = sharing.setdefault(keys, layer)
-            key = keys[processes.own_rank()]
+            key = keys[processes.rank()]
             if shared[layer] == layer and key is not None:
                 own[layer] = copy.deepcopy(self._x[key]) if key in taken else self._x[key]
                 taken.add(key)

@@ -32,7 +32,7 @@ class Part:
 
 def own_part(batches: Sequence[Batch]) -> Part:
     """Take what this process works on, so that each batch is one process's."""
-    share = -(-len(batches) // processes.count())
-    start = processes.own_rank() * share
+    share = -(-len(batches) // processes.world_size())
+    start = processes.rank() * share
     before = sum(len(with_completion(batch)["input_ids"]) for batch in batches[:start])
     return Part(batches[start : start + share], before)

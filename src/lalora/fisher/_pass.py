@@ -89,7 +89,7 @@ class Pass:
 
         With several processes each runs over its own part, which may be empty, and all end with the same sums.
         """
-        several = processes.count() > 1
+        several = processes.world_size() > 1
         if several:
             processes.require_alike(
                 dataset, f"source '{dataset}' meets another source in another process: give all the same names in order"
@@ -98,7 +98,7 @@ class Pass:
                 processes.digest(p for p in self._model.parameters() if p.requires_grad),
                 "the trainable tensors differ between processes: set the same seed in all before making the adapter",
             )
-        shares = processes.agreed(lambda: self._own_part(dataset, batches, collector))
+        shares = processes.run_on_all_ranks(lambda: self._own_part(dataset, batches, collector))
         seen = Dataset.added_up(shares)
         if seen.tokens == 0:
             raise LaloraError(f"source '{dataset}' has no completion token: every label is -100 or there is no batch")
@@ -111,7 +111,7 @@ class Pass:
     def _own_part(self, dataset: str, batches: Iterable[door.Batch], collector: Collector) -> Dataset:
         require_next_token(self._model)
         # Rows that this process alone knows are numbered from zero, and two must not get the same random numbers.
-        first, stream = 0, f"{dataset} in process {processes.own_rank()}" if processes.count() > 1 else dataset
+        first, stream = 0, f"{dataset} in process {processes.rank()}" if processes.world_size() > 1 else dataset
         if isinstance(batches, Part):
             first, stream = batches.first_row, dataset
         content = ContentHash()

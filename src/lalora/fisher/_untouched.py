@@ -1,4 +1,4 @@
-"""Leave the model as it came: modes, gradients, hooks, random state."""
+"""Leave the model unchanged: modes, gradients, hooks, random state."""
 
 from __future__ import annotations
 

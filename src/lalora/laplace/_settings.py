@@ -20,7 +20,7 @@ class FitSettings:
     fisher: Annotated[
         str | None,
         OneOf(("sequence", "token", "batch")),
-        Doc("Estimator: per sequence, per token, or per batch as the paper's Eq. 5. None: what suits the curvature."),
+        Doc("Estimator: by sequence, token, or batch (the paper's Eq. 5). None: what suits the curvature."),
     ] = None
     labels: Annotated[
         str, OneOf(("sampled", "data")), Doc("Labels of the gradients: the model's own, or the data's.")

@@ -37,6 +37,7 @@ class InTurn:
             LaloraError: If they make no sense together.
         """
         require_sense([type(method) for method in methods])
+        self.as_written = tuple(methods)
         self.name = "+".join(method.name for method in methods)
         self._methods = sorted(methods, key=lambda method: method.turn)
 
@@ -138,8 +139,7 @@ class InTurn:
             method.load(model, checkpoint / method.name)
 
     def _chosen(self) -> dict[str, dict[str, Any]]:
-        by_name = {method.name: method.chosen for method in self}
-        return {name: by_name[name] for name in self.name.split("+")}
+        return {method.name: method.chosen for method in self.as_written}
 
 
 def require_sense(kinds: Sequence[type[Method]]) -> None:

@@ -43,7 +43,7 @@ def score_text(
 ) -> TextScore:
     """Score a text under a model and its base, on the same positions.
 
-    The model leaves as it came: modes, trainability, random state.
+    The model is left unchanged: modes, trainability, random state.
     """
     scores = score_rows(model, batches, base)
     return TextScore(scores.mean_loss, scores.mean_kl, int(scores.tokens.sum()))
@@ -89,7 +89,7 @@ def of_base(model: torch.nn.Module, base: torch.nn.Module | None, ready: dict[st
 def score_loss(model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> float:
     """Score a text under a model alone, at half the cost of `score_text`.
 
-    The model leaves as it came: modes, trainability, random state.
+    The model is left unchanged: modes, trainability, random state.
     """
     total, tokens = 0.0, 0
     with undisturbed(model):

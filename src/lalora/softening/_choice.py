@@ -39,17 +39,6 @@ def within(measure: Callable[[float], Measured], drift: float | None, floor: flo
 
     Along λ the drift falls and the target loss rises, so that there is one edge. It is bracketed from λ = 1 on and then
     interpolated, until both ends are within 15 % or 95 % of the budget are used.
-
-    Args:
-        measure: Loss and drift at a strength.
-        drift: Most KL(base ‖ model) in nats per token: the least strength that keeps it.
-        floor: Most target loss to give up, in nats per token: the largest strength that keeps it.
-
-    Returns:
-        The choice.
-
-    Raises:
-        LaloraError: If not exactly one of the two is given, or it is not a finite number above zero.
     """
     if (drift is None) == (floor is None):
         raise LaloraError("give one of drift (most KL to the base) and floor (most target loss to give up)")
@@ -93,15 +82,7 @@ def _between(low: float, high: float, used: Callable[[float], float]) -> float:
 
 
 def require_budget(name: str, value: float | None) -> None:
-    """Refuse a budget that means nothing.
-
-    Args:
-        name: What to call it.
-        value: Nats per token, if any.
-
-    Raises:
-        LaloraError: If it is not a finite number above zero.
-    """
+    """Refuse a budget that means nothing."""
     if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
         raise LaloraError(f"{name} must be a finite number above 0, in nats per token, not {value!r}")
 

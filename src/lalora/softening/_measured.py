@@ -48,28 +48,14 @@ class HeldOut:
         target: Iterable[Batch] | None = None,
         base: nn.Module | None = None,
     ) -> None:
-        """Take the rows.
-
-        Args:
-            model: The model to measure: a PEFT model, or any beside its base.
-            sources: Batches of source rows, as in `lalora.fit`.
-            target: Batches of target rows.
-            base: As in `score_text`.
-
-        Raises:
-            LaloraError: If a batch is unusable.
-        """
+        """Take the rows."""
         self.model = peft_model(model) if base is None else model
         named = {} if sources is None else named_sources(sources)
         self.sources = {name: Compared(model, batches, base) for name, batches in named.items()}
         self.target = None if target is None else list(ready_batches(model, target))
 
     def measure(self) -> Measured:
-        """Measure the model as it is now.
-
-        Returns:
-            Loss and drift.
-        """
+        """Measure the model as it is now."""
         loss = None if self.target is None else score_loss(self.model, self.target)
         return Measured({name: text.score() for name, text in self.sources.items()}, loss)
 

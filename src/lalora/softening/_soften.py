@@ -93,7 +93,7 @@ def _anchors(model: PeftModel) -> Mapping[str, Anchor]:
 
 def _around_base(laplace: Laplace, model: PeftModel) -> Factors:
     with warnings.catch_warnings():
-        # Nothing is charged here from where the adapter is now.
+        # No penalty is measured here from where the adapter is now.
         warnings.filterwarnings("ignore", message="the adapter already changes")
         curvature = laplace.anchored(model).curvature
     assert isinstance(curvature, WeightKfac)

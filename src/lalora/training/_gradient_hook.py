@@ -62,8 +62,8 @@ class GradientHookMixin(_Trainer):
         Raises:
             LaloraError: If the processes differ in anything that they must agree in.
         """
-        if processes.count() > 1:
-            with processes.together():
+        if processes.world_size() > 1:
+            with processes.on_all_ranks():
                 facts = self.facts()
             processes.require_same(facts)
         return super().train(*args, **kwargs)

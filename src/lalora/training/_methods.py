@@ -200,20 +200,20 @@ class MethodMixin(GradientHookMixin):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Before the Trainer's own files, the last of which says that a checkpoint is complete.
         folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        with processes.together(), self.saving():
+        with processes.on_all_ranks(), self.saving():
             if self.args.should_save:
                 self.methods.save(self._adapted, folder)
-        with processes.together(), self.saving():
+        with processes.on_all_ranks(), self.saving():
             super()._save_checkpoint(model, trial)
 
     def _save_rng_state(self, output_dir: str) -> None:
         # Each process has its own file; all of them are there before the last one is written.
-        with processes.together():
+        with processes.on_all_ranks():
             super()._save_rng_state(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        with processes.together():
+        with processes.on_all_ranks():
             self.methods.load(self._adapted, Path(resume_from_checkpoint))
 
 

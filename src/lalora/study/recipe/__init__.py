@@ -1,0 +1,1 @@
+"""What is asked: a recipe, checked, becomes the runs of a study."""

@@ -1,0 +1,1 @@
+"""One run: its start, its training, what is measured of it."""

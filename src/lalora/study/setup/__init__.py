@@ -1,0 +1,1 @@
+"""What the runs of a study share: model, data, measurements and fits."""

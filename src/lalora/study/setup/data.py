@@ -1,0 +1,134 @@
+"""The data of a study, tokenised: what is trained on, what methods may see, what is measured."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from lalora import processes
+from lalora.domains import DomainData, batches, examples, load_domain, tokenize, tokenize_short
+from lalora.errors import LaloraError
+from lalora.evaluation import EvalSet
+from lalora.study.recipe.settings import RunSettings, StudySettings
+
+Item = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """Data of all domains of a study.
+
+    Attributes:
+        tokenizer: Of the model; its `model_max_length` is the model's context.
+        sources: What is to be kept.
+        target: What is learned.
+        held_out: What no method ever sees.
+        training: The tokenised training rows of the target that are short enough.
+        validation: Target and sources as they are scored to choose settings; none where nothing is chosen.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    sources: list[DomainData]
+    target: DomainData
+    held_out: list[DomainData]
+    training: list[Item]
+    validation: list[DomainData]
+
+    @property
+    def pad(self) -> int:
+        """The token that fills short rows."""
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def domains(self) -> list[DomainData]:
+        """All domains: sources, target, held-out."""
+        return [*self.sources, self.target, *self.held_out]
+
+    def training_items(self, settings: RunSettings) -> list[Item]:
+        """Lay out the rows that a run sees, in order."""
+        wanted = settings.steps * settings.accumulation * settings.batch_size * processes.world_size()
+        shuffle = random.Random(settings.seed)
+        laid: list[Item] = []
+        while len(laid) < wanted:
+            laid += shuffle.sample(self.training, len(self.training))
+        return laid[:wanted]
+
+    def chosen_batches(self, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
+        """Batch the source rows that a method may see, by source."""
+        named = settings.source_domains
+        sources = [data for data in self.sources if named is None or data.domain.name in named]
+        return source_batches(sources, self.tokenizer, settings.source_rows, settings.source_batch_size, settings.seed)
+
+    def source_batches(self, rows: int, batch_size: int, seed: int) -> dict[str, list[dict[str, Tensor]]]:
+        """Batch rows of every source."""
+        return source_batches(self.sources, self.tokenizer, rows, batch_size, seed)
+
+
+def source_batches(
+    sources: list[DomainData], tokenizer: PreTrainedTokenizerBase, rows: int, batch_size: int, seed: int
+) -> dict[str, list[dict[str, Tensor]]]:
+    """Choose and batch source rows."""
+    found = {}
+    for data in sources:
+        chosen = random.Random(f"{data.domain.name} {seed}").sample(data.train, min(rows, len(data.train)))
+        items = tokenize(examples(data.domain, chosen), tokenizer)
+        found[data.domain.name] = batches(items, batch_size, int(tokenizer.pad_token_id))
+    return found
+
+
+def prepare(study: StudySettings, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> StudyData:
+    """Load and tokenise the data of a study."""
+    limit_to_context(tokenizer, config)
+    (target,), sources, validation = load_all(study.target), load_all(study.sources), []
+    if study.validation_rows:
+        parts = [data.held_back(study.validation_rows) for data in (target, *sources)]
+        (target, *sources), validation = [rest for rest, _ in parts], [taken for _, taken in parts]
+    training = training_items(target, tokenizer, study.max_length)
+    return StudyData(tokenizer, sources, target, load_all(study.held_out), training, validation)
+
+
+def training_items(target: DomainData, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> list[Item]:
+    """Tokenise what is trained on."""
+    worded = examples(target.domain, target.train)
+    if max_length is None:
+        return tokenize(worded, tokenizer)
+    kept = list(tokenize_short(worded, tokenizer, max_length).values())
+    if not kept:
+        longest = min(max_length, tokenizer.model_max_length)
+        raise LaloraError(
+            f"{target.domain.name} ({target.origin}): none of {len(worded)} training rows has at most {longest} "
+            "tokens; raise max_length"
+        )
+    return kept
+
+
+def evaluation_set(
+    study: StudySettings, data: list[DomainData], tokenizer: PreTrainedTokenizerBase, folder: Path, rows: int
+) -> EvalSet:
+    """Prepare what models are measured on."""
+    return EvalSet.prepare(
+        data,
+        tokenizer,
+        folder,
+        scored_rows=rows,
+        accuracy_rows=study.accuracy_rows,
+        target_accuracy_rows=study.target_accuracy_rows,
+        max_length=study.max_length,
+        max_new_tokens=study.max_new_tokens,
+        batch_size=study.evaluation_batch_size,
+    )
+
+
+def load_all(places: Mapping[str, str]) -> list[DomainData]:
+    """Load domains."""
+    return [load_domain(name, place) for name, place in places.items()]
+
+
+def limit_to_context(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    """Tell a tokenizer how much its model can read; many do not know."""
+    context = getattr(config, "max_position_embeddings", None)
+    if context is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, context)

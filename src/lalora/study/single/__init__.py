@@ -1,0 +1,1 @@
+"""The steps of a study one by one, for a model of one's own."""

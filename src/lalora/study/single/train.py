@@ -1,0 +1,113 @@
+"""One fine-tuning, held to a Laplace that the user brought or plain."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from peft import PeftModel
+
+from lalora import processes
+from lalora.errors import LaloraError
+from lalora.evaluation import EvalSet
+from lalora.laplace import Laplace
+from lalora.methods import LaLoRA
+from lalora.study.recipe.marked_yaml import COMMAND_LINE
+from lalora.study.recipe.plan import RunPlan, single, validated
+from lalora.study.recipe.settings import RunSettings, StudySettings
+from lalora.study.run.train_run import train_run
+from lalora.study.setup.base_model import load_base, load_words
+from lalora.study.setup.context import Context, Say, common_identity, run_identity
+from lalora.study.setup.data import evaluation_set, prepare
+from lalora.study.setup.start import at_mean, with_adapter
+from lalora.study.store.done import METRICS
+from lalora.study.store.folder import fresh_folder, held_for_all, require_room_for_runs
+from lalora.study.store.identity import facts, require_same_run
+from lalora.study.store.records import Row, read_rows
+
+
+@dataclass(frozen=True)
+class _GivenContext(Context):
+    """A context whose runs start from a Laplace that the user brought."""
+
+    given: Laplace | None
+
+    def start(self, settings: RunSettings) -> PeftModel:
+        """Make the model at its start: at μ if there is a Laplace."""
+        return _start(load_base(self.study), self.given, settings)
+
+    def laplace(
+        self, model: PeftModel, settings: RunSettings, method: LaLoRA, start: dict[str, Any] | None = None
+    ) -> Laplace:
+        """Return what the user brought."""
+        return super().laplace(model, settings, method, start) if self.given is None else self.given
+
+
+def train_adapter(
+    study: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    laplace: Path | None,
+    out: Path,
+    say: Say,
+    asked: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Row, Row]:
+    """Fine-tune once and keep the adapter."""
+    with processes.on_all_ranks():
+        common: StudySettings = validated(StudySettings, study, (), COMMAND_LINE)
+        given = Laplace.load(laplace) if laplace else None
+        if given is not None and not given.of_base:
+            _require_its_adapter(given, asked)
+        plan = single(out.name, "LoRA", settings, COMMAND_LINE)
+        if given:
+            plan = replace(plan, label=f"{LaLoRA.label} λ={plan.methods[0].options['strength']:g}")
+    with held_for_all(out):
+        with processes.on_all_ranks():
+            context = _context(common, plan, given, _content(laplace), out, say)
+        train_run(plan, context, out, plan.label)
+    rows = [row for row in read_rows(out / METRICS) if row["kind"] == "eval"]
+    return rows[0], rows[-1]
+
+
+def _require_its_adapter(laplace: Laplace, asked: Mapping[str, Any]) -> None:
+    options = {"r": "--rank", "lora_alpha": "--alpha", "target_modules": "--target-modules"}
+    for key, value in asked.items():
+        own = laplace.provenance.lora.get(key)
+        if value is not None and value != own:
+            brings = f"its own adapter, with {key}={own}" if own is not None else "the modules of its own adapter"
+            raise LaloraError(
+                f"{options[key]} does not go with this Laplace, which brings {brings}: leave it out, or fit another one"
+            )
+
+
+def _context(
+    study: StudySettings, plan: RunPlan, given: Laplace | None, content: str | None, out: Path, say: Say
+) -> _GivenContext:
+    # Nothing is written before everything that can be refused was looked at.
+    say(f"loading {study.model} and the data")
+    base = load_base(study)
+    known = facts(base, study.dtype) | {"laplace": content}
+    if processes.world_size() > 1:
+        known["processes"] = processes.world_size()
+    study_data = prepare(study, load_words(study), base.config)
+    common = common_identity(study, study_data, **known)
+    require_same_run(out, run_identity(common, plan))
+    model = _start(base, given, plan.settings)
+    if given:
+        given.check(model)
+    require_room_for_runs(out, model, 1)
+    shared = out / "shared"
+    if processes.is_main():
+        evalset = evaluation_set(study, study_data.domains, study_data.tokenizer, fresh_folder(), study.scored_rows)
+    else:
+        evalset = EvalSet({}, {}, shared, 1, 1)  # the main process alone measures
+    return _GivenContext(study, study_data, evalset, None, common, shared, say, given)
+
+
+def _start(base: Any, given: Laplace | None, settings: RunSettings) -> PeftModel:
+    return with_adapter(base, settings) if given is None or given.of_base else at_mean(base, given)
+
+
+def _content(folder: Path | None) -> str | None:
+    return hashlib.sha256((folder / "laplace.json").read_bytes()).hexdigest() if folder else None
