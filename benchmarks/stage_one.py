@@ -57,8 +57,7 @@ def measured(setting: Setting, pairs: int, device: torch.device) -> list[dict[st
     """Measure every way on one model."""
     plain = partial(forward_backward, setting.model, setting.batches)
     ways: dict[str, Callable[[], object]] = {
-        kind: partial(lalora.fit, setting.model, setting.sources, curvature=kind, progress=False)
-        for kind in CURVATURES
+        kind: partial(lalora.fit, setting.model, setting.sources, curvature=kind, progress=False) for kind in CURVATURES
     }
     ways |= peers(setting)
     with torch.no_grad():  # so that no child is the first to touch the weights

@@ -82,6 +82,11 @@ def one_line(error: BaseException, longest: int = 500) -> str:
     return told if len(told) <= longest else f"{told[: longest - 1]}…"
 
 
+def short(text: str, longest: int = 100) -> str:
+    """Shorten a text for a message."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
 def first_sentence(error: BaseException) -> str:
     """Put the first sentence of an error's message on one line, as `one_line` does."""
     return one_line(error).split(". ")[0]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from lalora.assets import pins, store
-from lalora.assets.pins import Asset
+from lalora.assets.catalogue import Asset
 
 
 def make_wheel(folder: Path) -> Path:

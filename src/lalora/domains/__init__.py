@@ -1,7 +1,8 @@
 """Source, target and held-out tasks: where their rows come from and how they are worded and encoded."""
 
 from lalora.domains.appended import without_appended
-from lalora.domains.domain import DOMAINS, Domain
+from lalora.domains.catalogue import DOMAINS
+from lalora.domains.domain import Domain
 from lalora.domains.load import DomainData, is_here, load_domain
 from lalora.domains.prompts import Example, examples
 from lalora.domains.self_source import read_text, sample_text, write_text

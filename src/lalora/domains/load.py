@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lalora.assets import is_fetched
-from lalora.domains.domain import DOMAINS, Domain
+from lalora.domains.catalogue import DOMAINS
+from lalora.domains.domain import Domain
 from lalora.domains.places import from_embedded, from_hub, from_local
 from lalora.domains.read import Row, kind_of
 from lalora.errors import LaloraError

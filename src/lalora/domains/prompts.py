@@ -10,9 +10,7 @@ from typing import Any
 from lalora.domains.domain import Domain
 from lalora.domains.read import Placed, Row
 from lalora.domains.task_files import load_task, write_task
-from lalora.errors import LaloraError, one_line
-
-_SHORT = 100
+from lalora.errors import LaloraError, one_line, short
 
 
 @dataclass(frozen=True)
@@ -103,18 +101,6 @@ def _misfit(domain: Domain, rows: Sequence[Row], number: int | None, error: Exce
 def _place(rows: Sequence[Row], number: int) -> str:
     row = rows[number]
     return row.where if isinstance(row, Placed) else f"row {number}"
-
-
-def short(text: str) -> str:
-    """Shorten a text for a message.
-
-    Args:
-        text: of any length.
-
-    Returns:
-        At most 100 characters of it.
-    """
-    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
 
 
 def _worded(task: Any, doc: Row) -> Example:

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from lalora.domains.domain import DOMAINS, Domain
+from lalora.domains.catalogue import DOMAINS
+from lalora.domains.domain import Domain
 from lalora.domains.load import DomainData
 from lalora.domains.read import Row
 from lalora.errors import LaloraError

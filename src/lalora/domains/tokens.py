@@ -7,8 +7,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lalora.domains.appended import added, without_appended
-from lalora.domains.prompts import Example, short
-from lalora.errors import LaloraError
+from lalora.domains.prompts import Example
+from lalora.errors import LaloraError, short
 
 Item = dict[str, list[int]]
 _UNLIMITED = 1 << 40

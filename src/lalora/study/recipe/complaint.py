@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lalora.domains.prompts import short
+from lalora.errors import short
 
 
 def complaint(error: Mapping[str, Any]) -> str:

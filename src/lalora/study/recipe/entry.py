@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lalora.domains.prompts import short
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, short
 from lalora.methods.catalogue import method_named, require_option
 from lalora.methods.in_turn import require_sense
 from lalora.study.recipe.chosen import Chosen, all_options, check_alone, choose, own_options

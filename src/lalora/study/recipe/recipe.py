@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lalora.domains.prompts import short
-from lalora.errors import LaloraError, one_line
+from lalora.errors import LaloraError, one_line, short
 from lalora.results.criteria import Criteria
 from lalora.results.published import Published, PublishedCost
 from lalora.study.recipe.chosen import all_options
