@@ -9,7 +9,7 @@ import torch
 
 from lalora import LaloraError
 from lalora.scoring import RowScores
-from lalora.softening._choice import within
+from lalora.softening._budget import within
 from lalora.softening._measured import Measured
 
 

@@ -1,8 +1,8 @@
 """Curvatures: what it costs an adapter to move, as pure tensors."""
 
 from lalora.curvature._anchor import Anchor
-from lalora.curvature._believed import require_finite, require_names
 from lalora.curvature._catalogue import FITTED
+from lalora.curvature._checks import require_finite, require_names
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factor import Factor
 from lalora.curvature._factors import Factors

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._believed import LARGEST, named, require_finite, require_integers, require_names, require_number
+from lalora.curvature._checks import LARGEST, named, require_finite, require_integers, require_names, require_number
 from lalora.curvature._flat import flat, grouped
 from lalora.errors import LaloraError
 from lalora.tensor_names import a_name, b_name

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor
-from lalora.curvature._believed import require_not_negative
+from lalora.curvature._checks import require_not_negative
 from lalora.curvature._fitted import SQUARES_SHOW, Fitted, Statistic
 from lalora.curvature._flat import total
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._believed import require_names, require_not_negative, require_number, require_orthonormal
+from lalora.curvature._checks import require_names, require_not_negative, require_number, require_orthonormal
 from lalora.errors import LaloraError
 
 

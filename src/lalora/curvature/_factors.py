@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature._believed import named, require_integers, require_names
+from lalora.curvature._checks import named, require_integers, require_names
 from lalora.curvature._factor import Factor
 from lalora.curvature._flat import flat, grouped
 from lalora.errors import LaloraError

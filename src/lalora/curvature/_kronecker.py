@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor, anchors_from, fitting, homes, shapes_of
-from lalora.curvature._believed import require_countable, require_names
+from lalora.curvature._checks import require_countable, require_names
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factors import Factors
 from lalora.curvature._fitted import MOMENTS_SHOW, Fitted, Statistic

@@ -11,8 +11,8 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor
-from lalora.curvature._believed import named, require_names, require_not_negative
 from lalora.curvature._catalogue import PARTS
+from lalora.curvature._checks import named, require_names, require_not_negative
 from lalora.curvature._flat import flat, grouped, total
 from lalora.curvature._interface import Curvature
 from lalora.curvature._weight_space import WeightSpace

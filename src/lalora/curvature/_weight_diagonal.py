@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor, anchors_from, fitting, homes, same_start
-from lalora.curvature._believed import require_countable, require_names, require_not_negative
+from lalora.curvature._checks import require_countable, require_names, require_not_negative
 from lalora.curvature._fitted import SQUARES_SHOW, Fitted, Statistic
 from lalora.curvature._flat import flat, grouped, in_full_precision, total
 from lalora.curvature._weight_space import WeightSpace, change

@@ -11,8 +11,8 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor, homes
-from lalora.curvature._believed import LARGEST, named, require_countable, require_names, require_number
 from lalora.curvature._bilinear import true_change
+from lalora.curvature._checks import LARGEST, named, require_countable, require_names, require_number
 from lalora.curvature._flat import flat, grouped, in_full_precision, total
 from lalora.curvature._weight_space import WeightSpace
 from lalora.tensor_names import a_name, b_name

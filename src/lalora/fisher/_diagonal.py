@@ -11,13 +11,13 @@ from typing_extensions import Self
 
 from lalora import processes
 from lalora.adapter import linear_pairs, trainable_tensors
+from lalora.fisher._autograd_check import Witness
 from lalora.fisher._dataset import Dataset
 from lalora.fisher._estimators import ESTIMATORS, add
+from lalora.fisher._hooks import Taps
+from lalora.fisher._other_uses import ReadBesides
 from lalora.fisher._pass import all_finite
-from lalora.fisher._read_besides import ReadBesides
-from lalora.fisher._taps import Taps
 from lalora.fisher._underflow import tell_of_underflow
-from lalora.fisher._witness import Witness
 
 
 class DiagonalCollector:

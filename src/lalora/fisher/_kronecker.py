@@ -17,8 +17,8 @@ from lalora.errors import LaloraError
 from lalora.fisher._dataset import Dataset
 from lalora.fisher._gram import Gram, added_up
 from lalora.fisher._moments import Moments
+from lalora.fisher._other_uses import ReadBesides
 from lalora.fisher._pass import all_finite
-from lalora.fisher._read_besides import ReadBesides
 
 
 class KroneckerCollector:

@@ -3,12 +3,12 @@
 from lalora.fisher import Dataset
 from lalora.laplace._anchors import anchors_of, target_layers
 from lalora.laplace._fit import fit
-from lalora.laplace._fits import require_fitted_on
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_non_negative
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._refit import refit
 from lalora.laplace._refitting import Refitting
+from lalora.laplace._same_model import require_fitted_on
 from lalora.laplace._settings import FitSettings
 
 __all__ = [

@@ -10,10 +10,10 @@ from peft import PeftModel
 from lalora.adapter import base_model
 from lalora.curvature import Curvature, Sum, WeightSpace
 from lalora.laplace._anchors import anchors_of, tell_of_free
-from lalora.laplace._fits import fingerprint_of
 from lalora.laplace._lora_settings import lora_settings
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._same_base import require_same_base
+from lalora.laplace._same_model import fingerprint_of
 
 
 def anchored(curvature: Curvature, provenance: Provenance, model: PeftModel) -> tuple[Curvature, Provenance]:

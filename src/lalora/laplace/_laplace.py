@@ -18,12 +18,12 @@ from lalora.errors import LaloraError
 from lalora.laplace._adapter_copy import mean_and_shapes
 from lalora.laplace._anchored import anchored
 from lalora.laplace._bound import Bound
-from lalora.laplace._fits import require_same_model, require_same_tensors
 from lalora.laplace._limits import require_non_negative, require_prior
 from lalora.laplace._penalty import Penalty
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._same_base import require_same_base
-from lalora.laplace._shared import Shared
+from lalora.laplace._same_model import require_same_model, require_same_tensors
+from lalora.laplace._saved import Shared
 
 
 class Laplace(Shared):

@@ -13,8 +13,8 @@ from lalora.curvature import FITTED, Anchor, Fitted, WeightSpace
 from lalora.errors import LaloraError, first_of
 from lalora.laplace._adapter_copy import mean_and_shapes
 from lalora.laplace._anchors import anchors_of, target_layers
-from lalora.laplace._fits import adapted_layers
 from lalora.laplace._same_base import Fingerprint, fingerprint
+from lalora.laplace._same_model import adapted_layers
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """After training: the best trade-offs between what an adapter learned and what it forgot, in closed form."""
 
 from lalora.softening._adapter import scaled
-from lalora.softening._choice import STRENGTHS, Choice, require_budget, within
+from lalora.softening._budget import STRENGTHS, Choice, require_budget, within
 from lalora.softening._front import Front, Prediction
 from lalora.softening._measured import HeldOut, Measured
 from lalora.softening._soften import soften

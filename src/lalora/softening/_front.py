@@ -17,8 +17,8 @@ from lalora.errors import LaloraError
 from lalora.files import whole_folder
 from lalora.fisher import Sources
 from lalora.laplace import require_non_negative
+from lalora.softening._budget import Choice, within
 from lalora.softening._carrier import Carrier
-from lalora.softening._choice import Choice, within
 from lalora.softening._layers import Layer
 from lalora.softening._measured import HeldOut, Measured
 from lalora.softening._whole import WholeLayer

@@ -15,8 +15,8 @@ from lalora.errors import LaloraError
 from lalora.fisher import Sources
 from lalora.laplace import Laplace, anchors_of, fit
 from lalora.softening._adapter import without_change
+from lalora.softening._budget import STRENGTHS
 from lalora.softening._carrier import OfAdapter
-from lalora.softening._choice import STRENGTHS
 from lalora.softening._front import Front
 from lalora.softening._given import Text, factors_of, require
 from lalora.softening._layers import decomposed

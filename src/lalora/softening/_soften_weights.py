@@ -12,8 +12,8 @@ from lalora.curvature import WeightKfac
 from lalora.errors import LaloraError
 from lalora.fisher import Sources
 from lalora.laplace import Laplace, fit, require_fitted_on, target_layers
+from lalora.softening._budget import STRENGTHS
 from lalora.softening._carrier import OfWeights, weight_of
-from lalora.softening._choice import STRENGTHS
 from lalora.softening._front import Front
 from lalora.softening._given import Text, factors_of, require
 from lalora.softening._start import best_scale

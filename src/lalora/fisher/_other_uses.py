@@ -10,7 +10,7 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 
 from lalora.errors import LaloraError
-from lalora.fisher._witness import Witness
+from lalora.fisher._autograd_check import Witness
 
 _HALF = (torch.float16, torch.bfloat16)
 
