@@ -5,9 +5,9 @@ import torch
 from jaxtyping import TypeCheckError
 
 from lalora.fisher._estimators import Token
-from lalora.fisher._gram import Gram
 from lalora.fisher._labels import draw
 from lalora.fisher._pass import loss_and_gradient
+from lalora.fisher._second_moment import SecondMoment
 
 
 def test_labels_of_the_wrong_shape() -> None:
@@ -19,7 +19,7 @@ def test_labels_of_the_wrong_shape() -> None:
 
 def test_rows_of_the_wrong_shape() -> None:
     with pytest.raises(TypeCheckError):
-        Gram().add(torch.ones(4))
+        SecondMoment().add(torch.ones(4))
 
 
 def test_gradients_of_other_positions_than_the_inputs() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from hostile.sandbox import Sandbox
 from lalora.study.store.checkpoints import newest_complete
-from lalora.study.store.done import ADAPTER, DONE, METRICS, damaged, is_done, mark_done
+from lalora.study.store.finished import ADAPTER, DONE, METRICS, damaged, is_done, mark_done
 from lalora.study.store.records import cut_back, read_json, read_rows
 
 RESULTS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "results/quickstart/results.json").read_text())

@@ -139,8 +139,7 @@ def test_the_kl_method_holds_the_predictions_of_the_start(settings: dict[str, An
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
-    method.begin_step(model, 0)
-    method.after_backward(model, 1.0)
+    method.after_backward(model, 0, 1.0)
     found = gradient(model)
     model.zero_grad()
     loss, tokens = torch.zeros(()), 0

@@ -5,7 +5,7 @@ from lalora.fisher._batches import ContentHash, Sources, named_sources
 from lalora.fisher._dataset import Dataset
 from lalora.fisher._diagonal import DiagonalCollector
 from lalora.fisher._kronecker import KroneckerCollector
-from lalora.fisher._moments import Moments
+from lalora.fisher._mean_over_sources import Moments
 from lalora.fisher._part import Part, own_part
 from lalora.fisher._pass import Pass
 from lalora.fisher._statistics import STATISTICS, Wanted

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from lalora import processes
 from lalora.errors import LaloraError
 from lalora.fisher._dataset import Dataset
-from lalora.fisher._gram import Gram, added_up
-from lalora.fisher._moments import Moments
+from lalora.fisher._mean_over_sources import Moments
 from lalora.fisher._other_uses import ReadBesides
 from lalora.fisher._pass import all_finite
+from lalora.fisher._second_moment import SecondMoment, added_up
 
 
 class KroneckerCollector:
@@ -37,8 +37,8 @@ class KroneckerCollector:
         self._scale = 1.0
         self._layers = layers
         self._reduce = estimator == "sequence"
-        self._x: defaultdict[str, Gram] = defaultdict(Gram)
-        self._g: defaultdict[str, Gram] = defaultdict(Gram)
+        self._x: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
+        self._g: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
         self._keys: dict[str, str] = {}
         self._inputs: dict[tuple[int, int], tuple[weakref.ref[Tensor], str]] = {}
         self._forward = False
@@ -85,7 +85,7 @@ class KroneckerCollector:
         by_process = processes.all_gather(self._keys)
         sharing: dict[tuple[str | None, ...], str] = {}
         shared: dict[str, str] = {}
-        own: dict[str, Gram] = {}
+        own: dict[str, SecondMoment] = {}
         taken: set[str] = set()
         for layer in self._layers:
             keys = tuple(found.get(layer) for found in by_process)

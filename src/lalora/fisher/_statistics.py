@@ -12,7 +12,7 @@ from lalora.curvature import Factors
 from lalora.fisher._dataset import Dataset
 from lalora.fisher._diagonal import DiagonalCollector
 from lalora.fisher._kronecker import KroneckerCollector
-from lalora.fisher._moments import Moments
+from lalora.fisher._mean_over_sources import Moments
 from lalora.fisher._pass import Collector
 
 

@@ -19,7 +19,7 @@ from lalora.laplace._adapter_copy import mean_and_shapes
 from lalora.laplace._anchored import anchored
 from lalora.laplace._bound import Bound
 from lalora.laplace._limits import require_non_negative, require_prior
-from lalora.laplace._penalty import Penalty
+from lalora.laplace._penalty import Penalty, add_gradient
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._same_base import require_same_base
 from lalora.laplace._same_model import require_same_model, require_same_tensors
@@ -230,14 +230,7 @@ class Laplace(Shared):
         if strength == 0 or not bound.parameters:
             return torch.zeros(())
         bound.require_trained()
-        _, product = bound.penalised.value_and_grad(bound.delta())
-        for parameter in bound.parameters.values():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = {name: parameter.grad for name, parameter in bound.parameters.items() if parameter.grad is not None}
-        cast = [product[name].to(grad.dtype) for name, grad in gradients.items()]
-        torch._foreach_add_(list(gradients.values()), cast, alpha=strength * loss_scale)
-        return nn.utils.get_total_norm(list(product.values())) * strength
+        return add_gradient(bound.penalised, bound.parameters, bound.delta(), strength, loss_scale)
 
     def check(self, model: nn.Module) -> None:
         """Refuse a model that this Laplace does not belong to.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from lalora.adapter import peft_model
-from lalora.laplace._fields import Name, Number, Rank, Strict
+from lalora.laplace._field_types import Name, Number, Rank, Strict
 
 
 class LoraSettings(Strict):

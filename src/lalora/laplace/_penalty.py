@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lalora.curvature import Curvature
@@ -47,3 +47,21 @@ def displacement(parameters: Mapping[str, Tensor], means: Mapping[str, Tensor]) 
         value = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
         delta[name] = value - means[name] if name in means else value
     return delta
+
+
+def add_gradient(
+    curvature: Curvature,
+    parameters: Mapping[str, nn.Parameter],
+    delta: Mapping[str, Tensor],
+    strength: float,
+    loss_scale: float,
+) -> Tensor:
+    """Add λΛΔ, times the factor that gradients carry, to the `.grad` of each tensor; return the norm of λΛΔ."""
+    _, product = curvature.value_and_grad(delta)
+    for parameter in parameters.values():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+    cast = [product[name].to(grad.dtype) for name, grad in gradients.items()]
+    torch._foreach_add_(list(gradients.values()), cast, alpha=strength * loss_scale)
+    return nn.utils.get_total_norm(list(product.values())) * strength

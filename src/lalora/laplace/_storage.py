@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lalora.errors import LaloraError, one_line
 from lalora.files import write_atomically
-from lalora.laplace._description import require_description
+from lalora.laplace._json_schema import require_description
 
 FORMAT = 1
 TENSORS = "laplace-*.safetensors"

@@ -13,7 +13,7 @@ from torch import nn
 from lalora.errors import LaloraError
 from lalora.files import parse_json, read_small, write_atomically
 from lalora.methods.base import Method, Row, Sources
-from lalora.methods.lora import Lora
+from lalora.methods.compatible import require_compatible
 
 _METHODS = "methods.json"
 _MAY_CHANGE = ("refit_every", "refit_decay")
@@ -36,7 +36,7 @@ class InTurn:
         Raises:
             LaloraError: If they make no sense together.
         """
-        require_sense([type(method) for method in methods])
+        require_compatible([type(method) for method in methods])
         self.as_written = tuple(methods)
         self.name = "+".join(method.name for method in methods)
         self._methods = sorted(methods, key=lambda method: method.turn)
@@ -140,27 +140,6 @@ class InTurn:
 
     def _chosen(self) -> dict[str, dict[str, Any]]:
         return {method.name: method.chosen for method in self.as_written}
-
-
-def require_sense(kinds: Sequence[type[Method]]) -> None:
-    """Refuse methods that make no sense in one run."""
-    names = [kind.name for kind in kinds]
-    if not names:
-        raise LaloraError("a run needs at least one method")
-    for name in names:
-        if names.count(name) > 1:
-            raise LaloraError(f"method '{name}' is there twice: a run has each of its methods once")
-    if len(names) > 1 and Lora.name in names:
-        raise LaloraError(f"method '{Lora.name}' adds nothing to others: leave it out")
-    starting = [kind.name for kind in kinds if kind.own_start]
-    if len(starting) > 1:
-        raise LaloraError(f"methods '{starting[0]}' and '{starting[1]}' both choose the start: leave one of them out")
-    for kind in kinds:
-        if starting and kind.untouched_base:
-            raise LaloraError(
-                f"method '{kind.name}' compares with the untouched weights, which '{starting[0]}' replaces: leave one "
-                "of them out"
-            )
 
 
 def _shown(value: Any) -> str:

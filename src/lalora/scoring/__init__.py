@@ -1,7 +1,8 @@
 """How well a model predicts a text, and how far it has drifted from its base there, in nats per token."""
 
 from lalora.scoring._compared import Compared
-from lalora.scoring._rows import Interval, RowScores, interval
+from lalora.scoring._interval import Interval, interval
+from lalora.scoring._rows import RowScores
 from lalora.scoring._text import TextScore, ready_batches, score_loss, score_text
 
 __all__ = [

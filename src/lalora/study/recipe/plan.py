@@ -13,7 +13,7 @@ from lalora.errors import LaloraError
 from lalora.methods import InTurn
 from lalora.study.recipe.chosen import Chosen
 from lalora.study.recipe.complaint import complaint
-from lalora.study.recipe.entry import Entry, Key, read_base, read_entry
+from lalora.study.recipe.grid_entry import Entry, Key, read_base, read_entry
 from lalora.study.recipe.marked_yaml import Marked, Path
 from lalora.study.recipe.settings import OF_SOURCES, SELF_SOURCE, RunSettings
 

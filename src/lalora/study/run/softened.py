@@ -17,7 +17,7 @@ from lalora.study.setup.base_model import load_base
 from lalora.study.setup.context import Context
 from lalora.study.setup.device import device
 from lalora.study.setup.start import changes_nothing
-from lalora.study.store.done import METRICS
+from lalora.study.store.finished import METRICS
 from lalora.study.store.records import append_row, read_rows
 
 _BATCH = 8

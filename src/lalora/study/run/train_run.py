@@ -26,7 +26,7 @@ from lalora.study.run.trainer import Recorder, StudyTrainer
 from lalora.study.setup.context import Context
 from lalora.study.setup.start import changes_nothing
 from lalora.study.store import checkpoints
-from lalora.study.store.done import ADAPTER, METRICS, TIMING, is_done, mark_done
+from lalora.study.store.finished import ADAPTER, METRICS, TIMING, is_done, mark_done
 from lalora.study.store.folder import saving
 from lalora.study.store.identity import CONFIG, key
 from lalora.study.store.records import append_row, cut_back, read_json, read_rows, write_json

@@ -17,7 +17,7 @@ from lalora.study.recipe.settings import RunSettings, StudySettings
 from lalora.study.setup.base_model import base_config
 from lalora.study.setup.device import device
 from lalora.study.setup.precision import resolve_dtype
-from lalora.study.store.done import DONE, TIMING
+from lalora.study.store.finished import DONE, TIMING
 from lalora.study.store.identity import CONFIG
 from lalora.study.store.records import read_json, read_rows
 

@@ -23,7 +23,7 @@ from lalora.study.run.train_run import train_run
 from lalora.study.runners.run_study import Outcome
 from lalora.study.setup.context import Context, Say
 from lalora.study.setup.open_context import open_context
-from lalora.study.store.done import is_done
+from lalora.study.store.finished import is_done
 from lalora.study.store.identity import Identity, first_difference, key
 
 _MOST_DEATHS = 3

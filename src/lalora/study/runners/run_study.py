@@ -15,8 +15,8 @@ from lalora.study.run.result import heading, run_result
 from lalora.study.run.train_run import train_run
 from lalora.study.setup.context import Context, Say
 from lalora.study.setup.open_context import open_context
-from lalora.study.store.done import damaged, is_done
 from lalora.study.store.failure import forget_failure, keep_failure
+from lalora.study.store.finished import damaged, is_done
 from lalora.study.store.folder import held
 from lalora.study.store.identity import key
 from lalora.study.store.records import read_json

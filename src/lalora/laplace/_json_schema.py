@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from lalora.errors import LaloraError
-from lalora.laplace._fields import Count, Digest, Name, Number, Size, Strict
+from lalora.laplace._field_types import Count, Digest, Name, Number, Size, Strict
 from lalora.laplace._lora_settings import LoraSettings
 from lalora.laplace._same_base import PROJECTIONS
 from lalora.laplace._settings import FitSettings

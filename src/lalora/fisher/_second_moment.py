@@ -14,7 +14,7 @@ from lalora import processes
 from lalora.curvature import Factor
 
 
-class Gram:
+class SecondMoment:
     """Collects rows of length d; from the d-th row on, only their d×d sum is kept."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Gram:
         if self.count >= rows.shape[1]:
             self._close()
 
-    def absorb(self, other: Gram, scale: float) -> None:
+    def absorb(self, other: SecondMoment, scale: float) -> None:
         """Add scale times another sum."""
         if other._sum is None:
             for rows in other._rows:
@@ -87,15 +87,15 @@ class Gram:
         return Factor.of_rows(torch.cat(self._rows), rank=rank, keep=keep)
 
 
-def added_up(grams: Mapping[str, Gram], device: torch.device) -> defaultdict[str, Gram]:
+def added_up(grams: Mapping[str, SecondMoment], device: torch.device) -> defaultdict[str, SecondMoment]:
     """Add the rows of all processes, matrix by matrix; every process calls this."""
     shares = processes.all_gather(
         {name: (gram.count, gram.tensors()[0].shape[1], gram.tensors()[0].dtype) for name, gram in grams.items()}
     )
-    sums: defaultdict[str, Gram] = defaultdict(Gram)
+    sums: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
     for name in sorted(set().union(*shares)):
         _, size, dtype = next(share[name] for share in shares if name in share)
-        own = grams[name] if name in grams else Gram()
+        own = grams[name] if name in grams else SecondMoment()
         place = own.tensors()[0].device if name in grams else device
         counts = [share[name][0] if name in share else 0 for share in shares]
         own.add_up(counts, torch.empty(0, size, dtype=dtype, device=place))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from lalora.curvature import Factors
 from lalora.errors import LaloraError
-from lalora.fisher._gram import Gram
+from lalora.fisher._second_moment import SecondMoment
 from lalora.fisher._underflow import tell_of_underflow
 
 
@@ -21,8 +21,8 @@ class Moments:
 
     def __init__(self) -> None:
         """Start with no dataset."""
-        self.x: defaultdict[str, Gram] = defaultdict(Gram)
-        self.g: defaultdict[str, Gram] = defaultdict(Gram)
+        self.x: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
+        self.g: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
         self._keys: Mapping[str, str] = {}
 
     def require_keys(self, keys: Mapping[str, str]) -> None:

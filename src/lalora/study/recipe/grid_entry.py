@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from lalora.errors import LaloraError, short
 from lalora.methods.catalogue import method_named, require_option
-from lalora.methods.in_turn import require_sense
+from lalora.methods.compatible import require_compatible
 from lalora.study.recipe.chosen import Chosen, all_options, check_alone, choose, own_options
 from lalora.study.recipe.complaint import complaint
 from lalora.study.recipe.marked_yaml import Marked, Path
@@ -77,7 +77,7 @@ class Entry:
     def choose(self, marks: Marked) -> tuple[Chosen, ...]:
         """Check the methods and their options."""
         try:
-            require_sense([method_named(name) for name in self.methods])
+            require_compatible([method_named(name) for name in self.methods])
         except LaloraError as error:
             raise LaloraError(f"{marks.place(self.methods_at)}: {error}") from error
         return tuple(self._choose(name, marks) for name in self.methods)

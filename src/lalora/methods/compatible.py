@@ -1,0 +1,30 @@
+"""Which methods go together in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lalora.errors import LaloraError
+from lalora.methods.base import Method
+from lalora.methods.lora import Lora
+
+
+def require_compatible(kinds: Sequence[type[Method]]) -> None:
+    """Refuse methods that make no sense in one run."""
+    names = [kind.name for kind in kinds]
+    if not names:
+        raise LaloraError("a run needs at least one method")
+    for name in names:
+        if names.count(name) > 1:
+            raise LaloraError(f"method '{name}' is there twice: a run has each of its methods once")
+    if len(names) > 1 and Lora.name in names:
+        raise LaloraError(f"method '{Lora.name}' adds nothing to others: leave it out")
+    starting = [kind.name for kind in kinds if kind.own_start]
+    if len(starting) > 1:
+        raise LaloraError(f"methods '{starting[0]}' and '{starting[1]}' both choose the start: leave one of them out")
+    for kind in kinds:
+        if starting and kind.untouched_base:
+            raise LaloraError(
+                f"method '{kind.name}' compares with the untouched weights, which '{starting[0]}' replaces: leave one "
+                "of them out"
+            )
