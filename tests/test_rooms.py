@@ -71,3 +71,20 @@ def test_a_report_needs_what_was_found_and_nothing_that_found_it() -> None:
 def test_every_folder_is_a_room() -> None:
     folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
     assert folders == {*ROOMS, *BELOW}
+
+
+JOURNEY = ("recipe", "store", "setup", "run", "runners")
+
+
+@pytest.mark.parametrize("stage", [*JOURNEY, "single"])
+def test_a_study_goes_one_way(stage: str) -> None:
+    allowed = {*JOURNEY[: JOURNEY.index(stage) + 1]} if stage in JOURNEY else {*JOURNEY[:-1], "single"}
+    wrong = [
+        f"{file.name}: {node.module}"
+        for file in (SOURCE / "study" / stage).glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("lalora.study.")
+        and (node.module or "").split(".")[2] not in allowed
+    ]
+    assert not wrong

@@ -19,8 +19,8 @@ from lalora.study.recipe.recipe import Recipe
 from lalora.study.run.costing import COSTS
 from lalora.study.setup.base_model import scale_note
 from lalora.study.setup.context import Context
+from lalora.study.setup.facts import versions
 from lalora.study.store.finished import ADAPTER, METRICS, TIMING, threads
-from lalora.study.store.identity import versions
 from lalora.study.store.records import Row, read_json, read_rows
 from lalora.version import __version__
 

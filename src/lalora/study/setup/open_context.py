@@ -8,9 +8,10 @@ from lalora.study.recipe.settings import StudySettings
 from lalora.study.setup.base_model import load_base, load_words
 from lalora.study.setup.context import Context, Say, common_identity, run_identity
 from lalora.study.setup.data import StudyData, evaluation_set, prepare
+from lalora.study.setup.facts import facts
 from lalora.study.setup.start import with_adapter
 from lalora.study.store.folder import fresh_folder, require_room_for_runs
-from lalora.study.store.identity import facts, require_same_run
+from lalora.study.store.identity import require_same_run
 
 SHARED = "shared"
 """Folder of what several runs of a study use."""

@@ -21,10 +21,11 @@ from lalora.study.run.train_run import train_run
 from lalora.study.setup.base_model import load_base, load_words
 from lalora.study.setup.context import Context, Say, common_identity, run_identity
 from lalora.study.setup.data import evaluation_set, prepare
+from lalora.study.setup.facts import facts
 from lalora.study.setup.start import at_mean, with_adapter
 from lalora.study.store.finished import METRICS
 from lalora.study.store.folder import fresh_folder, held_for_all, require_room_for_runs
-from lalora.study.store.identity import facts, require_same_run
+from lalora.study.store.identity import require_same_run
 from lalora.study.store.records import Row, read_rows
 
 

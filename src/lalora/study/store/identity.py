@@ -3,28 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from lalora.errors import LaloraError
-from lalora.study.setup.device import device
-from lalora.study.setup.precision import resolve_dtype
 from lalora.study.store.records import read_json
-from lalora.version import __version__
 
 Identity = Mapping[str, Any]
 CONFIG = "config.json"
-_SAMPLE = 1024
-
-
-def versions() -> dict[str, str]:
-    """List the releases that change results."""
-    libraries = {name: version(name) for name in ("torch", "transformers", "peft", "lm_eval")}
-    return {"lalora": __version__, **libraries}
 
 
 def key(identity: Identity) -> str:
@@ -41,27 +27,6 @@ def first_difference(then: Identity, now: Identity) -> str:
         if old != new:
             return f"{name} was {old!r} and is {new!r} now"
     return "nothing differs"
-
-
-def weights_hash(model: nn.Module) -> str:
-    """Tell models apart by their weights."""
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // _SAMPLE)].float().cpu()
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def facts(base: nn.Module, dtype: str) -> dict[str, Any]:
-    """Write down what results depend on besides settings and data."""
-    return {
-        "weights": weights_hash(base),
-        "dtype": str(resolve_dtype(dtype)).removeprefix("torch."),
-        "device": device().type,
-        "versions": versions(),
-    }
 
 
 def require_same_run(folder: Path, identity: Identity) -> None:
