@@ -17,8 +17,10 @@ from lalora.adapter import trainable_tensors
 from lalora.methods import METHODS, Method
 from lalora.methods.costs import cost_of
 from lalora.options import NonNegative
-from lalora.report import draw, load_results
-from lalora.study import load_recipe, recipe_schema, records, run_study
+from lalora.report import Findings, draw
+from lalora.results import load_results
+from lalora.study import load_recipe, recipe_schema, run_study
+from lalora.study.store import records
 
 Recipe = Callable[..., str]
 BOTH: list[Any] = [{"lalora": {"curvature": "weight-kfac", "strength": 30}}, {"kl": {"strength": 1, "every": 2}}]
@@ -102,7 +104,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({"methods": []}, "'methods' is no list of methods"),
     "two names in one": ({"methods": [{"kl": {}, "l2": {}}]}, "is no method with its options: write methods: "),
     "a number": ({"methods": ["kl", 3]}, "3 is no method with its options"),
-    "a key that is none": ({"methods": [{"kl": {1: 2}}]}, "unknown key 1"),
+    "a key that is none": ({"methods": [{"kl": {1: 2}}]}, "method 'kl' has no '1'"),
+    "a setting of the run": ({"methods": [{"kl": {"rank": 3}}]}, "method 'kl' has no 'rank'"),
+    "a seed": ({"methods": [{"flat-lora": {"seed": 3}}]}, "method 'flat-lora' has no 'seed'"),
+    "what Python alone gives": ({"methods": [{"lalora": {"laplace": "x"}}]}, "method 'lalora' has no 'laplace'"),
     "twice": ({"methods": ["kl", {"kl": {"every": 2}}]}, "method 'kl' is there twice"),
     "with lora": ({"methods": ["lora", "kl"]}, "method 'lora' adds nothing to others: leave it out"),
     "two starts": ({"methods": ["milora", "corda"]}, "methods 'milora' and 'corda' both choose the start"),
@@ -118,6 +123,13 @@ def test_what_is_wrong_is_told_in_one_line_with_its_place(
     with pytest.raises(LaloraError, match=rf"tiny.yaml, line \d+: .*{said}") as caught:
         load_recipe(recipe_file(grid=[entry]))
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_in_the_base_that_its_method_does_not_have_is_refused(recipe_file: Recipe) -> None:
+    with pytest.raises(
+        LaloraError, match=r"tiny.yaml, line \d+: method 'kl' has no 'strenth': did you mean 'strength'"
+    ):
+        load_recipe(recipe_file(methods=[{"kl": {"strenth": 1}}], grid=[{"method": "lora"}]))
 
 
 def test_the_schema_knows_every_option_of_every_method() -> None:
@@ -168,7 +180,7 @@ def test_a_kill_changes_nothing_and_the_report_knows_them(
 
     with monkeypatch.context() as patched:
         for module in ("train_run", "trainer"):
-            patched.setattr(f"lalora.study.{module}.append_row", killing)
+            patched.setattr(f"lalora.study.run.{module}.append_row", killing)
         found, kills = None, 0
         while found is None:
             try:
@@ -193,7 +205,7 @@ def test_a_kill_changes_nothing_and_the_report_knows_them(
     assert strong["train"][-1]["penalty"] > weak["train"][-1]["penalty"]
     assert len(list((tmp_path / "whole" / "shared").glob("laplace-*/"))) == 3
 
-    draw(load_results(tmp_path / "whole"), tmp_path / "whole")
+    draw(Findings(load_results(tmp_path / "whole")), tmp_path / "whole")
     page = (tmp_path / "whole" / "report.html").read_text()
     assert "LaLoRA weight-kfac λ=30 + KL λ=1 every=2" in page
     assert "milora+lalora+flat-lora" in page

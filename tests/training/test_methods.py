@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import subprocess
 import sys
@@ -368,3 +369,13 @@ def test_batches_are_read_once_and_shared(arguments: Arguments) -> None:
     batch: Batch = SOURCE["arc"][0]
     assert trainer.methods.facts()["lalora.strength"] == 1.0
     assert len(batch) == 3
+
+
+def test_a_trainer_that_nobody_holds_is_gone_at_once(arguments: Arguments) -> None:
+    """What it keeps alive, such as the connections of its processes, would be in the way of the next one."""
+    trainer = build(lora(), arguments(max_steps=1), [KL(), L2()])
+    # The Trainer of transformers itself may be held in circles; the methods' callback adds none.
+    callback = trainer._after_step
+    assert trainer not in gc.get_referents(callback, callback.__dict__)
+    trainer.train()
+    assert trainer not in gc.get_referents(callback, callback.__dict__)

@@ -1,10 +1,9 @@
-"""When the curvature is fitted again in the middle of training, and how that survives a kill."""
+"""When the curvature is fitted again in the middle of training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 from typing_extensions import Self
@@ -14,8 +13,6 @@ from lalora.fisher import Batch, Sources, named_sources
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_integer
 from lalora.laplace._refit import refit, require_decay
-
-_FOLDER = "laplace"
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,3 @@ class Refitting:
             return laplace
         seed = laplace.provenance.fit.seed + step
         return refit(laplace, model, self.sources, decay=self.decay, seed=seed, progress=False)
-
-    def save(self, laplace: Laplace, checkpoint: Path) -> None:
-        """Keep what is known beside a checkpoint, if it changes at all."""
-        if self.every is not None and not laplace.of_base:
-            laplace.save(checkpoint / _FOLDER)
-
-    def load(self, laplace: Laplace, checkpoint: Path) -> Laplace:
-        """Read what `save` kept."""
-        folder = checkpoint / _FOLDER
-        return Laplace.load(folder) if self.every is not None and folder.is_dir() else laplace

@@ -61,12 +61,12 @@ def build(name: str, **options: Any) -> Method:
     """
     kind = method_named(name)
     for key in options:
-        require_option(kind, key)
+        if key not in kind.options():
+            raise LaloraError(no_option(kind, key))
     return kind(**options)
 
 
-def require_option(kind: type[Method], key: str) -> None:
-    """Refuse an option that a method does not have."""
-    if key not in kind.options():
-        close = difflib.get_close_matches(key, list(kind.options()), n=1)
-        raise LaloraError(f"method '{kind.name}' has no '{key}'" + (f": did you mean '{close[0]}'?" if close else ""))
+def no_option(kind: type[Method], key: str) -> str:
+    """Say that a method does not have an option, and which one may be meant."""
+    close = difflib.get_close_matches(key, list(kind.options()), n=1)
+    return f"method '{kind.name}' has no '{key}'" + (f": did you mean '{close[0]}'?" if close else "")

@@ -51,7 +51,7 @@ class MethodMixin(GradientHookMixin):
                 gradients are sharded.
         """
         self._given = list(methods)
-        self.methods = InTurn(self._given)
+        self._after_step = _AfterStep(InTurn(self._given))
         self._sources = {name: list(batches) for name, batches in named_sources(sources).items()}
         self._begins_a_step = True
         self._is_built = False
@@ -64,9 +64,14 @@ class MethodMixin(GradientHookMixin):
         super().__init__(*args, **kwargs)
         self._is_built = True
         self._rows = self.train_dataset
-        self.add_callback(_AfterStep(self))
+        self.add_callback(self._after_step)
         if self.model_init is None:
             self.prepare(self._adapted)
+
+    @property
+    def methods(self) -> InTurn:
+        """What acts, in turn."""
+        return self._after_step.methods
 
     @property
     def _adapted(self) -> PeftModel:
@@ -101,7 +106,7 @@ class MethodMixin(GradientHookMixin):
         model: nn.Module = super().call_model_init(trial)
         # The one that is made while the Trainer is built is not trained.
         if self._is_built:
-            self.methods = InTurn([replace(method) for method in self._given])
+            self._after_step.methods = InTurn([replace(method) for method in self._given])
             self.prepare(model.to(self.args.device))
         return model
 
@@ -222,13 +227,16 @@ class MethodTrainer(MethodMixin, Trainer):
 
 
 class _AfterStep(TrainerCallback):
-    """Tells the methods that the optimizer has moved the model."""
+    """Tells the methods that the optimizer has moved the model.
 
-    def __init__(self, trainer: MethodMixin) -> None:
-        self._trainer = trainer
+    It knows nothing of the Trainer: the two would keep each other alive, and with them the processes' connections.
+    """
+
+    def __init__(self, methods: InTurn) -> None:
+        self.methods = methods
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Let them change the model."""
-        self._trainer.methods.after_step(kwargs["model"])
+        self.methods.after_step(kwargs["model"])

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lalora.errors import LaloraError, short
-from lalora.methods.catalogue import method_named, require_option
+from lalora.methods.catalogue import METHODS, method_named, no_option
 from lalora.methods.compatible import require_compatible
 from lalora.study.recipe.chosen import Chosen, all_options, check_alone, choose, own_options
 from lalora.study.recipe.complaint import complaint
@@ -91,10 +91,8 @@ class Entry:
             if self.method_of(key) == name
         }
         for key, one in written.items():
-            try:
-                require_option(kind, key)
-            except LaloraError as error:
-                raise LaloraError(f"{marks.place(one.place)}: {error}") from error
+            if key not in own_options(kind):
+                raise LaloraError(f"{marks.place(one.place)}: {no_option(kind, key)}")
         try:
             return choose(name, {key: one.value for key, one in written.items()})
         except ValidationError as error:
@@ -164,9 +162,9 @@ def _method(item: Any, place: Path, marks: Marked) -> tuple[str, Mapping[str, An
     if isinstance(item, dict) and len(item) == 1:
         ((name, options),) = item.items()
         if isinstance(name, str) and (options is None or isinstance(options, dict)):
-            wrong = next((key for key in options or {} if not isinstance(key, str)), None)
-            if wrong is not None:
-                raise LaloraError(f"{marks.place(place)}: unknown key {wrong!r}: method '{name}' has no such option")
+            for key in options or {}:
+                if name in METHODS and key not in own_options(METHODS[name]):
+                    raise LaloraError(f"{marks.place((*place, name, str(key)))}: {no_option(METHODS[name], str(key))}")
             return name, options or {}
     raise LaloraError(f"{marks.place(place)}: {short(repr(item))} is no method with its options: write {_EXAMPLE}")
 

@@ -23,8 +23,7 @@ class StudyTrainer(MethodMixin, Trainer):
 
     def __init__(self, *, methods: InTurn, run: str, **kwargs: Any) -> None:
         """Take the methods and what to call the run when it diverges; the rest is the Trainer's own."""
-        super().__init__(methods=list(methods), **kwargs)
-        self.methods = methods
+        super().__init__(methods=methods.as_written, **kwargs)
         # So that it counts the tokens of all processes and micro-batches, whatever the model's own forward takes.
         self.model_accepts_loss_kwargs = True
         self._run = run
