@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from lalora.curvature._anchor import Anchor, anchors_from, fitting, homes, same_
 from lalora.curvature._checks import require_countable, require_names, require_not_negative
 from lalora.curvature._fitted import SQUARES_SHOW, Fitted, Statistic
 from lalora.curvature._flat import flat, grouped, in_full_precision, total
+from lalora.curvature._weight_prior import WeightPrior
 from lalora.curvature._weight_space import WeightSpace, change
 from lalora.tensor_names import a_name, b_name
 
@@ -66,6 +67,10 @@ class WeightDiagonal(WeightSpace, Fitted):
                 gradient[a_name(layer)] = (b.T @ pull) * anchor.scale
                 gradient[b_name(layer)] = (pull @ a.T) * anchor.scale
         return total(values), gradient
+
+    def prior(self, precision: float, names: Iterable[str]) -> WeightPrior:
+        """Make δ‖ΔW‖²_F."""
+        return WeightPrior(precision, self.anchors)
 
     def trace(self) -> tuple[float, int]:
         """Compute Σ F, and the number of entries of ΔW."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from lalora.curvature._anchor import Anchor
 from lalora.curvature._bilinear import true_change
 from lalora.curvature._factors import Factors
 from lalora.curvature._kronecker import Kronecker
+from lalora.curvature._weight_prior import WeightPrior
 from lalora.curvature._weight_space import WeightSpace
 from lalora.tensor_names import a_name, b_name
 
@@ -44,6 +45,10 @@ class WeightKfac(WeightSpace, Kronecker):
         """Compute ½q(Δ) and its gradient: ∂/∂B = s·G ΔW X Aᵀ, ∂/∂A = s·Bᵀ G ΔW X."""
         self._require_anchored()
         return super().value_and_grad(delta)
+
+    def prior(self, precision: float, names: Iterable[str]) -> WeightPrior:
+        """Make δ‖ΔW‖²_F."""
+        return WeightPrior(precision, self.anchors)
 
     def trace(self) -> tuple[float, int]:
         """Compute the trace of X ⊗ G, over the entries of ΔW."""

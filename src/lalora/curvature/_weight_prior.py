@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -59,6 +59,10 @@ class WeightPrior(WeightSpace):
         """Compute δ times the number of entries of ΔW, and that number."""
         size = sum(anchor.shape[0] * anchor.shape[2] for anchor in self.anchors.values())
         return self.precision * size, size
+
+    def prior(self, precision: float, names: Iterable[str]) -> Self:
+        """Make another δ of the same layers."""
+        return replace(self, precision=precision)
 
     def scaled(self, factor: float) -> Self:
         """Multiply δ by a number ≥ 0."""

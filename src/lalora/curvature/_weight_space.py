@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from jaxtyping import Float
@@ -36,12 +36,6 @@ class WeightSpace(Curvature):
             for layer, anchor in self.anchors.items()
         }
         return replace(self, anchors=anchors)  # type: ignore[type-var]  # each is a dataclass with anchors
-
-    def prior(self, precision: float, names: Iterable[str]) -> Curvature:
-        """Make δ‖ΔW‖²_F."""
-        from lalora.curvature._weight_prior import WeightPrior  # itself in weight space
-
-        return WeightPrior(precision, self.anchors)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Look up the shape of every tensor of the adapter that the curvature knows."""
