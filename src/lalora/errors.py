@@ -1,6 +1,8 @@
 """Errors that a user can act on: one clear line, no traceback on the command line."""
 
+import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,6 +82,15 @@ def one_line(error: BaseException, longest: int = 500) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
     told = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
     return told if len(told) <= longest else f"{told[: longest - 1]}…"
+
+
+def warn(message: str) -> None:
+    """Warn at the line outside of lalora that led here."""
+    frame, level = sys._getframe(1), 2
+    inside = ("lalora.", "torch.utils._contextlib")
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(inside):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def short(text: str, longest: int = 100) -> str:

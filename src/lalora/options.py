@@ -13,9 +13,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import Doc
 
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, short
 
-_LONGEST = 80
 _SHOULD = "Input should"
 
 
@@ -111,18 +110,24 @@ def check(options: Any) -> None:
     kind: Any = type(options)
     for name, adapter in _adapters(kind).items():
         value = getattr(options, name)
-        # Whole numbers of numpy and torch are as good as Python's.
+        # Whole numbers of numpy are as good as Python's.
         plain = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
         try:
-            adapter.validate_python(plain, strict=True)
+            object.__setattr__(options, name, adapter.validate_python(plain, strict=True))
         except ValidationError as error:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            shown = repr(value)
-            shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+            shown = _shown(value)
             if message.startswith(_SHOULD):
                 raise LaloraError(f"{name} must{message.removeprefix(_SHOULD)}, not {shown}") from error
             joint = " " if message.startswith("is ") else ": "
             raise LaloraError(f"{name}={shown}{joint}{message}") from error
+
+
+def _shown(value: object) -> str:
+    try:
+        return short(" ".join(repr(value).split()))
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too long to print"
 
 
 @cache

@@ -1,7 +1,7 @@
-"""Several processes at one work: what each of them found, put together so that all end with the very same.
+"""Collectives: what each of several processes found, put together so that all end with the very same.
 
 What gathers, sums, sends or agrees is collective: all processes call it, in the same order. With one process, or where
-torch.distributed is not initialised, nothing is sent.
+torch.distributed is not initialised, nothing is sent; `all_reduce` and `broadcast` are for several processes alone.
 """
 
 from __future__ import annotations

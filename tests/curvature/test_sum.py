@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from curvature_oracle import A, B, Case, agree, by_autograd
 from lalora.curvature import CURVATURES, Curvature, Diagonal, Kfac, Sum, TriKfac, WeightKfac, WeightPrior
+from lalora.errors import LaloraError
 
 
 def parts(case: Case) -> list[Curvature]:
@@ -16,7 +17,7 @@ def parts(case: Case) -> list[Curvature]:
         WeightKfac.of(case.factors, case.anchors),
         case.weight_diagonal,
         Diagonal.of({B: case.delta[B].abs()}),
-        Diagonal({A: torch.tensor(0.5), B: torch.tensor(0.25)}),
+        Diagonal.of({A: torch.full_like(case.delta[A], 0.5), B: torch.full_like(case.delta[B], 0.25)}),
         WeightPrior(2.0).anchored(case.anchors),
     ]
 
@@ -69,7 +70,7 @@ def test_more_than_ten_parts_keep_their_order() -> None:
 def test_a_sum_of_sums_is_a_sum() -> None:
     case = Case(2)
     inner = Sum.of(parts(case)[:2], [2.0, 3.0])
-    outer = Sum.of([inner, Diagonal.isotropic(1.0, [A])], [0.5, 1.0])
+    outer = Sum.of([inner, Diagonal.of({A: torch.ones_like(case.delta[A])})], [0.5, 1.0])
     assert outer.weights == (1.0, 1.5, 1.0)
     assert Sum.from_tensors(outer.tensors()).quadratic(case.delta) == outer.quadratic(case.delta)
 
@@ -91,3 +92,12 @@ def test_parts_that_name_different_tensors() -> None:
 @pytest.mark.parametrize("kind", list(CURVATURES))
 def test_kinds_are_named_after_themselves(kind: str) -> None:
     assert CURVATURES[kind].kind == kind
+
+
+def test_one_number_for_a_whole_tensor_is_no_curvature_of_a_file() -> None:
+    prior = Diagonal.isotropic(0.5, [A, B])
+    case = Case(6)
+    whole = {name: torch.full_like(case.delta[name], 0.5) for name in (A, B)}
+    assert torch.allclose(prior.quadratic(case.delta), Diagonal.of(whole).quadratic(case.delta))
+    with pytest.raises(LaloraError, match="is one number"):
+        Diagonal.from_tensors(prior.tensors())

@@ -34,7 +34,7 @@ class Anchor:
 
     @classmethod
     def of(cls, a: Float[Tensor, "r d_in"], b: Float[Tensor, "d_out r"], scale: float) -> Self:
-        """Look which of the two tensors is zero."""
+        """Keep A₀ and B₀, each as None where it is zero everywhere."""
         shape = (b.shape[0], a.shape[0], a.shape[1])
         return cls(a if bool(a.any()) else None, b if bool(b.any()) else None, scale, shape)
 
@@ -67,13 +67,13 @@ class Anchor:
         return cls(tensors.get("a"), tensors.get("b"), scale, (out, rank, into))
 
     def most(self) -> float:
-        """Bound how much a unit of displacement changes the weight, squared."""
+        """Bound by s²(1 + ‖A₀‖² + ‖B₀‖²) how much a unit of displacement changes the weight, squared."""
         starts = [tensor.double().square().sum() for tensor in (self.a, self.b) if tensor is not None]
         return self.scale**2 * (1 + sum(float(start) for start in starts))
 
 
 def anchors_from(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Anchor]:
-    """Rebuild the anchors of a curvature."""
+    """Rebuild the anchors out of a file: none where the curvature belongs to a base model, else one for each layer."""
     anchors = {layer: named(layer, Anchor.from_tensors, part) for layer, part in grouped(tensors).items()}
     if anchors and anchors.keys() != shapes.keys():
         raise LaloraError("the layers with a start are not those with a curvature")
@@ -90,7 +90,7 @@ def shapes_of(anchors: Mapping[str, Anchor]) -> dict[str, tuple[int, ...]]:
 
 
 def fitting(anchors: Mapping[str, Anchor], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Anchor]:
-    """Check that a curvature knows the layers of an adapter."""
+    """Sort anchors by layer; one of a layer that the curvature does not know, or knows otherwise, is refused."""
     for layer, anchor in anchors.items():
         out, _, into = anchor.shape
         if layer not in shapes:
@@ -112,7 +112,7 @@ def same_start(starts: Sequence[Mapping[str, Anchor]]) -> None:
 
 
 def homes(anchors: Mapping[str, Anchor], devices: Mapping[str, torch.device]) -> dict[str, torch.device]:
-    """Find where the layers lie."""
+    """Find the device of each layer of which a tensor is named."""
     found = {}
     for layer in anchors:
         for name in (a_name(layer), b_name(layer)):

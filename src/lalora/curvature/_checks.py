@@ -73,7 +73,7 @@ def require_countable(name: str, most: float) -> None:
 
 
 def require_number(name: str, tensor: Tensor, least: float, most: float) -> float:
-    """Read a number."""
+    """Read a number from `least` to `most`."""
     value = float(require_finite(name, tensor, 0))
     if not least <= value <= most:
         raise LaloraError(f"'{name}' is {value:g}, not a number from {least:g} to {most:g}")
@@ -81,7 +81,7 @@ def require_number(name: str, tensor: Tensor, least: float, most: float) -> floa
 
 
 def require_integers(name: str, tensor: Tensor, count: int, least: int, most: int) -> list[int]:
-    """Read whole numbers."""
+    """Read `count` whole numbers from `least` to `most`."""
     if tensor.dtype != torch.int64 or tuple(tensor.shape) != (count,):
         raise LaloraError(
             f"tensor '{name}' is {tensor.dtype} of shape {tuple(tensor.shape)} instead of {count} whole numbers"

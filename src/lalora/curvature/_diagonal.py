@@ -12,8 +12,9 @@ from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor
 from lalora.curvature._checks import require_not_negative
-from lalora.curvature._fitted import SQUARES_SHOW, Fitted, Statistic
+from lalora.curvature._fitted import SQUARES_SHOW, Fitted, StatisticName
 from lalora.curvature._flat import total
+from lalora.errors import LaloraError
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,14 @@ class Diagonal(Fitted):
     """
 
     kind: ClassVar[str] = "diagonal"
-    statistic: ClassVar[Statistic] = "adapter squares"
+    statistic: ClassVar[StatisticName] = "adapter squares"
     estimators: ClassVar[tuple[str, ...]] = ("sequence", "token", "batch")
     privacy: ClassVar[str] = SQUARES_SHOW
     precision: Mapping[str, Tensor]
 
     @classmethod
     def of(cls, collected: Mapping[str, Tensor], anchors: Mapping[str, Anchor] | None = None) -> Self:
-        """Build a diagonal of D by tensor name; it does not matter where the adapter starts."""
+        """Build a diagonal without the tensors where D is zero; where the adapter starts does not matter."""
         return cls({name: collected[name] for name in sorted(collected) if bool(collected[name].any())})
 
     @classmethod
@@ -48,20 +49,16 @@ class Diagonal(Fitted):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Look up the shape of every tensor of the adapter that the curvature knows."""
-        return {name: tuple(block.shape) for name, block in self.precision.items()}
+        return {name: tuple(block.shape) for name, block in self.precision.items() if block.dim()}
 
     def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute ½ΔᵀΛΔ and its gradient ΛΔ."""
-        product = self.apply(delta)
+        """Compute ½ΔᵀΛΔ and its gradient ΛΔ = D∘Δ, in one multi-tensor operation."""
+        if not self.precision:
+            return total([]), {}
+        blocks = torch._foreach_mul([delta[name] for name in self.precision], list(self.precision.values()))
+        product = dict(zip(self.precision, blocks, strict=True))
         values = [torch.dot(delta[name].reshape(-1), block.reshape(-1)) for name, block in product.items()]
         return total(values) / 2, product
-
-    def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute ΛΔ = D∘Δ in one multi-tensor operation."""
-        if not self.precision:
-            return {}
-        product = torch._foreach_mul([delta[name] for name in self.precision], list(self.precision.values()))
-        return dict(zip(self.precision, product, strict=True))
 
     def trace(self) -> tuple[float, int]:
         """Compute Σ D, and the number of precisions."""
@@ -100,4 +97,7 @@ class Diagonal(Fitted):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
         """Rebuild what `tensors` returned; what is no precision is refused."""
+        for name, tensor in tensors.items():
+            if not tensor.dim():
+                raise LaloraError(f"tensor '{name}' is one number, not a precision for each weight")
         return cls({name: require_not_negative(name, tensors[name]) for name in sorted(tensors)})

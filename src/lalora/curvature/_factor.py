@@ -56,7 +56,7 @@ class Factor:
 
     @classmethod
     def combined(cls, parts: Sequence[Self], weights: Sequence[float] | None = None) -> Self:
-        """Add factors; the parts' discarded traces are carried along."""
+        """Add the factors, each times its weight; the parts' discarded traces are carried along."""
         factors = [1.0] * len(parts) if weights is None else weights
         weighted = [part.scaled(weight) for part, weight in zip(parts, factors, strict=True)]
         wide = [
@@ -120,7 +120,7 @@ class Factor:
         return replace(self, values=self.values * factor)
 
     def truncated(self, rank: int | None = None, keep: float | None = None) -> Self:
-        """Keep the largest eigenvalues, as few as both limits allow."""
+        """Keep the largest eigenvalues: at most `rank`, and no more than reach the share `keep` of the trace."""
         if rank is not None and rank < 1:
             raise LaloraError(f"rank must be at least 1, not {rank}")
         if keep is not None and not 0 < keep <= 1:

@@ -33,7 +33,7 @@ class Factors:
     def of(
         cls, inputs: Mapping[str, Factor], outputs: Mapping[str, Factor], keys: Mapping[str, str] | None = None
     ) -> Self:
-        """Put the factors in a fixed order."""
+        """Put the factors in a fixed order; a layer without a key has an X of its own, under its own name."""
         given = {layer: (keys or {}).get(layer, layer) for layer in sorted(outputs)}
         # A key is the first layer that has it, so that it does not depend on which other layers were looked at.
         first = {key: layer for layer, key in reversed(given.items())}

@@ -28,7 +28,7 @@ def grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def total(terms: Sequence[Tensor]) -> Tensor:
-    """Add scalars that may lie on several devices."""
+    """Add scalars on the device of the first; none add up to zero."""
     if not terms:
         return torch.zeros(())
     return torch.stack([term.to(terms[0].device) for term in terms]).sum()

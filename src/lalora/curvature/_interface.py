@@ -39,17 +39,12 @@ class Curvature(ABC):
         return 2 * self.value_and_grad(delta)[0]
 
     @abstractmethod
-    def trace(self) -> tuple[float, int]:
-        """Compute tr Λ and the size of Λ, over the adapter's weights that have a penalty or over the entries of ΔW."""
-
     def mean_eigenvalue(self) -> float:
         """Compute tr Λ over the size of Λ, which is what `prior="auto"` stands for.
 
         A few batches excite few directions; with this precision a direction of which they say nothing is as stiff as
         the average one is known to be.
         """
-        trace, size = self.trace()
-        return trace / size if size else 0.0
 
     @abstractmethod
     def prior(self, precision: float, names: Iterable[str]) -> Curvature:

@@ -16,7 +16,7 @@ from lalora.curvature._anchor import Anchor, anchors_from, fitting, homes, shape
 from lalora.curvature._checks import require_countable, require_names
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factors import Factors
-from lalora.curvature._fitted import MOMENTS_SHOW, Fitted, Statistic
+from lalora.curvature._fitted import MOMENTS_SHOW, Fitted, StatisticName
 from lalora.curvature._flat import flat, grouped, in_full_precision, total
 from lalora.tensor_names import a_name, b_name
 
@@ -30,7 +30,7 @@ class Kronecker(Fitted):
         anchors: A₀, B₀ and s by layer, for each layer of the factors.
     """
 
-    statistic: ClassVar[Statistic] = "factors"
+    statistic: ClassVar[StatisticName] = "factors"
     estimators: ClassVar[tuple[str, ...]] = ("token", "sequence")
     privacy: ClassVar[str] = MOMENTS_SHOW
     factors: Factors
@@ -39,7 +39,8 @@ class Kronecker(Fitted):
     @classmethod
     def of(cls, collected: Factors, anchors: Mapping[str, Anchor] | None = None) -> Self:
         """Put factors beside the layers of an adapter; layers without an anchor are left out."""
-        layers = fitting(anchors or {}, {layer: collected.shape(layer) for layer in collected.layers})
+        assert anchors is not None, "only a curvature in weight space meets its adapter later"
+        layers = fitting(anchors, {layer: collected.shape(layer) for layer in collected.layers})
         return cls(collected.restricted(layers), layers)
 
     @property
@@ -155,10 +156,6 @@ class AdapterKronecker(Kronecker):
     def prior(self, precision: float, names: Iterable[str]) -> Diagonal:
         """Make δI over the adapter."""
         return Diagonal.isotropic(precision, names)
-
-    def apply(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute ΛΔ."""
-        return self.value_and_grad(delta)[1]
 
     def _curved(self, layer: str) -> tuple[str, ...]:
         anchor = self.anchors[layer]

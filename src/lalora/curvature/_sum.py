@@ -66,17 +66,12 @@ class Sum(Curvature):
                 gradient[name] = gradient[name] + block * weight if name in gradient else block * weight
         return total(values), gradient
 
-    def trace(self) -> tuple[float, int]:
-        """Compute Σ weight·trace, and the size of the largest part."""
-        traces = [(part.trace(), weight) for part, weight in self._terms()]
-        return sum(trace * weight for (trace, _), weight in traces), max((size for (_, size), _ in traces), default=0)
-
     def mean_eigenvalue(self) -> float:
         """Compute Σ weight·mean eigenvalue, each part over its own size."""
         return sum(weight * part.mean_eigenvalue() for part, weight in self._terms())
 
     def prior(self, precision: float, names: Iterable[str]) -> Curvature:
-        """Make δI in the space of the parts."""
+        """Make δI in the space of the first part."""
         return self.parts[0].prior(precision, names)
 
     def scaled(self, factor: float) -> Self:
@@ -129,8 +124,11 @@ class Sum(Curvature):
         return zip(self.parts, self.weights, strict=True)
 
 
-def combined(parts: Sequence[Curvature], weight: float = 1.0) -> Curvature:
-    """Add curvatures of one adapter, each times the weight: within one kind as few parts as are exact, else a `Sum`."""
+def combined(parts: Sequence[Curvature], weight: float | None = None) -> Curvature:
+    """Add curvatures of one adapter, each times `weight`: in one where their kind adds up exactly, else as a `Sum`."""
     alike = len({type(part) for part in parts}) == 1
     few = type(parts[0]).joined(parts) if alike else parts
-    return few[0].scaled(weight) if len(few) == 1 else Sum.of(few, [weight] * len(few))
+    if len(few) > 1:
+        return Sum.of(few, None if weight is None else [weight] * len(few))
+    # Without a weight nothing is copied: a diagonal of merged weights is as large as the model.
+    return few[0] if weight is None else few[0].scaled(weight)

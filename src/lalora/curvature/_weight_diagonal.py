@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from lalora.curvature._anchor import Anchor, anchors_from, fitting, homes, same_start
 from lalora.curvature._checks import require_countable, require_names, require_not_negative
-from lalora.curvature._fitted import SQUARES_SHOW, Fitted, Statistic
+from lalora.curvature._fitted import SQUARES_SHOW, Fitted, StatisticName
 from lalora.curvature._flat import flat, grouped, in_full_precision, total
 from lalora.curvature._weight_prior import WeightPrior
 from lalora.curvature._weight_space import WeightSpace, change
@@ -30,7 +30,7 @@ class WeightDiagonal(WeightSpace, Fitted):
     """
 
     kind: ClassVar[str] = "weight-diagonal"
-    statistic: ClassVar[Statistic] = "weight squares"
+    statistic: ClassVar[StatisticName] = "weight squares"
     estimators: ClassVar[tuple[str, ...]] = ("sequence", "token", "batch")
     privacy: ClassVar[str] = SQUARES_SHOW
     fisher: Mapping[str, Float[Tensor, "d_out d_in"]]

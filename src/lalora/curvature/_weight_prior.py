@@ -55,10 +55,9 @@ class WeightPrior(WeightSpace):
                 gradient[b_name(layer)] = grad_b * weight
         return total(values), gradient
 
-    def trace(self) -> tuple[float, int]:
-        """Compute δ times the number of entries of ΔW, and that number."""
-        size = sum(anchor.shape[0] * anchor.shape[2] for anchor in self.anchors.values())
-        return self.precision * size, size
+    def mean_eigenvalue(self) -> float:
+        """Return δ."""
+        return self.precision
 
     def prior(self, precision: float, names: Iterable[str]) -> Self:
         """Make another δ of the same layers."""

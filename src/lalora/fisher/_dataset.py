@@ -16,7 +16,7 @@ class Dataset:
         rows: Number of sequences.
         tokens: N, number of completion tokens.
         batches: Number of mini-batches with completion tokens.
-        sha256: Hash of what the masks show, labels included; over several processes, of their hashes in order.
+        sha256: Hash of what the masks show, labels included; of several processes, the hash of their hashes in order.
     """
 
     name: str

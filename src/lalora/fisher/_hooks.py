@@ -24,7 +24,7 @@ class Taps:
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], sink: Sink, strict: bool) -> None:
-        """Name the modules to listen to."""
+        """Name the modules to listen to; a call on other positions than the batch's is refused if `strict`."""
         self._modules = dict(modules)
         self._sink = sink
         self._strict = strict

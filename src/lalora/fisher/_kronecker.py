@@ -99,7 +99,7 @@ class KroneckerCollector:
         self._x, self._g, self._keys = added_up(own, device), added_up(self._g, device), shared
 
     def add_to(self, moments: Moments, dataset: Dataset, weight: float) -> None:
-        """Hand over the sums."""
+        """Add the sums to those of other sources, with the weight of this source."""
         # X counts the positions (`sequence`: the sequences) at which its layer was called, G the completion tokens.
         for key, gram in self._x.items():
             moments.x[key].absorb(gram, weight / gram.count)

@@ -74,7 +74,7 @@ class Pass:
     """Runs the model over source datasets, forward and backward."""
 
     def __init__(self, model: nn.Module, labels: str, seed: int, progress: bool) -> None:
-        """Choose the labels."""
+        """Take the model, and how labels come about: `sampled` or `data`."""
         # A parallel wrapper would talk to the other processes in every batch, and they may have fewer of them.
         self._model = extract_model_from_parallel(model, keep_torch_compile=False)
         self._labels = labels

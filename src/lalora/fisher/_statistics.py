@@ -18,7 +18,7 @@ from lalora.fisher._pass import Collector
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of a fit matters to what is collected.
+    """What decides what is collected.
 
     Attributes:
         model: A PEFT LoRA model, or a base model.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
-from lalora.errors import first_of
+from lalora.errors import first_of, warn
 
 
 def tell_of_underflow(names: Sequence[str]) -> None:
     """Warn that a curvature is zero although gradients are not."""
-    warnings.warn(
+    warn(
         f"the gradients of {first_of(names)} are so small that their squares are zero in this precision, and no "
         "penalty will hold them: load the model in float64",
-        stacklevel=3,
     )

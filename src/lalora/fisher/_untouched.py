@@ -12,6 +12,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from lalora.undisturbed import evaluating, trainability_kept
+
 
 @contextmanager
 def untouched(model: nn.Module, differentiate: list[nn.Parameter]) -> Generator[None, None, None]:
@@ -20,41 +22,38 @@ def untouched(model: nn.Module, differentiate: list[nn.Parameter]) -> Generator[
     Nothing runs in training mode: no dropout, embedding noise or dropped layer, wherever it is set. Layers that
     checkpoint their activations still do; they are in training mode while they decide that, and in no other moment.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     checkpointed = [
         module
         for module in model.modules()
         if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
     ]
     functions = [(module, module.__dict__.get("_gradient_checkpointing_func")) for module in checkpointed]
-    devices = {parameter.device for parameter, _, _ in parameters if parameter.device.type == "cuda"}
+    devices = {parameter.device for parameter, _ in gradients if parameter.device.type == "cuda"}
     with (
         torch.random.fork_rng(devices=[device.index for device in devices], enabled=True),
         torch.enable_grad(),
+        trainability_kept(model),
+        evaluating(model),
     ):
         try:
-            model.eval()
             for layer in checkpointed:
                 layer.training = True
                 layer._gradient_checkpointing_func = partial(_checkpointed, layer)  # type: ignore[assignment]
-            for parameter, _, _ in parameters:
+            for parameter, _ in gradients:
                 parameter.requires_grad_(False)
                 parameter.grad = None
             for parameter in differentiate:
                 parameter.requires_grad_(True)
             yield
         finally:
-            for parameter, requires_grad, grad in parameters:
-                parameter.requires_grad_(requires_grad)
+            for parameter, grad in gradients:
                 parameter.grad = grad
             for layer, function in functions:
                 if function is None:
                     layer.__dict__.pop("_gradient_checkpointing_func", None)
                 else:
                     layer._gradient_checkpointing_func = function
-            for module, training in modes:
-                module.training = training
 
 
 def _checkpointed(layer: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:

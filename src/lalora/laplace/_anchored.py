@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 from peft import PeftModel
 
 from lalora.adapter import base_model
 from lalora.curvature import Curvature, Sum, WeightSpace
+from lalora.errors import warn
 from lalora.laplace._anchors import anchors_of, tell_of_free
 from lalora.laplace._lora_settings import lora_settings
 from lalora.laplace._provenance import Provenance
@@ -17,7 +17,7 @@ from lalora.laplace._same_model import fingerprint_of
 
 
 def anchored(curvature: Curvature, provenance: Provenance, model: PeftModel) -> tuple[Curvature, Provenance]:
-    """Put what is known of a base model beside an adapter on it, as the adapter is now."""
+    """Anchor a curvature of a base model at an adapter as it is now; narrow the provenance to that adapter."""
     assert isinstance(curvature, WeightSpace | Sum)
     anchors = anchors_of(model, provenance.fit.curvature)
     # A head that the adapter trains besides is no layer that the fit could have known.
@@ -28,10 +28,9 @@ def anchored(curvature: Curvature, provenance: Provenance, model: PeftModel) -> 
     beside = curvature.anchored(anchors)
     narrowed = _narrowed(provenance, model)
     if any(anchor.changes for anchor in anchors.values()):
-        warnings.warn(
+        warn(
             "the adapter already changes the base model where this Laplace first meets it: its penalty is measured "
             "from here. Let it meet the adapter before training, or call anchored() then and save that",
-            stacklevel=2,
         )
     return beside, narrowed
 

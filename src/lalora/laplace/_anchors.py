@@ -13,7 +13,7 @@ from torch import nn
 
 from lalora.adapter import adapter_tensors, linear_pairs, lora_layers, name_in_base, name_in_peft
 from lalora.curvature import FITTED, Anchor, Curvature, WeightSpace
-from lalora.errors import LaloraError, first_of, first_sentence
+from lalora.errors import LaloraError, first_of, first_sentence, warn
 from lalora.undisturbed import trainability_kept
 
 _BESIDE_LAYERS = ("modules_to_save", "trainable_tokens", "lora_embedding_")
@@ -50,10 +50,9 @@ def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
 
 def tell_of_free(names: Sequence[str]) -> None:
     """Warn of what training may move without a penalty."""
-    warnings.warn(
+    warn(
         f"the penalty leaves {first_of(names)} free: a curvature in weight space knows of linear LoRA layers only; "
         "curvature='diagonal' holds everything",
-        stacklevel=4,
     )
 
 

@@ -79,7 +79,7 @@ tags: [lalora, laplace, lora, peft]
 # Laplace approximation for LoRA on {provenance.base_model}
 
 Curvature (`{fit.curvature}`) of the source likelihood {_OF_ADAPTER if provenance.lora else _OF_BASE}.
-As a penalty while an adapter learns something new it keeps what the base model knows.
+As a penalty, while an adapter learns something new, it keeps what the base model knows.
 
 ```python
 import lalora
@@ -92,7 +92,8 @@ loss = loss + laplace.penalty(model, strength=1.0)
 ## Provenance
 
 lalora {provenance.lalora}, {provenance.created}. Fisher `{fit.fisher}`, labels `{fit.labels}`,
-datasets combined by `{fit.combine}`, seed {fit.seed}. LoRA: `{provenance.lora or "any"}`.
+datasets combined by `{fit.combine}`, seed {fit.seed}.{_of_several(provenance.tasks)}
+LoRA: `{provenance.lora or "any"}`.
 
 | source dataset | rows | completion tokens | SHA-256 |
 |---|---:|---:|---|
@@ -106,3 +107,7 @@ Released as `{licence}`. It is computed from the base model and the datasets abo
 
 {FITTED[fit.curvature].privacy} Do not fit on private text and publish the result without a review.
 """
+
+
+def _of_several(tasks: int) -> str:
+    return "" if tasks == 1 else f" The curvatures of {tasks} tasks are added up; these settings are the last one's."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from lalora.adapter import adapter_tensors, peft_model, trainable_tensors
 from lalora.curvature import Curvature, combined
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, warn
 from lalora.laplace._adapter_copy import mean_and_shapes
 from lalora.laplace._anchored import anchored
 from lalora.laplace._bound import Bound
@@ -62,7 +61,7 @@ class Laplace(Shared):
         self.shapes = dict(shapes)
         self.curvature = curvature
         self.provenance = provenance
-        self.prior = curvature.mean_eigenvalue() if isinstance(prior, str) else prior
+        self.prior = curvature.mean_eigenvalue() if isinstance(prior, str) else float(prior)
         self._bound: Bound | None = None
         self._adapters: weakref.WeakKeyDictionary[PeftModel, dict[str, Laplace]] = weakref.WeakKeyDictionary()
         self._warned = False
@@ -198,10 +197,9 @@ class Laplace(Shared):
         """
         if not self.provenance.calibrated and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 "this forecast is not calibrated in nats per token: fit with labels='sampled', combine='mean' and "
                 "fisher='sequence' or 'token' for that",
-                stacklevel=2,
             )
         bound = self._bind(model)
         if not bound.parameters:

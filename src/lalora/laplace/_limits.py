@@ -1,4 +1,4 @@
-"""Numbers that a penalty can be weighed with."""
+"""Numbers that a penalty or a refit can go by."""
 
 import math
 from numbers import Integral, Real
@@ -8,14 +8,8 @@ from lalora.errors import LaloraError
 
 def require_non_negative(name: str, value: float) -> None:
     """Refuse a weight that means nothing."""
-    if not (_is_number(value) and math.isfinite(value) and value >= 0):
+    if not (is_number(value) and math.isfinite(value) and value >= 0):
         raise LaloraError(f"{name} must be a finite number ≥ 0, not {value!r}")
-
-
-def require_share(name: str, value: float, words: str, *, with_zero: bool, with_one: bool) -> None:
-    """Refuse what is no share."""
-    if not (_is_number(value) and 0 <= value <= 1) or (value == 0 and not with_zero) or (value == 1 and not with_one):
-        raise LaloraError(f"{name} must be {words}, not {value!r}")
 
 
 def require_integer(name: str, value: int, least: int, most: int = 2**63 - 1) -> None:
@@ -27,7 +21,8 @@ def require_integer(name: str, value: int, least: int, most: int = 2**63 - 1) ->
         raise LaloraError(f"{name} must be at most {most}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Tell whether a value is a real number, and no truth value."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

@@ -10,20 +10,18 @@ from torch import nn
 from lalora.errors import LaloraError
 from lalora.fisher import Batch, Sources, named_sources
 from lalora.laplace._laplace import Laplace
-from lalora.laplace._limits import require_share
+from lalora.laplace._limits import is_number
 from lalora.laplace._stage_one import fit_with
 
 
 def require_decay(decay: float) -> None:
-    """Refuse a weight that is no share.
-
-    Args:
-        decay: Weight of what was known.
+    """Refuse a weight of what was known that is no share, or leaves nothing for what is new.
 
     Raises:
         LaloraError: If it is below 0, or 1 and above.
     """
-    require_share("refit_decay", decay, "at least 0 and below 1", with_zero=True, with_one=False)
+    if not (is_number(decay) and 0 <= decay < 1):
+        raise LaloraError(f"refit_decay must be at least 0 and below 1, not {decay!r}")
 
 
 def refit(
@@ -59,10 +57,10 @@ def refit(
     if how.tasks > 1:
         raise LaloraError("a Laplace of several tasks cannot be fitted again: one pass does not see them all")
     named = named_sources(sources)
-    if how.fit.combine == "separate" and list(named) != [dataset.name for dataset in how.datasets]:
+    if how.fit.combine != "mean" and list(named) != [dataset.name for dataset in how.datasets]:
         raise LaloraError(
-            f"combine='separate' keeps a curvature for each dataset: give {[data.name for data in how.datasets]} "
-            "again, in this order"
+            f"combine='{how.fit.combine}' goes by each dataset: give {[data.name for data in how.datasets]} again, in "
+            "this order"
         )
     fresh = fit_with(replace(how.fit, seed=seed), model, named, progress=progress)
     curvature = known.curvature.running_mean(fresh.curvature, decay, how.fit.factor_rank, how.fit.factor_keep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import nn
 
 from lalora import processes
 from lalora.curvature import FITTED, Factors, combined
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, warn
 from lalora.fisher import STATISTICS, Batch, Dataset, Pass, Sources, Wanted, named_sources
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_prior
@@ -61,7 +60,7 @@ def fit_with(
     collected = statistic.collected()
     _tell_of_rank(settings.factor_rank, collected)
     parts = [kind.of(part, start.anchors) for part in collected]
-    curvature = combined(parts, 1.0 if settings.combine == "sum" else 1.0 / len(parts))
+    curvature = combined(parts, None if settings.combine == "sum" or len(parts) == 1 else 1.0 / len(parts))
     provenance = Provenance.of(model, base, settings, tuple(datasets))
     return Laplace(*start.mean_and_shapes(), curvature, provenance, prior)
 
@@ -75,8 +74,7 @@ def _tell_of_rank(factor_rank: int | None, collected: list[Any]) -> None:
     ]
     short = [factor.rank for factor in every if factor_rank and factor.rank < min(factor_rank, factor.size)]
     if short:
-        warnings.warn(
+        warn(
             f"factor_rank={factor_rank} is more than the source rows support: {len(short)} of {len(every)} factors "
             f"have {min(short)} to {max(short)} eigenvectors, all of which are kept",
-            stacklevel=4,
         )

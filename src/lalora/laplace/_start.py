@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from lalora.adapter import has_adapter, lora_layers, peft_model
 from lalora.curvature import FITTED, Anchor, Fitted, WeightSpace
-from lalora.errors import LaloraError, first_of
+from lalora.errors import LaloraError, first_of, warn
 from lalora.laplace._adapter_copy import mean_and_shapes
 from lalora.laplace._anchors import anchors_of, target_layers
 from lalora.laplace._same_base import Fingerprint, fingerprint
@@ -24,7 +23,7 @@ class Start:
     Attributes:
         model: A PEFT LoRA model, or a bare base model.
         layers: The layers that are looked at, by name.
-        anchors: Where they start; None for a base model, none for a curvature that does not ask.
+        anchors: Where they start; None for a base model, empty for a curvature that does not ask.
         base: Fingerprint of the base weights.
     """
 
@@ -90,9 +89,8 @@ class Start:
         names = unreached[first]
         if not names:
             return self.base
-        warnings.warn(
+        warn(
             f"no row reaches {first_of(names)}: this Laplace knows nothing of them and serves no adapter on them",
-            stacklevel=4,
         )
         known = {name: summary for name, summary in self.base["layers"].items() if name not in names}
         return {**self.base, "layers": known}

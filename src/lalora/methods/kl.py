@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from lalora.methods.base import Method, Sources, Strength
 from lalora.next_token import require_next_token
 from lalora.options import Count
 from lalora.switched_off import why_not_base
+from lalora.undisturbed import evaluating, trainability_kept
 
 
 @dataclass(eq=False)
@@ -84,9 +84,9 @@ def kl_to_base(model: nn.Module, batch: Batch, kept: Tensor | None = None) -> Te
     adapted = peft_model(model)
     ready = checked(batch, "source text", adapted)
     # Dropout would be penalised as drift.
-    with _evaluating(adapted):
+    with evaluating(adapted):
         if kept is None:
-            with torch.no_grad(), _trainable_as_before(adapted), adapted.disable_adapter():
+            with torch.no_grad(), trainability_kept(adapted), adapted.disable_adapter():
                 base = completion(adapted, ready).logits.log_softmax(-1)
         tuned = completion(adapted, ready).logits.log_softmax(-1)
     target = base if kept is None else kept.to(tuned.device)
@@ -103,27 +103,5 @@ def _read(model: PeftModel, name: str, batches: Iterable[Batch]) -> list[Batch]:
 
 
 def _at_start(model: PeftModel, batch: Batch) -> Tensor:
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         return completion(model, checked(batch, "source text", model)).logits.log_softmax(-1).cpu()
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Generator[None, None, None]:
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def _trainable_as_before(model: nn.Module) -> Generator[None, None, None]:
-    # PEFT makes a whole adapter trainable when it switches it on again, frozen parts included.
-    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        yield
-    finally:
-        for parameter, requires_grad in trainable:
-            parameter.requires_grad_(requires_grad)

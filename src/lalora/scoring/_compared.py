@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from functools import cached_property
 
 import torch
@@ -12,8 +11,7 @@ from torch import Tensor
 from lalora.adapter import peft_model
 from lalora.completion import completion
 from lalora.scoring._rows import RowScores
-from lalora.scoring._text import by_row, joined, of_base, ready_batches, require_base
-from lalora.undisturbed import undisturbed
+from lalora.scoring._text import both_undisturbed, by_row, joined, of_base, ready_batches, require_base
 
 MOST_BYTES = 1 << 30
 """Of logits that are kept; those beyond are computed again each time."""
@@ -35,7 +33,7 @@ class Compared:
     def _kept(self) -> list[Tensor | None]:
         kept: list[Tensor | None] = []
         size = 0
-        with undisturbed(self._model), nullcontext() if self._base is None else undisturbed(self._base):
+        with both_undisturbed(self._model, self._base):
             for ready in self.batches:
                 logits = of_base(self._model, self._base, ready) if size < MOST_BYTES else None
                 size += 0 if logits is None else logits.nbytes
@@ -46,7 +44,7 @@ class Compared:
         """Measure the model as it is now."""
         found = []
         kept = self._kept
-        with undisturbed(self._model), nullcontext() if self._base is None else undisturbed(self._base):
+        with both_undisturbed(self._model, self._base):
             for ready, logits in zip(self.batches, kept, strict=True):
                 before = of_base(self._model, self._base, ready) if logits is None else logits
                 found.append(by_row(completion(self._model, ready), before, len(ready["input_ids"])))

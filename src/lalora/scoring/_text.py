@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -56,11 +56,18 @@ def score_rows(
     adapted = peft_model(model)
     require_base(adapted, base)
     found = []
-    with undisturbed(adapted), nullcontext() if base is None else undisturbed(base):
+    with both_undisturbed(adapted, base):
         for ready in ready_batches(adapted, batches):
             tuned = completion(adapted, ready)
             found.append(by_row(tuned, of_base(adapted, base, ready), len(ready["input_ids"])))
     return joined(found)
+
+
+@contextmanager
+def both_undisturbed(model: torch.nn.Module, base: torch.nn.Module | None) -> Generator[None, None, None]:
+    """Leave a model, and the base that it is compared with, as they were."""
+    with undisturbed(model), nullcontext() if base is None else undisturbed(base):
+        yield
 
 
 def require_base(model: torch.nn.Module, base: torch.nn.Module | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
+from lalora.errors import warn
 from lalora.fisher import Batch, Sources
 from lalora.laplace import Laplace
 from lalora.methods import LaLoRA
@@ -58,10 +58,9 @@ class LaplaceMixin(MethodMixin):
         super().__init__(*args, methods=[method], sources=refit_sources, **kwargs)
         laplace.check(self._adapted)
         if not laplace.is_mean(self._adapted):
-            warnings.warn(
+            warn(
                 "the adapter is not where this Laplace was fitted: call laplace.restore_mean(model) first, unless the "
                 "model was trained further from there",
-                stacklevel=2,
             )
 
     @property
