@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lalora.study import built_in_recipes, load_recipe
-from lalora.study.runners.estimate import sizes
+from lalora.study.dry_run.estimate import sizes
 
 NAMES = tuple(built_in_recipes())
 PAPER = tuple(name for name in NAMES if name.startswith("paper/"))

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lalora.study import load_recipe, run_study
+from lalora.study.dry_run.estimate import sizes
 from lalora.study.recipe.settings import StudySettings
-from lalora.study.runners.estimate import sizes
 from lalora.study.setup.base_model import base_config, load_base, scale_note
 from tiny_study import outcome
 

@@ -10,8 +10,8 @@ import pytest
 
 from lalora import LaloraError
 from lalora.study import Recipe, load_recipe
+from lalora.study.dry_run.estimate import seconds, sizes, state
 from lalora.study.recipe.settings import RunSettings, StudySettings
-from lalora.study.runners.estimate import seconds, sizes, state
 from tiny import llama
 
 RecipeFile = Callable[..., str]

@@ -20,7 +20,7 @@ import pytest
 from lalora import LaloraError
 from lalora.study import load_recipe, run_study
 from lalora.study.runners.in_processes import InProcesses
-from lalora.study.runners.run_study import in_turn
+from lalora.study.runners.run_study import one_by_one
 from lalora.study.store.records import read_json
 from tiny_study import GRID, outcome
 
@@ -36,7 +36,7 @@ def recipe(recipe_file: Callable[..., str]) -> Any:
 
 def test_two_workers_find_what_one_process_finds(recipe: Any, one_thread: None, tmp_path: Path) -> None:
     said: list[str] = []
-    alone = run_study(recipe, tmp_path / "alone", "lalora run tiny", said.append, in_turn)
+    alone = run_study(recipe, tmp_path / "alone", "lalora run tiny", said.append, one_by_one)
     both = run_study(recipe, tmp_path / "both", "lalora run tiny", said.append, InProcesses(2, said.append))
     assert outcome(tmp_path / "both") == outcome(tmp_path / "alone")
     assert [run["final"] for run in both["runs"]] == [run["final"] for run in alone["runs"]]

@@ -156,7 +156,7 @@ def test_large_weights_are_left_alone_and_everything_else_is_checked(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("lalora.study.runners.rehearsal._LARGEST", 10)
+    monkeypatch.setattr("lalora.study.dry_run.rehearsal._LARGEST", 10)
     _a_model_that_lacks_a_weight(*copied)
     dry_run(load_recipe(recipe_file(**places(*copied))), tmp_path / "study")
     assert f"not checked: the weights of {copied[0]}, which are large" in capsys.readouterr().out

@@ -379,3 +379,41 @@ def test_a_trainer_that_nobody_holds_is_gone_at_once(arguments: Arguments) -> No
     assert trainer not in gc.get_referents(callback, callback.__dict__)
     trainer.train()
     assert trainer not in gc.get_referents(callback, callback.__dict__)
+
+
+def test_a_method_given_to_two_trainers_begins_anew_in_each(arguments: Arguments) -> None:
+    method = LaLoRA(3.0)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = lora(seed=seed)
+        trainer = MethodTrainer(
+            model=model, args=arguments(), train_dataset=rows(4), methods=[method], sources=batches(rows(4), 2)
+        )
+        (own,) = trainer.methods
+        assert isinstance(own, LaLoRA) and own.laplace is not None
+        assert own is not method and own.laplace.is_mean(model)
+    assert method.laplace is None
+
+
+@pytest.mark.parametrize("methods", [LaLoRA(), ["l2"], "l2", None])
+def test_what_is_no_list_of_methods_is_refused(arguments: Arguments, methods: Any) -> None:
+    with pytest.raises(LaloraError, match=r"must be a list of methods, such as methods=\[KL\(\)\]"):
+        MethodTrainer(model=lora(), args=arguments(), train_dataset=rows(4), methods=methods)
+
+
+def test_an_error_in_a_step_puts_noisy_weights_back(arguments: Arguments) -> None:
+    model = lora()
+    base = {name: tensor.clone() for name, tensor in model.state_dict().items() if "base_layer" in name}
+    trainer = MethodTrainer(
+        model=model, args=arguments(), train_dataset=rows(8), methods=[FlatLora(0.5)], data_collator=collate
+    )
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        if trainer.state.global_step > 0:
+            raise KeyboardInterrupt
+        return MethodTrainer.compute_loss(trainer, *args, **kwargs)
+
+    trainer.compute_loss = broken  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert all(torch.equal(tensor, base[name]) for name, tensor in model.state_dict().items() if name in base)

@@ -21,12 +21,13 @@ from lalora.version import __version__
 
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
+        check_environment()
         # Commands that keep something say so themselves.
         with resumable("run the same command again"):
             return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        # In the list of commands it stands with its sentence alone: only who asks for it waits for the library.
+        # The list of commands shows its sentence alone; its options come from the library, which is slow to import.
         return ("fit", fit_command(), args[1:]) if args[:1] == ["fit"] else super().resolve_command(ctx, args)
 
 
@@ -58,5 +59,4 @@ def _common(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    check_environment()
     check_command(context.invoked_subcommand)

@@ -33,7 +33,8 @@ def with_options_of(kind: type, *, but: Collection[str] = ()) -> Callable[[Calla
 def _typed(option: Any) -> Any:
     # The dataclass checks ranges and words itself, in one line each.
     words = [", ".join(part.words) for part in get_args(option.annotation) if isinstance(part, OneOf)]
-    return Annotated[_plain(option.annotation), typer.Option(help=f"{option.doc} {''.join(words)}".strip())]
+    doc = option.doc.replace("None:", "Default:")
+    return Annotated[_plain(option.annotation), typer.Option(help=f"{doc} {''.join(words)}".strip())]
 
 
 def _plain(annotation: Any) -> Any:

@@ -10,8 +10,8 @@ from rich.table import Column, Table
 from lalora.assets import catalogue
 from lalora.errors import LaloraError
 from lalora.study import Recipe
-from lalora.study.runners.estimate import seconds, sizes, state
-from lalora.study.runners.rehearsal import rehearse
+from lalora.study.dry_run.estimate import seconds, sizes, state
+from lalora.study.dry_run.rehearsal import rehearse
 from lalora.study.setup.base_model import base_config
 
 

@@ -70,14 +70,14 @@ def run(
 def _runner(workers: int, ray: str | None, share: str | None, cpus: int, gpus: float) -> "Runner":
     from lalora.study.runners.in_processes import InProcesses
     from lalora.study.runners.on_ray import OnRay
-    from lalora.study.runners.run_study import in_turn
+    from lalora.study.runners.run_study import one_by_one
     from lalora.study.runners.shared_storage import Place
 
     if ray is not None:
         return OnRay(ray, cpus, gpus, Place(share) if share else None, say)
     if share is not None:
         raise LaloraError("--share is where the nodes of a cluster hand on what they reach: it goes with --ray")
-    return InProcesses(workers, say) if workers > 1 else in_turn
+    return InProcesses(workers, say) if workers > 1 else one_by_one
 
 
 @contextmanager

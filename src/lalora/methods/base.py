@@ -116,6 +116,13 @@ class Method:
             loss_scale: Factor that the gradients carry.
         """
 
+    def abort_step(self, model: nn.Module) -> None:
+        """Take back what belongs to a step that an error ends before `after_backward`.
+
+        Args:
+            model: The PEFT model.
+        """
+
     def after_step(self, model: nn.Module) -> None:
         """Change the model after an optimizer step.
 

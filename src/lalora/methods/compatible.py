@@ -28,3 +28,9 @@ def require_compatible(kinds: Sequence[type[Method]]) -> None:
                 f"method '{kind.name}' compares with the untouched weights, which '{starting[0]}' replaces: leave one "
                 "of them out"
             )
+
+
+def require_methods(methods: object) -> None:
+    """Refuse what is no list of methods."""
+    if not (isinstance(methods, Sequence) and all(isinstance(method, Method) for method in methods)):
+        raise LaloraError("methods must be a list of methods, such as methods=[KL()]: see lalora.methods")

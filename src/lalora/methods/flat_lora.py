@@ -68,6 +68,10 @@ class FlatLora(Method):
 
     def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
         """Swap the base weights back in."""
+        self.abort_step(model)
+
+    def abort_step(self, model: nn.Module) -> None:
+        """Swap the base weights back in, whatever came of the step."""
         for pair, clean in self._clean:
             put_base_weight(model, pair, clean)
         self._clean = []

@@ -72,6 +72,11 @@ class InTurn:
         for method in self:
             method.after_backward(model, step, loss_scale)
 
+    def abort_step(self, model: nn.Module) -> None:
+        """Let all take back what belongs to a step that an error ends."""
+        for method in self:
+            method.abort_step(model)
+
     def after_step(self, model: nn.Module) -> None:
         """Let all change the model after a step."""
         for method in self:

@@ -81,6 +81,8 @@ class LaLoRA(Method):
     def __post_init__(self) -> None:
         """Check every option, and know of no gradient yet."""
         super().__post_init__()
+        if self.laplace is not None:
+            self.fit, self.prior = self.laplace.provenance.fit, self.laplace.prior
         self._refitting = Refitting(None, {}, self.refit_decay)
         self.gradient_norm: Tensor | None = None
         self.kept_elsewhere = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from lalora.adapter import peft_model
 from lalora.errors import LaloraError
 from lalora.fisher import Batch, Sources, named_sources
 from lalora.methods import InTurn, Method
+from lalora.methods.compatible import require_methods
 from lalora.training._gradient_hook import GradientHookMixin
 from lalora.training._rows import with_rows_of
 
@@ -43,20 +44,23 @@ class MethodMixin(GradientHookMixin):
             *args: The Trainer's own.
             methods: What acts, each once.
             sources: Source text for those that need it, as in `lalora.fit`: a mapping of dataset names to iterables of
-                batches, or one such iterable; read once and kept.
+                batches, or one such iterable, the same in every process; read once and kept.
             **kwargs: The Trainer's own.
 
         Raises:
             LaloraError: If the methods make no sense together or cannot work with this model, a batch is unusable, or
                 gradients are sharded.
         """
+        require_methods(methods)
         self._given = list(methods)
-        self._after_step = _AfterStep(InTurn(self._given))
-        self._sources = {name: list(batches) for name, batches in named_sources(sources).items()}
+        # Copies, so that nothing of one training is left in what another one is given.
+        self._after_step = _AfterStep(self._fresh())
+        named = {} if isinstance(sources, Mapping) and not sources else named_sources(sources)
+        self._sources = {name: list(batches) for name, batches in named.items()}
         self._begins_a_step = True
         self._is_built = False
-        told = kwargs.get("args", args[1] if len(args) > 1 else None)
-        if self.methods.own_start and getattr(told, "push_to_hub", False):
+        arguments = kwargs.get("args", args[1] if len(args) > 1 else None)
+        if self.methods.own_start and getattr(arguments, "push_to_hub", False):
             raise LaloraError(
                 f"'{self.methods.name}' trains on other base weights, and push_to_hub would publish checkpoints that "
                 "need them: leave it out, and publish what save_model writes"
@@ -67,6 +71,9 @@ class MethodMixin(GradientHookMixin):
         self.add_callback(self._after_step)
         if self.model_init is None:
             self.prepare(self._adapted)
+
+    def _fresh(self) -> InTurn:
+        return InTurn([replace(method) for method in self._given])
 
     @property
     def methods(self) -> InTurn:
@@ -106,8 +113,10 @@ class MethodMixin(GradientHookMixin):
         model: nn.Module = super().call_model_init(trial)
         # The one that is made while the Trainer is built is not trained.
         if self._is_built:
-            self._after_step.methods = InTurn([replace(method) for method in self._given])
-            self.prepare(model.to(self.args.device))
+            self._after_step.methods = self._fresh()
+            if self.place_model_on_device:
+                self._move_model_to_device(model, self.args.device)
+            self.prepare(model)
         return model
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -157,7 +166,13 @@ class MethodMixin(GradientHookMixin):
         if self._begins_a_step:
             self.methods.before_forward(self._adapted, self.state.global_step, self.state.max_steps)
         self._begins_a_step = self.accelerator.sync_gradients
-        return super().training_step(model, inputs, num_items_in_batch)
+        try:
+            return super().training_step(model, inputs, num_items_in_batch)
+        except BaseException:
+            # Ctrl-C too must not leave a model with what belongs to a step.
+            self.methods.abort_step(self._adapted)
+            self._begins_a_step = True
+            raise
 
     def after_backward(self, loss_scale: float) -> None:
         """Let the methods change the gradients.
@@ -193,7 +208,9 @@ class MethodMixin(GradientHookMixin):
             output_dir: Where to; `args.output_dir` where it is left out.
             _internal_call: The Trainer's own: whether it writes a checkpoint.
         """
-        if _internal_call or not self.methods.own_start:
+        # Asked to publish, the Trainer calls this without a folder, and no checkpoint is meant.
+        is_checkpoint = _internal_call and output_dir is not None
+        if is_checkpoint or not self.methods.own_start:
             super().save_model(output_dir, _internal_call)
         elif self.args.should_save:
             self.methods.save_adapter(self._adapted, Path(output_dir or str(self.args.output_dir)))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lalora.errors import LaloraError, short
 from lalora.methods.catalogue import METHODS, method_named, no_option
 from lalora.methods.compatible import require_compatible
-from lalora.study.recipe.chosen import Chosen, all_options, check_alone, choose, own_options
+from lalora.study.recipe.chosen import Chosen, all_options, check_alone, choose, options_model, own_options
 from lalora.study.recipe.complaint import complaint
 from lalora.study.recipe.marked_yaml import Marked, Path
 from lalora.study.recipe.settings import RunSettings
@@ -105,10 +105,18 @@ class Entry:
 def read_base(base: Mapping[str, Any], marks: Marked) -> Entry:
     """Read what holds for all runs; options are checked whether a run looks at them or not."""
     entry = _read(base, ("base",), base.get("method"), marks)
+    for name in entry.methods:
+        try:
+            method_named(name)
+        except LaloraError as error:
+            raise LaloraError(f"{marks.place(entry.methods_at)}: {error}") from error
     for key, written in entry.own.items():
-        if len(key) == 1 and key[0] not in RunSettings.model_fields:
+        if key[0] not in RunSettings.model_fields:
             try:
-                check_alone(key[0], written.value)
+                if len(key) == 1:
+                    check_alone(key[0], written.value)
+                else:
+                    options_model(method_named(key[0])).model_validate({key[1]: written.value})
             except ValidationError as error:
                 raise LaloraError(f"{marks.place(written.place)}: {complaint(error.errors()[0])}") from error
     return entry
@@ -151,7 +159,10 @@ def _read(entry: Mapping[str, Any], place: Path, method: Any, marks: Marked) -> 
         names.append(name)
         for key, value in options.items():
             # The only one of a run is what it would be in the short form.
-            nested: Key = (name, key) if len(entry["methods"]) > 1 else (key,)
+            nested: Key = (key,) if len(entry["methods"]) == 1 and place[0] != "base" else (name, key)
+            if nested in own:
+                twice = f"'{key}' is there twice, below '{name}' and beside it"
+                raise LaloraError(f"{marks.place((*at, index, name, key))}: {twice}")
             of_methods[nested] = Written(value, (*at, index, name, key))
     return Entry(place, tuple(names), at, {**of_methods, **own})
 

@@ -210,16 +210,24 @@ def _override(marks: Marked, override: str) -> None:
         document[key] = value
         marks.places[key,] = place
         return
-    entries: list[Any] = [index for index, entry in enumerate(grid) if key in entry] if _is_grid(grid) else []
+    # Either stands for the other.
+    alike = _OF_METHODS if key in _OF_METHODS else {key}
+    entries: list[Any] = [index for index, entry in enumerate(grid) if alike & entry.keys()] if _is_grid(grid) else []
     for index in entries:
+        for other in alike:
+            grid[index].pop(other, None)
         grid[index][key] = value
         marks.places["grid", index, key] = place
+    name, dot, option = key.partition(".")
     for path, options in _of_several(document) if _is_grid(grid) else ():
-        if key in options:
-            options[key] = value
-            marks.places[(*path, key)] = place
+        wanted = option if dot and path[-1] == name else key
+        if wanted in options:
+            options[wanted] = value
+            marks.places[(*path, wanted)] = place
             entries.append(path)
-    if isinstance(base, dict) and (key in base or not entries):
+    if isinstance(base, dict) and (alike & base.keys() or not entries):
+        for other in alike:
+            base.pop(other, None)
         base[key] = value
         marks.places["base", key] = place
 

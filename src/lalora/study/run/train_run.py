@@ -137,7 +137,7 @@ def _train(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Lapl
 
 def _finish(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Laplace]) -> None:
     context, steps = run.context, run.plan.settings.steps
-    # A kill between any two of these finds what was written, and goes on after it.
+    # A run killed between any two of these goes on after the last that was written.
     if not run.has("eval", step=steps):
         context.say(f"{run.title}: measuring the result")
         append_row(run.metrics, context.measure(model, steps, accuracy=True) | forecasts(laplaces, model))

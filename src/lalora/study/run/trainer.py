@@ -24,6 +24,8 @@ class StudyTrainer(MethodMixin, Trainer):
     def __init__(self, *, methods: InTurn, run: str, **kwargs: Any) -> None:
         """Take the methods and what to call the run when it diverges; the rest is the Trainer's own."""
         super().__init__(methods=methods.as_written, **kwargs)
+        # Those that are ready, not the copies that a Trainer makes ready itself.
+        self._after_step.methods = methods
         # So that it counts the tokens of all processes and micro-batches, whatever the model's own forward takes.
         self.model_accepts_loss_kwargs = True
         self._run = run

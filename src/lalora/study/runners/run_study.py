@@ -35,7 +35,7 @@ class Runner(Protocol):
         ...
 
 
-def in_turn(recipe: Recipe, plans: list[RunPlan], context: Context, folder: Path) -> Generator[Outcome, None, None]:
+def one_by_one(recipe: Recipe, plans: list[RunPlan], context: Context, folder: Path) -> Generator[Outcome, None, None]:
     """Do the runs one by one in this process; yields each as it ends, with the error if it failed."""
     for plan in plans:
         try:
@@ -47,7 +47,7 @@ def in_turn(recipe: Recipe, plans: list[RunPlan], context: Context, folder: Path
             yield plan, as_failure(error)
 
 
-def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runner = in_turn) -> dict[str, Any]:
+def run_study(recipe: Recipe, folder: Path, command: str, say: Say, runner: Runner = one_by_one) -> dict[str, Any]:
     """Do what is not done yet of a study, put its results together, and return the content of `results.json`."""
     with held(folder):
         require_same_study(recipe, folder)
