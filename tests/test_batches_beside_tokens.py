@@ -245,8 +245,7 @@ def test_rows_without_a_completion_are_left_out_of_every_score() -> None:
     assert score_text(model, [TWO, silent]) == score_text(model, [TWO])
     method = KL()
     method.prepare(model, {"a": [silent, TWO]})
-    method.begin_step(model, 0)
-    method.after_backward(model, 1.0)
+    method.after_backward(model, 0, 1.0)
     assert all(parameter.grad is None or bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
     with pytest.raises(LaloraError, match="method 'kl' needs source text"):
         KL().prepare(model, {"a": [silent]})

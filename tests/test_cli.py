@@ -355,7 +355,7 @@ def test_a_laplace_of_another_model_or_damaged_is_refused(
             ("fit", "{model}", "--source", "{source}", "--factor-keep", "2"),
             "'factor_keep' is 2.0: input should be less",
         ),
-        (("fit", "{model}", "--source", "{source}", "--fisher", "x"), "'fisher' is 'x': input should be 'sequence'"),
+        (("fit", "{model}", "--source", "{source}", "--fisher", "x"), "'fisher' is 'x': is unknown: choose sequence"),
         (("fit", "{model}", "--source", "{source}", "--target-modules", "x"), "target_modules={'x'}"),
         (
             ("train", "{model}", "--target", "{target}", "--laplace", "x", "--strength", "-1"),
@@ -440,7 +440,7 @@ def test_assets_that_are_not_there_cannot_be_verified(
 def test_the_library_does_not_need_the_lab() -> None:
     block = """
 import sys
-for name in ("lm_eval", "datasets", "gguf", "yaml", "matplotlib", "jinja2", "platformdirs"):
+for name in ("lm_eval", "datasets", "gguf", "matplotlib", "jinja2", "platformdirs"):
     sys.modules[name] = None
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

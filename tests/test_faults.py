@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("train", "model"), "lalora.study.single.train.train_adapter"),
     "evaluate": (("evaluate", "model", "adapter"), "lalora.study.single.evaluate.evaluate_adapter"),
     "soften": (("soften", "model", "adapter"), "lalora.study.single.soften.soften_adapter"),
-    "report": (("report", "folder"), "lalora.report.load_results"),
+    "report": (("report", "folder"), "lalora.results.load_results"),
     "methods": (("methods",), "lalora.methods.costs.costs"),
     "assets list": (("assets", "list"), "lalora.assets.catalogue"),
     "assets fetch": (("assets", "fetch", "x"), "lalora.assets.fetch"),
@@ -112,7 +112,7 @@ def test_a_library_that_cannot_be_imported_is_no_fault_of_lalora(
     def importing(*_: object) -> None:
         importlib.import_module("broken_library")
 
-    monkeypatch.setattr("lalora.report.load_results", importing)
+    monkeypatch.setattr("lalora.results.load_results", importing)
     code, said = run("report", "folder")
     assert code == 2
     assert f"ValueError in {broken}: could not convert" in said

@@ -23,9 +23,14 @@ def with_options_of(kind: type, *, but: Collection[str] = ()) -> Callable[[Calla
             if name not in but
         ]
         as_keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-        command.__signature__ = signature.replace(parameters=[*as_keywords, *made])  # type: ignore[attr-defined]
-        command.__annotations__ = {one.name: one.annotation for one in [*own, *made]} | {"return": None}
-        return command
+
+        def whole(**arguments: Any) -> None:
+            command(**arguments)
+
+        whole.__name__, whole.__doc__ = command.__name__, command.__doc__
+        whole.__signature__ = signature.replace(parameters=[*as_keywords, *made])  # type: ignore[attr-defined]
+        whole.__annotations__ = {one.name: one.annotation for one in [*own, *made]} | {"return": None}
+        return whole
 
     return decorate
 

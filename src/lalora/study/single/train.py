@@ -57,10 +57,10 @@ def train_adapter(
     """Fine-tune once and keep the adapter."""
     with processes.on_all_ranks():
         common: StudySettings = validated(StudySettings, study, (), COMMAND_LINE)
+        plan = single(out.name, "LoRA", settings, COMMAND_LINE)
         given = Laplace.load(laplace) if laplace else None
         if given is not None and not given.of_base:
             _require_its_adapter(given, asked)
-        plan = single(out.name, "LoRA", settings, COMMAND_LINE)
         if given:
             plan = replace(plan, label=f"{LaLoRA.label} λ={plan.methods[0].options['strength']:g}")
     with held_for_all(out):
