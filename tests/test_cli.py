@@ -355,7 +355,10 @@ def test_a_laplace_of_another_model_or_damaged_is_refused(
             ("fit", "{model}", "--source", "{source}", "--factor-keep", "2"),
             "'factor_keep' is 2.0: input should be less",
         ),
-        (("fit", "{model}", "--source", "{source}", "--fisher", "x"), "'fisher' is 'x': is unknown: choose sequence"),
+        (
+            ("fit", "{model}", "--source", "{source}", "--fisher", "x"),
+            "'fisher' is 'x', which is unknown: choose",
+        ),
         (("fit", "{model}", "--source", "{source}", "--target-modules", "x"), "target_modules={'x'}"),
         (
             ("train", "{model}", "--target", "{target}", "--laplace", "x", "--strength", "-1"),

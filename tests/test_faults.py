@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "soften": (("soften", "model", "adapter"), "lalora.study.single.soften.soften_adapter"),
     "report": (("report", "folder"), "lalora.results.load_results"),
     "methods": (("methods",), "lalora.methods.costs.costs"),
-    "assets list": (("assets", "list"), "lalora.assets.catalogue"),
+    "assets list": (("assets", "list"), "lalora.assets.statuses"),
     "assets fetch": (("assets", "fetch", "x"), "lalora.assets.fetch"),
     "assets verify": (("assets", "verify", "x"), "lalora.assets.verify"),
 }

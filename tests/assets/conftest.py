@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
-from lalora.assets import pins, store
+from lalora.assets import catalogue, store
 from lalora.assets.catalogue import Asset
 
 
@@ -46,6 +46,6 @@ def tiny_asset(tmp_path: Path, tiny_wheel: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LALORA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tiny_wheel.parent))
-    for module in (pins, store):
+    for module in (catalogue, store):
         monkeypatch.setattr(module, "ASSETS", MappingProxyType({"tiny": asset}))
     return asset

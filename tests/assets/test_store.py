@@ -10,18 +10,17 @@ from types import MappingProxyType
 
 import pytest
 
-from lalora.assets import asset_folder, fetch, home, store, verify
-from lalora.assets import catalogue as statuses
+from lalora.assets import asset_folder, fetch, home, statuses, store, verify
 from lalora.assets.catalogue import ASSETS, Asset
 from lalora.errors import LaloraError
 
 CHILD = """
 import sys
 from types import MappingProxyType
-from lalora.assets import pins, store
+from lalora.assets import catalogue, store
 from lalora.assets.catalogue import Asset
 asset = {asset!r}
-pins.ASSETS = store.ASSETS = MappingProxyType({{"tiny": asset}})
+catalogue.ASSETS = store.ASSETS = MappingProxyType({{"tiny": asset}})
 build = store._build
 def slowly(asset, partial):
     print("building", flush=True)

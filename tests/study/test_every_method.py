@@ -13,7 +13,8 @@ import yaml
 from torch import Tensor
 
 from lalora.methods import METHODS
-from lalora.study import load_recipe, records, run_study
+from lalora.study import load_recipe, run_study
+from lalora.study.store import records
 
 GRID: dict[str, dict[str, Any]] = {
     "lora": {},
@@ -102,7 +103,7 @@ def test_a_kill(
         append(path, row)
 
     for module in ("train_run", "trainer"):
-        monkeypatch.setattr(f"lalora.study.{module}.append_row", killing)
+        monkeypatch.setattr(f"lalora.study.run.{module}.append_row", killing)
     found, kills = None, 0
     while found is None:
         try:

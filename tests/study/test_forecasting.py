@@ -15,9 +15,10 @@ import lalora
 from lalora.adapter import trainable_tensors
 from lalora.assets import load_model, load_tokenizer
 from lalora.errors import LaloraError
-from lalora.study import load_recipe, records, run_study
+from lalora.study import load_recipe, run_study
 from lalora.study.setup.data import prepare
 from lalora.study.setup.start import with_adapter
+from lalora.study.store import records
 from lalora.study.store.records import read_rows
 
 KINDS = ["diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal"]
@@ -78,7 +79,7 @@ def test_killed_and_run_again_has_the_same_rows(
 
     with monkeypatch.context() as patched:
         for module in ("train_run", "trainer"):
-            patched.setattr(f"lalora.study.{module}.append_row", killing)
+            patched.setattr(f"lalora.study.run.{module}.append_row", killing)
         with pytest.raises(Killed):
             study(recipe, tmp_path / "killed")
     assert (tmp_path / "killed" / "lora-seed-0" / "checkpoints").is_dir()
@@ -97,7 +98,7 @@ def test_a_study_that_asks_for_none_is_as_if_there_were_no_such_key(
 
 def test_an_unknown_curvature_is_named_by_its_line(recipe_file: Callable[..., str]) -> None:
     with pytest.raises(
-        LaloraError, match=r"line \d+: 'forecasts\.1' is 'kfak': unknown, choose diagonal or kfac"
+        LaloraError, match=r"line \d+: 'forecasts\.1' is 'kfak', which is unknown: choose diagonal or kfac"
     ) as caught:
         load_recipe(recipe_file(forecasts=["diagonal", "kfak"]))
     assert "\n" not in str(caught.value)

@@ -103,7 +103,7 @@ def test_every_built_in_recipe_is_valid() -> None:
         (BASE + "  seed: 3\n" + GRID, "wrong.yaml, line 6: unknown key 'seed': list the seeds at the top"),
         (
             BASE + "  fisher: true_fisher\n" + GRID,
-            "wrong.yaml, line 6: 'fisher' is 'true_fisher': is unknown: choose",
+            "wrong.yaml, line 6: 'fisher' is 'true_fisher', which is unknown: choose",
         ),
         (BASE + "  steps: 5\n" + GRID, "wrong.yaml, line 6: 'steps' is there twice, first in wrong.yaml, line 5"),
         (BASE + "  scored_rows: 0\n" + GRID, "wrong.yaml, line 6: 'scored_rows' is 0: input should be greater"),

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from lalora.files import UNFINISHED
-from lalora.study import load_recipe, records, run_study
+from lalora.study import load_recipe, run_study
+from lalora.study.store import records
 from tiny_study import outcome
 
 QUIET: list[str] = []
@@ -62,7 +63,7 @@ def test_killed_before_many_rows_and_run_again_ends_the_same(
         append(path, row)
 
     for module in ("train_run", "trainer"):
-        monkeypatch.setattr(f"lalora.study.{module}.append_row", killing)
+        monkeypatch.setattr(f"lalora.study.run.{module}.append_row", killing)
     kills = 0
     while True:
         try:

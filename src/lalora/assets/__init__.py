@@ -5,7 +5,7 @@ from lalora.assets.catalogue import Asset
 from lalora.assets.hub import why_unavailable
 from lalora.assets.models import is_here, load_config, load_model, load_tokenizer, random_model
 from lalora.assets.shapes import known_shape
-from lalora.assets.store import AssetStatus, asset_folder, catalogue, fetch, home, is_fetched, verify
+from lalora.assets.store import AssetStatus, asset_folder, fetch, home, is_fetched, statuses, verify
 
 __all__ = [
     "Asset",
@@ -13,7 +13,6 @@ __all__ = [
     "adapter_folder",
     "adapter_settings",
     "asset_folder",
-    "catalogue",
     "fetch",
     "home",
     "is_fetched",
@@ -25,6 +24,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "random_model",
+    "statuses",
     "verify",
     "why_unavailable",
 ]

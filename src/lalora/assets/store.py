@@ -45,7 +45,7 @@ def home() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("lalora")
 
 
-def catalogue() -> list[AssetStatus]:
+def statuses() -> list[AssetStatus]:
     """List what can be fetched and what is there already."""
     return [
         AssetStatus(asset, "ready" if is_fetched(asset.name) else "missing", _folder(asset))

@@ -18,10 +18,10 @@ Names = Annotated[list[str] | None, typer.Argument(help="Which (default all).")]
 @assets.command("list", cls=QuietCommand)
 def list_assets() -> None:
     """List what can be fetched and what is there."""
-    from lalora.assets import catalogue
+    from lalora.assets import statuses
 
     table = Table("name", "state", "MB", "licence", "what", box=None)
-    for status in catalogue():
+    for status in statuses():
         asset = status.asset
         table.add_row(asset.name, status.state, f"{asset.size / 1e6:.0f}", asset.licence, asset.title)
     Console().print(table)
@@ -48,6 +48,6 @@ def verify_assets(names: Names = None) -> None:
 
 
 def _all() -> list[str]:
-    from lalora.assets import catalogue
+    from lalora.assets import statuses
 
-    return [status.asset.name for status in catalogue()]
+    return [status.asset.name for status in statuses()]

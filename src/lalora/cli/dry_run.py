@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from lalora.assets import catalogue
+from lalora.assets import statuses
 from lalora.errors import LaloraError
 from lalora.study import Recipe
 from lalora.study.dry_run.estimate import seconds, sizes, state
@@ -50,5 +50,5 @@ def dry_run(recipe: Recipe, folder: Path) -> None:
 
 def _require_shape(model: str) -> None:
     # Loading the configuration of an embedded model would fetch all of it; from the hub it is a small file.
-    if any(one.asset.name == model and one.state == "missing" for one in catalogue()):
+    if any(one.asset.name == model and one.state == "missing" for one in statuses()):
         raise LaloraError(f"{model} is not fetched yet: lalora assets fetch {model}")

@@ -18,4 +18,6 @@ def complaint(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"'{key}' is missing"
     message = error["msg"][0].lower() + error["msg"][1:]
-    return f"'{key}' is {short(repr(error['input']))}: {message.removeprefix('value error, ')}"
+    message = message.removeprefix("value error, ")
+    joint = ", which " if message.startswith("is ") else ": "
+    return f"'{key}' is {short(repr(error['input']))}{joint}{message}"
