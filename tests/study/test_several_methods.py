@@ -260,3 +260,38 @@ def test_a_script_adds_a_method_of_its_own_and_a_recipe_imports_nothing(
     wrong = recipe_file(grid=[{"method": "shrink", "weight": -1}])
     with pytest.raises(LaloraError, match="'weight' is -1: input should be greater than or equal to 0"):
         load_recipe(wrong)
+
+
+def test_options_in_base_belong_to_their_method_alone(recipe_file: Recipe) -> None:
+    base = {"methods": [{"lalora": {"strength": 30}}]}
+    other, own = load_recipe(recipe_file(grid=[{"method": "kl"}, {"rank": 4}], **base)).runs
+    assert other.effective["strength"] == 1.0
+    assert own.effective["strength"] == 30.0
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"methods": [{"nope": {"x": 1}}]}, "method 'nope' is unknown"),
+        ({"methods": [{"kl": {"every": 0}}]}, "'every' is 0"),
+    ],
+)
+def test_methods_in_base_are_checked_whether_a_run_has_them_or_not(
+    recipe_file: Recipe, entry: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(LaloraError, match=message):
+        load_recipe(recipe_file(grid=[{"method": "lora"}], **entry))
+
+
+def test_an_option_below_its_method_and_beside_it_is_refused(recipe_file: Recipe) -> None:
+    with pytest.raises(LaloraError, match="'strength' is there twice, below 'kl' and beside it"):
+        load_recipe(recipe_file(grid=[{"methods": [{"kl": {"strength": 2}}], "strength": 3}]))
+
+
+def test_set_takes_method_for_methods_and_an_option_by_its_full_name(recipe_file: Recipe) -> None:
+    recipe = recipe_file(grid=[{"methods": BOTH}])
+    assert [run.method for run in load_recipe(recipe, ["method=lora"]).runs] == ["lora"]
+    (run,) = load_recipe(recipe, ["kl.strength=5"]).runs
+    assert (run.effective["lalora.strength"], run.effective["kl.strength"]) == (30.0, 5.0)
+    (run,) = load_recipe(recipe_file(grid=[{"method": "lora"}]), ["methods=[l2, kl]"]).runs
+    assert run.method == "l2+kl"
