@@ -17,6 +17,7 @@ LEFT = {
     r"[Bb]ench|open_bench": "context",
     r"conduct(ed|s)?": "run_study",
     r"[Mm]aterial": "data",
+    r"launched|voice": "distributed, console",
     r"unbeaten": "pareto_front",
     r"[Dd]o it again": "Reproduce",
     r"[Rr]ead with care": "Caveats",

@@ -8,15 +8,13 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from lalora.adapter import LinearPair, lora_layers
+from lalora.adapter import LinearPair, linear_weight, lora_layers
 from lalora.errors import LaloraError
 
 
 def base_weight(model: nn.Module, pair: LinearPair) -> Tensor:
     """Look up W₀ in its own memory, (d_out, d_in), however the layer lays it out."""
-    layer = _base_layer(model, pair)
-    weight: Tensor = layer.weight.data
-    return weight.T if isinstance(layer, Conv1D) else weight
+    return linear_weight(_base_layer(model, pair))
 
 
 def put_base_weight(model: nn.Module, pair: LinearPair, weight: Tensor) -> None:

@@ -15,6 +15,7 @@ from lalora.adapter import LinearPair
 from lalora.errors import LaloraError
 from lalora.methods._replaced_start import ReplacedStart
 from lalora.methods.base import Sources
+from lalora.undisturbed import modes_kept
 
 
 class Corda(ReplacedStart):
@@ -50,17 +51,14 @@ class Corda(ReplacedStart):
         assert isinstance(config, LoraConfig)
         config.corda_config = CordaConfig(corda_method="kpm")
         config.target_modules = [names[id(layer.get_base_layer())] for layer in layers.values()]  # type: ignore[operator]
-        modes = [(module, module.training) for module in model.modules()]
         try:
-            preprocess_corda(base, config, partial(_run, model, rows))
+            with modes_kept(model):
+                preprocess_corda(base, config, partial(_run, model, rows))
             for layer in layers.values():
                 assert isinstance(layer, LoraLayer)
                 layer.corda_init(adapter, "corda")  # type: ignore[no-untyped-call]
         except ValueError as error:
             raise LaloraError(f"method 'corda': {error}") from error
-        finally:
-            for module, training in modes:
-                module.training = training
 
 
 def _run(model: PeftModel, rows: list[torch.Tensor]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lalora.errors import LaloraError
@@ -30,10 +31,4 @@ def with_rows_of(methods: InTurn, dataset: Any, seed: int) -> list[Mapping[str, 
 
 def _alike(row: Any, columns: dict[str, bool]) -> dict[str, Any]:
     made = {"attention_mask": [1] * len(row["input_ids"]), **row}
-    return {name: _tensor(made[name]) if tensor else made[name] for name, tensor in columns.items()}
-
-
-def _tensor(values: list[int]) -> Tensor:
-    import torch
-
-    return torch.tensor(values)
+    return {name: torch.tensor(made[name]) if tensor else made[name] for name, tensor in columns.items()}

@@ -1,4 +1,4 @@
-"""Adapters softened after training: a second curve for each run, beside the one of `scaling`."""
+"""Adapters softened after training: a second curve for each run, beside that of `scales`."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Everything that the runs of a study share, made ready once."""
+"""Open a study: load model and data, and refuse what cannot run before anything is written."""
 
 from pathlib import Path
 

@@ -6,7 +6,7 @@ from transformers import set_seed
 
 from lalora.adapter import adapter_tensors, name_in_base
 from lalora.assets.patterns import without_patterns
-from lalora.errors import LaloraError
+from lalora.errors import LaloraError, first_sentence
 from lalora.laplace import Laplace
 from lalora.study.recipe.settings import RunSettings
 from lalora.study.setup.device import device
@@ -33,8 +33,7 @@ def adapted(base: nn.Module, config: LoraConfig, seed: int) -> PeftModel:
     try:
         model = get_peft_model(base, config)
     except ValueError as error:
-        reason = str(error).split(". ")[0]
-        raise LaloraError(f"target_modules={config.target_modules!r}: {reason}") from error
+        raise LaloraError(f"target_modules={config.target_modules!r}: {first_sentence(error)}") from error
     return model.to(device())
 
 

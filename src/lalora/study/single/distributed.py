@@ -16,9 +16,9 @@ _PATIENCE_MINUTES = 60.0
 _PATIENCE = "LALORA_TIMEOUT_MINUTES"
 
 
-def join(launched: int) -> None:
+def join(world_size: int) -> None:
     """Let the processes find each other; one alone has nothing to do."""
-    if launched == 1:
+    if world_size == 1:
         return
     limit = _patience()
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
@@ -31,7 +31,7 @@ def join(launched: int) -> None:
         PartialState(cpu=on_cpu, timeout=limit)
     except (RuntimeError, ValueError) as error:  # every backend has its own words for it
         raise LaloraError(
-            f"the {launched} processes did not find each other within {limit.total_seconds() / 60:g} minutes "
+            f"the {world_size} processes did not find each other within {limit.total_seconds() / 60:g} minutes "
             f"({one_line(error, 200)}): start all of them with one MASTER_ADDR and MASTER_PORT; {_PATIENCE} "
             "sets the time"
         ) from error
