@@ -11,10 +11,9 @@ import pytest
 
 from lalora.domains import DOMAINS
 from lalora.domains.task_files import write_task
-from lalora.files import write_atomically
+from lalora.files import write_atomically, write_json
 from lalora.report import Findings, draw
 from lalora.results import parse
-from lalora.study.store.records import write_json
 
 
 @pytest.fixture(params=[0o022, 0o027], ids=oct)

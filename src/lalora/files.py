@@ -78,6 +78,16 @@ def read_small(path: Path, most: int = 1 << 27) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def json_bytes(value: Any) -> bytes:
+    """Spell a value as every JSON file of ours is."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one piece; its folder exists."""
+    write_atomically(path, json_bytes(value))
+
+
 def parse_json(text: str) -> Any:
     """Parse JSON whose nesting and whole numbers are bounded; anything else is a ValueError."""
     try:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lalora.study.store.records import append_row, cut_back, read_json, read_rows, write_json, write_text
+from lalora.files import write_json
+from lalora.study.store.records import append_row, cut_back, read_json, read_rows, write_text
 
 
 def test_rows_come_back(tmp_path: Path) -> None:

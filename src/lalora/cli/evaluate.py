@@ -26,9 +26,9 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="JSON file for the numbers, if wanted.")] = None,
 ) -> None:
     """Measure an adapter against its base model: loss, KL(base ‖ model), accuracy."""
+    from lalora.files import write_json
     from lalora.study.single.evaluate import evaluate_adapter
     from lalora.study.store.folder import require_writable
-    from lalora.study.store.records import write_json
 
     if out is not None:
         require_writable(out)

@@ -7,7 +7,7 @@ from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_non_negative
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._refit import refit
-from lalora.laplace._refitting import Refitting
+from lalora.laplace._refitting import Refitting, require_sources
 from lalora.laplace._same_model import require_fitted_on
 from lalora.laplace._settings import FitSettings
 
@@ -22,5 +22,6 @@ __all__ = [
     "refit",
     "require_fitted_on",
     "require_non_negative",
+    "require_sources",
     "target_layers",
 ]

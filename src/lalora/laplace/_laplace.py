@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,20 +12,19 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import adapter_tensors, peft_model, trainable_tensors
-from lalora.curvature import Curvature, combined
+from lalora.curvature import combined
 from lalora.errors import LaloraError, warn
 from lalora.laplace._adapter_copy import mean_and_shapes
 from lalora.laplace._anchored import anchored
 from lalora.laplace._bound import Bound
-from lalora.laplace._limits import require_non_negative, require_prior
+from lalora.laplace._limits import require_non_negative
 from lalora.laplace._penalty import Penalty, add_gradient
-from lalora.laplace._provenance import Provenance
 from lalora.laplace._same_base import require_same_base
 from lalora.laplace._same_model import require_same_model, require_same_tensors
-from lalora.laplace._saved import Shared
+from lalora.laplace._saved import Saved
 
 
-class Laplace(Shared):
+class Laplace(Saved):
     """What stage I produces and the penalty of stage II is made of: N(μ, Λ⁻¹) over an adapter's tensors (paper, Eq. 2).
 
     Attributes:
@@ -36,35 +35,13 @@ class Laplace(Shared):
         prior: δ ≥ 0, the precision that the penalty has besides Λ: δ‖Δ‖², or δ‖ΔW‖²_F in weight space.
     """
 
-    def __init__(
-        self,
-        mean: Mapping[str, Tensor],
-        shapes: Mapping[str, tuple[int, ...]],
-        curvature: Curvature,
-        provenance: Provenance,
-        prior: float | str = 0.0,
-    ) -> None:
-        """Put the parts together; `lalora.fit` and `Laplace.load` are the usual ways to get one.
+    # Of one process and its models; a pickled copy begins without them.
+    _bound: Bound | None = None
+    _warned = False
 
-        Args:
-            mean: μ by tensor name.
-            shapes: Shape of every trainable tensor.
-            curvature: Λ.
-            provenance: How it was made.
-            prior: δ ≥ 0, or `auto` for the mean eigenvalue of Λ.
-
-        Raises:
-            LaloraError: If the prior is negative or not finite, or an unknown word.
-        """
-        require_prior(prior)
-        self.mean = dict(mean)
-        self.shapes = dict(shapes)
-        self.curvature = curvature
-        self.provenance = provenance
-        self.prior = curvature.mean_eigenvalue() if isinstance(prior, str) else float(prior)
-        self._bound: Bound | None = None
-        self._adapters: weakref.WeakKeyDictionary[PeftModel, dict[str, Laplace]] = weakref.WeakKeyDictionary()
-        self._warned = False
+    @cached_property
+    def _adapters(self) -> weakref.WeakKeyDictionary[PeftModel, dict[str, Laplace]]:
+        return weakref.WeakKeyDictionary()
 
     @property
     def of_base(self) -> bool:
@@ -154,14 +131,6 @@ class Laplace(Shared):
             Everything else.
         """
         return {name: value for name, value in self.__dict__.items() if name not in ("_bound", "_adapters")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Know no model yet.
-
-        Args:
-            state: What `__getstate__` returned.
-        """
-        self.__dict__.update(state, _bound=None, _adapters=weakref.WeakKeyDictionary())
 
     def penalty(self, model: nn.Module, strength: float = 1.0) -> Tensor:
         """Compute ½λ(ΔᵀΛΔ + δ‖Δ‖²), to be added to a loss once per optimizer step (paper, Eq. 12).

@@ -12,13 +12,11 @@ def require_non_negative(name: str, value: float) -> None:
         raise LaloraError(f"{name} must be a finite number ≥ 0, not {value!r}")
 
 
-def require_integer(name: str, value: int, least: int, most: int = 2**63 - 1) -> None:
-    """Refuse what is no whole number, or out of range."""
+def require_integer(name: str, value: int, least: int) -> None:
+    """Refuse what is no whole number, or too small."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         wanted = f"{least} or more" if isinstance(value, Integral) and not isinstance(value, bool) else "a whole number"
         raise LaloraError(f"{name} must be {wanted}, not {value!r}")
-    if value > most:
-        raise LaloraError(f"{name} must be at most {most}")
 
 
 def is_number(value: object) -> bool:

@@ -37,8 +37,7 @@ class Refitting:
             return cls(None, {}, decay)
         require_integer("refit_every", every, 1)
         kept = {name: list(batches) for name, batches in named_sources(sources).items()}
-        if not any(kept.values()):
-            raise LaloraError("refit_every needs source text: give the batches that lalora.fit was given")
+        require_sources(kept)
         return cls(every, kept, decay)
 
     def due(self, laplace: Laplace, model: nn.Module, step: int) -> Laplace:
@@ -47,3 +46,9 @@ class Refitting:
             return laplace
         seed = laplace.provenance.fit.seed + step
         return refit(laplace, model, self.sources, decay=self.decay, seed=seed, progress=False)
+
+
+def require_sources(sources: Mapping[str, Sequence[Batch]]) -> None:
+    """Refuse to fit again without source text."""
+    if not any(sources.values()):
+        raise LaloraError("refit_every needs source text: give the batches that lalora.fit was given")

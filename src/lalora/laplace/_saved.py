@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,43 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lalora.curvature import Curvature
-from lalora.laplace import _file, _hub
+from lalora.curvature import CURVATURES, Curvature, grouped, require_names
+from lalora.errors import LaloraError, one_line
+from lalora.laplace import _hub, _storage
+from lalora.laplace._consistent import require_consistent
+from lalora.laplace._limits import require_prior
 from lalora.laplace._provenance import Provenance
 
 
-class Shared:
-    """What can be saved, loaded, pushed and pulled; `Laplace` says what the parts are."""
+class Saved:
+    """The parts of a Laplace, which can be saved, loaded, pushed and pulled."""
 
-    mean: dict[str, Tensor]
-    shapes: dict[str, tuple[int, ...]]
-    curvature: Curvature
-    provenance: Provenance
-    prior: float
+    def __init__(
+        self,
+        mean: Mapping[str, Tensor],
+        shapes: Mapping[str, tuple[int, ...]],
+        curvature: Curvature,
+        provenance: Provenance,
+        prior: float | str = 0.0,
+    ) -> None:
+        """Put the parts together; `lalora.fit` and `Laplace.load` are the usual ways to get one.
 
-    def __init__(self, mean: Any, shapes: Any, curvature: Curvature, provenance: Provenance, prior: Any) -> None:
-        """Take the parts, as `Laplace` does."""
-        raise NotImplementedError
+        Args:
+            mean: μ by tensor name.
+            shapes: Shape of every trainable tensor.
+            curvature: Λ.
+            provenance: How it was made.
+            prior: δ ≥ 0, or `auto` for the mean eigenvalue of Λ.
+
+        Raises:
+            LaloraError: If the prior is negative or not finite, or an unknown word.
+        """
+        require_prior(prior)
+        self.mean = dict(mean)
+        self.shapes = dict(shapes)
+        self.curvature = curvature
+        self.provenance = provenance
+        self.prior = curvature.mean_eigenvalue() if isinstance(prior, str) else float(prior)
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write a folder with `laplace.json` and `laplace-<hash>.safetensors`.
@@ -39,8 +60,16 @@ class Shared:
         Raises:
             LaloraError: If it cannot be written, or the dtype is none.
         """
-        parts = _file.Parts(self.mean, self.shapes, self.curvature, self.provenance, self.prior)
-        _file.save(parts, Path(folder), dtype)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise LaloraError(f"dtype must be a floating-point type such as torch.bfloat16, not {dtype!r}")
+        kind = self.curvature.kind
+        tensors = {f"mean/{name}": tensor for name, tensor in self.mean.items()}
+        for name, tensor in self.curvature.tensors().items():
+            narrow = dtype is not None and tensor.dim() > 1 and "anchors/" not in name
+            tensors[f"{kind}/{name}"] = tensor.to(dtype) if narrow else tensor
+        shapes = {name: list(shape) for name, shape in self.shapes.items()}
+        description = {"shapes": shapes, "kind": kind, "prior": self.prior, "provenance": self.provenance.as_json()}
+        _storage.write(Path(folder), tensors, description)
 
     @classmethod
     def load(cls, folder: str | Path, prior: float | str | None = None) -> Self:
@@ -57,8 +86,24 @@ class Shared:
             LaloraError: If a file is missing, truncated, altered, of a newer format, or holds another curvature, or
                 the prior is out of range.
         """
-        parts = _file.load(Path(folder))
-        return cls(parts.mean, parts.shapes, parts.curvature, parts.provenance, parts.prior if prior is None else prior)
+        place = Path(folder)
+        tensors, description = _storage.read(place)
+        kind = description["kind"]
+        if kind not in CURVATURES:
+            raise LaloraError(
+                f"'{place}' holds a curvature of kind '{kind}', which this lalora does not know: upgrade it"
+            )
+        provenance = Provenance.from_json(description["provenance"])
+        shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
+        try:
+            parts = grouped(tensors)
+            require_names(parts, (), ("mean", kind))
+            mean = parts.get("mean", {})
+            curvature = CURVATURES[kind].from_tensors(parts.get(kind, {}))
+            require_consistent(mean, shapes, curvature, provenance)
+        except LaloraError as error:
+            raise LaloraError(f"'{place / description['tensors']}' is no curvature: {one_line(error)}") from error
+        return cls(mean, shapes, curvature, provenance, float(description["prior"]) if prior is None else prior)
 
     def push_to_hub(
         self, repo_id: str, licence: str = "other", *, dtype: torch.dtype | None = None, **options: Any

@@ -32,7 +32,7 @@ class Column:
 class Table:
     """Rows in sections, each with a title that may be empty; the first column names a row.
 
-    `title` and `caption` stand above and below it in the terminal, `prose` and `fine` on the page. Rows of runs have a
+    `title` and `caption` stand above and below it in the terminal, `prose` on the page. Rows of runs have a
     place `run` among those of the study, None for the base model. A `file` is the name under which it is also written
     as CSV, with the `more` fields of a row, Markdown and LaTeX.
     """
@@ -42,7 +42,6 @@ class Table:
     title: str = ""
     caption: str = ""
     prose: str = ""
-    fine: str = ""
     of_runs: bool = False
     file: str = ""
     more: Sequence[str] = ()

@@ -1,10 +1,9 @@
 """The page and the pictures of a softened adapter."""
 
 import base64
-import json
 from pathlib import Path
 
-from lalora.files import write_atomically
+from lalora.files import json_bytes, write_atomically
 from lalora.report.front import Document, headers, sentences, versions
 from lalora.report.front_picture import front_picture
 from lalora.report.page import part, template
@@ -22,7 +21,7 @@ def draw_front(front: Document, folder: Path) -> None:
         style=part("style.css"),
     )
     files = {
-        "front.json": (json.dumps(front, indent=1, ensure_ascii=False) + "\n").encode(),
+        "front.json": json_bytes(front),
         "front.png": picture.png,
         "front.pdf": picture.pdf,
         "report.html": page.encode(),

@@ -71,8 +71,6 @@ def _text(value: Any) -> str:
 
 
 def _read(value: Any) -> str:
-    if isinstance(value, list):
-        return " + ".join(map(str, value))
     if value is None or isinstance(value, bool):
         return {None: "not set", True: "yes", False: "no"}[value]
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return f"{value:g}" if isinstance(value, int) else _text(value)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from lalora.files import parse_json, read_small
+from lalora.files import parse_json, read_small, write_json
 from lalora.results.load import parse
 from lalora.results.select import selection_of
-from lalora.results.state import RESULTS, STATE, Content, drop_state, so_far, write_json
+from lalora.results.state import RESULTS, STATE, Content, drop_state, so_far
 
 
 def collect(folder: Path) -> Content:

@@ -1,12 +1,11 @@
 """What an unfinished study keeps until its results are put together: a heading, and the result of each run."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lalora.files import parse_json, read_small, write_atomically
+from lalora.files import parse_json, read_small, write_json
 
 RESULTS = "results.json"
 STATE = "state/study.json"
@@ -15,12 +14,12 @@ Content = dict[str, Any]
 
 def keep_result(folder: Path, name: str, result: Content) -> None:
     """Writes the result of a run, once or when more is known of it."""
-    write_json(_place(folder, name), result)
+    _write(_place(folder, name), result)
 
 
 def keep_state(folder: Path, heading: Content, runs: Sequence[str]) -> None:
     """Writes what the whole study has in common, and the names of the runs that have a result."""
-    write_json(folder / STATE, {**heading, "runs": list(runs)})
+    _write(folder / STATE, {**heading, "runs": list(runs)})
 
 
 def so_far(folder: Path, state: Content) -> Content:
@@ -40,12 +39,6 @@ def drop_state(folder: Path) -> None:
     shutil.rmtree((folder / STATE).parent)
 
 
-def write_json(path: Path, content: Content) -> None:
-    """Writes a JSON file in one piece, and its folder where it is missing."""
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-
-
 def _place(folder: Path, name: str) -> Path:
     return (folder / STATE).with_name(f"run {name}.json")
 
@@ -55,3 +48,8 @@ def _read(path: Path) -> Any:
         return parse_json(read_small(path))
     except (OSError, ValueError):
         return None
+
+
+def _write(path: Path, content: Content) -> None:
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, content)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
-from lalora.errors import LaloraError, warn
+from lalora.errors import warn
 from lalora.fisher import Batch, Sources
-from lalora.laplace import Laplace, require_non_negative
+from lalora.laplace import Laplace, require_non_negative, require_sources
 from lalora.methods import LaLoRA
 from lalora.training._methods import MethodMixin
 
@@ -56,8 +56,8 @@ class LaplaceMixin(MethodMixin):
         self._target_norm: Tensor | None = None
         method = LaLoRA(strength, laplace=laplace, refit_every=refit_every, refit_decay=refit_decay)
         super().__init__(*args, methods=[method], sources=refit_sources, **kwargs)
-        if refit_every is not None and not any(self._sources.values()):
-            raise LaloraError("refit_every needs source text: give the batches that lalora.fit was given")
+        if refit_every is not None:
+            require_sources(self._sources)
         laplace.check(self._adapted)
         if not laplace.is_mean(self._adapted):
             warn(

@@ -11,7 +11,7 @@ from transformers import PrinterCallback, TrainingArguments
 
 from lalora import processes
 from lalora.domains import collate
-from lalora.files import write_atomically
+from lalora.files import write_atomically, write_json
 from lalora.laplace import Laplace
 from lalora.methods import InTurn
 from lalora.progress import progress_bar
@@ -29,7 +29,7 @@ from lalora.study.store import checkpoints
 from lalora.study.store.finished import ADAPTER, METRICS, TIMING, is_done, mark_done
 from lalora.study.store.folder import saving
 from lalora.study.store.identity import CONFIG, key
-from lalora.study.store.records import append_row, cut_back, read_json, read_rows, write_json
+from lalora.study.store.records import append_row, cut_back, read_json, read_rows
 
 CHECKPOINTS = "checkpoints"
 _CHECKPOINTS_A_RUN = 10

@@ -15,6 +15,7 @@ from torch import Tensor
 from lalora.curvature import Diagonal
 from lalora.domains import batches, read_text, sample_text, write_text
 from lalora.evaluation import EvalSet, evaluate
+from lalora.files import write_json
 from lalora.laplace import Laplace, fit
 from lalora.methods import LaLoRA
 from lalora.study.recipe.plan import RunPlan
@@ -23,7 +24,7 @@ from lalora.study.setup.base_model import load_base
 from lalora.study.setup.data import StudyData
 from lalora.study.setup.start import with_adapter
 from lalora.study.store.identity import Identity, key
-from lalora.study.store.records import Row, read_json, write_json
+from lalora.study.store.records import Row, read_json
 
 Say = Callable[[str], None]
 _LATER_KEYS = ("forecasts", "scales", "soften", "validation_rows", "accuracy_at", "timed_steps")

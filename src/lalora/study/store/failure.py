@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lalora.errors import LaloraError, UnexpectedError
-from lalora.study.store.records import write_json
+from lalora.files import write_json
 
 FAILURE = "failed.json"
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from lalora.study.store.records import read_json, write_json
+from lalora.files import write_json
+from lalora.study.store.records import read_json
 
 METRICS, TIMING, ADAPTER = "metrics.jsonl", "timing.jsonl", "adapter_model.safetensors"
 DONE = "done.json"

@@ -10,11 +10,6 @@ from lalora.files import parse_json, read_small, write_atomically
 Row = dict[str, Any]
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one piece; its folder exists."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece: a reader sees the old one or the new one."""
     write_atomically(path, text.encode())
