@@ -49,5 +49,8 @@ def test_seeds_are_a_line_with_a_band(results: dict[str, Any], monkeypatch: pyte
     monkeypatch.setattr(Axes, "fill_between", lambda _, *args, **style: bands.append(args))
     monkeypatch.setattr(Axes, "plot", lambda _, xs, ys, *args, **style: lines.append((xs, ys)))
     CurvesPanel(found({**results, "runs": runs})).figure()
-    assert bands == [([0.0, 10.0], [0.0, 0.1], [0.0, 0.4])]
+    ((steps, lows, highs),) = bands
+    assert steps == [0.0, 10.0]
+    assert lows == pytest.approx([0.0, 0.25 - 0.15 * 2**0.5])
+    assert highs == pytest.approx([0.0, 0.25 + 0.15 * 2**0.5])
     assert lines == [([0.0, 10.0], [0.0, 0.25])]

@@ -1,4 +1,4 @@
-"""Means and ranges over seeds, by hand."""
+"""Means and standard deviations over seeds, by hand."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ def test_methods_that_share_a_label_stay_apart(results: dict[str, Any]) -> None:
     assert [seeds.runs for seeds in by_label(parse(results))] == [(0,), (1, 2)]
 
 
-def test_mean_and_range() -> None:
-    assert spread([2.0, None, 5.0, 5.0]) == Spread(mean=4.0, low=2.0, high=5.0, seeds=3)
+def test_mean_and_deviation() -> None:
+    assert spread([2.0, None, 5.0, 5.0]) == Spread(mean=4.0, deviation=3**0.5, seeds=3)
     assert spread([None]) is None
 
 
-def test_a_mean_never_leaves_its_range() -> None:
-    assert sum([0.1] * 3) / 3 > 0.1
-    assert spread([0.1] * 3) == Spread(0.1, 0.1, 0.1, 3)
+def test_bars_reach_one_deviation_to_both_sides() -> None:
+    found = spread([1.0, 3.0])
+    assert found is not None
+    assert (found.low, found.high) == (2.0 - 2**0.5, 2.0 + 2**0.5)
 
 
 def test_a_band_stands_where_all_seeds_were_measured() -> None:
     shared = band([[(0.0, 1.0), (5.0, 2.0), (10.0, 4.0)], [], [(0.0, 3.0), (10.0, 8.0)]])
-    assert shared == [(0.0, Spread(2.0, 1.0, 3.0, 2)), (10.0, Spread(6.0, 4.0, 8.0, 2))]
+    assert shared == [(0.0, Spread(2.0, 2**0.5, 2)), (10.0, Spread(6.0, 8**0.5, 2))]
     assert band([[], []]) == []
     assert band([]) == []
 
 
-def test_one_seed_has_no_range() -> None:
-    assert band([[(1.0, 0.5)]]) == [(1.0, Spread(0.5, 0.5, 0.5, 1))]
+def test_one_seed_has_no_deviation() -> None:
+    assert band([[(1.0, 0.5)]]) == [(1.0, Spread(0.5, None, 1))]

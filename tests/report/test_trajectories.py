@@ -43,13 +43,13 @@ def test_a_way_is_the_mean_over_seeds(results: dict[str, Any]) -> None:
     study = found({**results, "runs": runs})
     (stops,) = study.paths
     assert [stop.step for stop in stops] == [0, 10]
-    assert stops[1].values["source_kl"] == Spread(0.25, 0.1, 0.4, 2)
+    assert stops[1].values["source_kl"] == Spread(0.25, pytest.approx(0.15 * 2**0.5), 2)
     assert stops[1].values["source_accuracy"] is None
     end = study.end(0, VIEWS["source_kl"])
     assert end is not None
     assert end[0].mean == pytest.approx(0.25)
-    assert [stop.values["source_kl"] for stop in study.scaled[0]] == [Spread(0.0625, 0.025, 0.1, 2)]
-    assert [stop.values["source_kl"] for stop in study.softened[0]] == [Spread(0.125, 0.05, 0.2, 2)]
+    assert [stop.values["source_kl"] for stop in study.scaled[0]] == [Spread(0.0625, pytest.approx(0.0375 * 2**0.5), 2)]
+    assert [stop.values["source_kl"] for stop in study.softened[0]] == [Spread(0.125, pytest.approx(0.075 * 2**0.5), 2)]
 
 
 def test_accuracies_count_where_a_run_has_both_at_its_end(results: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""Runs that differ in their seed alone, as a mean and a range."""
+"""Runs that differ in their seed alone, as a mean and a standard deviation."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from lalora.results.pareto import Point
 from lalora.results.schema import Results
@@ -23,12 +23,24 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, lowest and highest of what several seeds gave, and how many of them were measured."""
+    """Mean and standard deviation of what several seeds gave, and how many of them were measured.
+
+    The deviation is that of the seeds (with n − 1), not of their mean; one seed has none.
+    """
 
     mean: float
-    low: float
-    high: float
+    deviation: float | None
     seeds: int
+
+    @property
+    def low(self) -> float:
+        """One standard deviation below the mean: where bars and bands begin."""
+        return self.mean - (self.deviation or 0.0)
+
+    @property
+    def high(self) -> float:
+        """One standard deviation above the mean: where bars and bands end."""
+        return self.mean + (self.deviation or 0.0)
 
 
 def by_label(results: Results) -> list[Seeds]:
@@ -44,13 +56,11 @@ def spread(values: Iterable[float | None]) -> Spread | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    low, high = min(known), max(known)
-    # The mean of equal numbers may differ from them in the last digit.
-    return Spread(min(max(fmean(known), low), high), low, high, len(known))
+    return Spread(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
 def band(curves: Sequence[list[Point]]) -> list[tuple[float, Spread]]:
-    """Returns mean and range over the curves that have points, at the steps that all of these share."""
+    """Returns mean and deviation over the curves that have points, at the steps that all of these share."""
     measured = [dict(curve) for curve in curves if curve]
     shared = [step for step in measured[0] if all(step in curve for curve in measured)] if measured else []
     return [(step, found) for step in shared if (found := spread(curve[step] for curve in measured))]

@@ -17,7 +17,7 @@ function openSettings(run) {
   details.querySelector("summary").focus({ preventScroll: true });
 }
 
-// The last point of a series is large, with bars where it has a range (xs, ys); its seeds are small and pale.
+// The last point of a series is large, with bars of one standard deviation where it has several seeds (xs, ys); its seeds are small and pale.
 // series: [{ index, name, points: [{ x, y, title, sub, rows, run }], seeds }]; hollow: points of their own, as published.
 // notes draws what belongs to the plot itself, and returns the texts that names must keep clear of.
 function scatter(host, height, x, y, series, notes = () => [], hollow = []) {

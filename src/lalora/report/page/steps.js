@@ -51,7 +51,7 @@ function nearest(points, step) {
   return points.reduce((a, p) => (a === null || Math.abs(p[0] - step) < Math.abs(a[0] - step) ? p : a), null);
 }
 
-// A mean with its range, where there is one.
+// A mean ± one standard deviation, where there is one.
 function ranged([, mean, low, high], digits, unit = "") {
-  return fixed(mean, digits) + unit + (low < high ? " (" + fixed(low, digits) + "–" + fixed(high, digits) + ")" : "");
+  return fixed(mean, digits) + unit + (low < high ? " ± " + fixed(high - mean, digits) : "");
 }

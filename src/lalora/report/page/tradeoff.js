@@ -6,11 +6,11 @@ const TITLES = {
   heldout_kl: "KL(base ‖ model) on held-out, nats per token",
 };
 
-// A measure of a run or, as mean, lowest and highest, of the seeds of a label: [mean, low, high].
+// A measure of a run or, of the seeds of a label, as their mean and one standard deviation to both sides: [mean, low, high].
 const span = (value) => (Array.isArray(value) ? value : known(value) ? [value, value, value] : null);
 const whole = (value, write) => {
   const s = span(value);
-  return s === null ? "–" : write(s[0]) + (s[1] < s[2] ? " (" + write(s[1]) + "–" + write(s[2]) + ")" : "");
+  return s === null ? "–" : write(s[0]) + (s[1] < s[2] ? " ± " + write(s[2] - s[0]) : "");
 };
 const nats = (value) => fixed(value, 3);
 const percent = (value) => fixed(100 * value, 1) + "%";
@@ -35,7 +35,7 @@ function drawTradeoff() {
   const bars = (at) => ({ xs: span(at[view.x]).map((v) => scale * v), ys: span(at[view.y]).map((v) => scale * v) });
   const series = visible().map(({ label, index }) => {
     const several = label.runs.length > 1;
-    const sub = several ? "mean of " + label.runs.length + " seeds (lowest–highest)" : DATA.runs[index].name;
+    const sub = several ? "mean of " + label.runs.length + " seeds (± one standard deviation)" : DATA.runs[index].name;
     return {
       index, name: label.label,
       points: label.path.filter(measured).map((at) => ({

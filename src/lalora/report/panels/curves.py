@@ -1,4 +1,4 @@
-"""The curves over steps: a line a label, with a band from the lowest to the highest of its seeds."""
+"""The curves over steps: a line a label, with a band of ± one standard deviation over its seeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ class CurvesPanel(Panel):
     scripts = ("curves.js",)
 
     def __init__(self, findings: Findings) -> None:
-        """Reads the curves of all runs, and of each label the mean and range over its seeds."""
+        """Reads the curves of all runs, and of each label the mean and deviation over its seeds."""
         super().__init__(findings)
         self.curves = curves(findings.results)
         raw = {curve: [points(run, curve) for run in findings.results.runs] for curve in self.curves}
@@ -43,7 +43,7 @@ class CurvesPanel(Panel):
         for axes in grid.flat[len(self.curves) :]:
             axes.set_visible(False)
         if self.findings.several:
-            remark(figure, "Lines: mean over seeds; bands: from the lowest to the highest seed.")
+            remark(figure, "Lines: mean over seeds; bands: ± one standard deviation.")
         legend(figure, [grid.flat[1]], 190 * columns // 3)
         return figure
 

@@ -28,7 +28,7 @@ class PredictionPanel(Panel):
         return not any(self.runs)
 
     def plots(self) -> dict[str, Any]:
-        """Returns (step, predicted, measured) by run, and by label the mean and range over its seeds of each."""
+        """Returns (step, predicted, measured) by run, and by label the mean and deviation over its seeds of each."""
         labels = [[self.runs[run] for run in seeds.runs] for seeds in self.findings.seeds]
         return {
             "predictions": {

@@ -17,7 +17,7 @@ from lalora.results.pareto import Point
 from lalora.results.schema import Results
 from lalora.results.select import grid_of
 
-_REMARK = "Large marks: mean over seeds, bars from the lowest to the highest; pale marks: single seeds."
+_REMARK = "Large marks: mean over seeds, bars of ± one standard deviation; pale marks: single seeds."
 
 
 class TradeoffPanel(Panel):
