@@ -71,3 +71,16 @@ def test_curvatures_of_one_method_differ_in_hue_where_a_study_has_several(result
         assert weak.light != strong.light
     alone = found({**results, "runs": runs[:2]}).looks
     assert alone[0].shape == found(results).looks[1].shape
+
+
+def test_estimators_of_one_curvature_differ_in_hue_where_a_study_has_several(results: dict[str, Any]) -> None:
+    template = results["runs"][1]
+    runs = [
+        {**template, "label": f"{fisher} {kind}", "settings": {"curvature": kind, "fisher": fisher}}
+        for kind, fisher in (("diagonal", "sequence"), ("diagonal", "batch"), ("kfac", "token"))
+    ]
+    study = found({**results, "runs": runs})
+    assert study.families == ["lalora diagonal sequence", "lalora diagonal batch", "lalora kfac token"]
+    assert len({look.light for look in study.looks}) == 3
+    # One estimator a curvature: nothing more to tell.
+    assert found({**results, "runs": runs[1:]}).families == ["lalora diagonal", "lalora kfac"]

@@ -6,7 +6,7 @@ they stand out from the page by 3:1 in the light and in the dark.
 
 from dataclasses import dataclass
 
-from lalora.results.schema import Results
+from lalora.results.schema import Results, Run
 
 LIGHT_PAGE, DARK_PAGE = "#ffffff", "#171a20"
 INK, QUIET, GRID = "#1c2026", "#5b6472", "#e4e7eb"
@@ -99,14 +99,17 @@ def _other(left: list[_Family], index: int) -> _Family:
 
 
 def families(results: Results) -> list[str]:
-    """Returns what the runs of one hue share: the method, and the curvature where a study has several."""
-    curvatures = {str(run.settings.get("curvature")) for run in results.runs if "curvature" in run.settings}
+    """Returns what the runs of one hue share: the method, and where a study has several the curvature and estimator."""
+    fits = {(str(run.settings["curvature"]), str(run.settings.get("fisher"))) for run in _fitted(results)}
+    curvatures = {curvature for curvature, _ in fits}
+    told = [*(["curvature"] if len(curvatures) > 1 else []), *(["fisher"] if len(fits) > len(curvatures) else [])]
     return [
-        f"{run.method} {run.settings['curvature']}"
-        if len(curvatures) > 1 and "curvature" in run.settings
-        else run.method
-        for run in results.runs
+        " ".join([run.method, *(str(run.settings[key]) for key in told if key in run.settings)]) for run in results.runs
     ]
+
+
+def _fitted(results: Results) -> list[Run]:
+    return [run for run in results.runs if "curvature" in run.settings]
 
 
 def _rank(results: Results, names: list[str], index: int) -> tuple[int, int]:
