@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from lalora.results.alike import require_alike
 from lalora.results.pareto import Point
 from lalora.results.schema import Results
 
@@ -44,10 +45,16 @@ class Spread:
 
 
 def by_label(results: Results) -> list[Seeds]:
-    """Returns the runs of a study by method and label, in the order of their first runs."""
+    """Returns the runs of a study by method and label, in the order of their first runs.
+
+    Raises:
+        LaloraError: two runs of one label differ in more than their seed.
+    """
     members: dict[tuple[str, str], list[int]] = {}
     for index, run in enumerate(results.runs):
         members.setdefault((run.method, run.label), []).append(index)
+    for runs in members.values():
+        require_alike([results.runs[run] for run in runs])
     return [Seeds(label, tuple(runs)) for (_, label), runs in members.items()]
 
 

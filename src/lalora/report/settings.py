@@ -7,21 +7,32 @@ from typing import Any
 from lalora.results.schema import Results, Run
 
 
-def varied(runs: Sequence[Run]) -> list[str]:
+def varied(runs: Sequence[Run], first: str | None = None) -> list[str]:
     """Returns the settings that differ among runs, but for seeds and those that another one determines.
 
-    Of two that determine each other the strength stays, else the first.
+    Of two that determine each other `first` stays, else the strength, else the one that comes first.
     """
     keys = [key for key in dict.fromkeys(key for run in runs for key in run.settings) if key != "seed"]
     values = {key: [in_json(run.settings.get(key)) for run in runs] for key in keys}
     differing = [key for key in keys if len(set(values[key])) > 1]
     # Those that separate most first: what comes after one that determines it adds nothing.
-    differing.sort(key=lambda key: (-len(set(values[key])), key != "strength"))
+    differing.sort(key=lambda key: (key != first, -len(set(values[key])), key != "strength"))
     kept: list[str] = []
     for key in differing:
         if not any(_determines(values[other], values[key]) for other in kept):
             kept.append(key)
     return kept
+
+
+def bound(runs: Sequence[Run], to: str) -> list[str]:
+    """Returns the settings that differ among runs only as another one does, which determines them."""
+    leading = [in_json(run.settings.get(to)) for run in runs]
+    values = {
+        key: [in_json(run.settings.get(key)) for run in runs]
+        for key in dict.fromkeys(key for run in runs for key in run.settings)
+        if key not in ("seed", to)
+    }
+    return [key for key, of in values.items() if len(set(of)) > 1 and _determines(leading, of)]
 
 
 def choices(runs: Sequence[Run], key: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from statistics import fmean
 from pydantic import ValidationError
 
 from lalora.errors import LaloraError
+from lalora.results.alike import require_alike
 from lalora.results.criteria import Criteria
 from lalora.results.intervals import paired
 from lalora.results.pareto import Point, hypervolume
@@ -38,6 +39,8 @@ def select(criteria: Criteria, results: Results) -> Selection:
     by_label: dict[str, list[Run]] = defaultdict(list)
     for run in results.runs:
         by_label[run.label].append(run)
+    for of in by_label.values():
+        require_alike(of)
     seeds = {run.seed for run in results.runs}
     whole = {
         label: of

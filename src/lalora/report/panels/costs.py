@@ -7,6 +7,7 @@ from lalora.report import formatting
 from lalora.report.column import Column, Table
 from lalora.report.panels.panel import Panel
 from lalora.report.rows import average
+from lalora.results.alike import require_alike
 from lalora.results.published import PublishedCost
 from lalora.results.schema import Cost, Results
 
@@ -65,6 +66,8 @@ def by_setting(results: Results) -> dict[str, list[Part]]:
     for run in results.runs:
         for cost in run.costs:
             found.setdefault(run.label, {}).setdefault(cost.part, []).append(cost)
+    for label in found:
+        require_alike([run for run in results.runs if run.label == label])
     published = {(one.run, one.part): one for one in results.published_costs}
     return {
         label: _parts(label, {part: _mean(part, costs) for part, costs in of.items()}, published)

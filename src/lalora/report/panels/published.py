@@ -8,6 +8,7 @@ from lalora.report.column import Column, Table
 from lalora.report.findings import Findings
 from lalora.report.panels.panel import Panel
 from lalora.report.rows import PLAIN, average, difference
+from lalora.results.alike import require_alike
 from lalora.results.schema import Evaluation, Results
 
 COLUMNS = (
@@ -54,6 +55,8 @@ def beside(results: Results) -> list[Beside]:
     """Returns every published setting beside the mean over seeds of what was measured of it."""
     plain = next((run.label for run in results.runs if run.method == PLAIN), None)
     reference = next((one for one in results.published if one.run == plain), None)
+    for one in results.published:
+        require_alike([run for run in results.runs if run.label == one.run])
     ours = {one.run: _means([run.final for run in results.runs if run.label == one.run]) for one in results.published}
     paper = (None, None) if reference is None else (reference.source_accuracy, reference.target_accuracy)
     origin_source, origin_target = ours.get(plain or "", (None, None))
