@@ -58,6 +58,7 @@ def synthetic(name: str, *overrides: str) -> dict[str, Any]:
         "base": _row(recipe, BASE, 0, 0, bool(recipe.study.accuracy_rows)),
         "methods": {method: {"label": label_of(method), "knob": knob_of(method)} for method in methods},
         "published": recipe.document.get("published", []),
+        "published_validation": recipe.document.get("published_validation", []),
         "published_costs": recipe.document.get("published_costs", []),
         "runs": [_run(recipe, plan) for plan in recipe.runs],
     }

@@ -7,7 +7,7 @@ import pytest
 from lalora import LaloraError
 from lalora.results.intervals import paired
 from lalora.results.pareto import hypervolume, pareto_front
-from lalora.results.scores import best_above, plasticity, score, stability
+from lalora.results.scores import best_above, score, stability
 
 # Table 4: knob, F, L, S_B as printed. Table 5: the knob chosen for stability and for plasticity. The caption of Table 5
 # swaps the two criteria against the text of App. E; its entries follow the text, and so do we.
@@ -50,6 +50,27 @@ TABLE_4 = {
         (1e-1, 0.663, 0.189, 0.30),
     ],
 }
+# Tables 6 and 7: the same for MATH and for Llama-3.1-8B.
+TABLE_6 = [
+    (0, 0.591, 0.088, 0.61),
+    (1, 0.603, 0.094, 0.75),
+    (10, 0.619, 0.083, 0.67),
+    (1e2, 0.645, 0.091, 0.88),
+    (1.5e2, 0.644, 0.089, 0.86),
+    (2.5e2, 0.650, 0.086, 0.84),
+    (1e3, 0.652, 0.080, 0.76),
+    (5e3, 0.660, 0.047, 0.30),
+]
+TABLE_7 = [
+    (0, 0.619, 0.370, 0.50),
+    (1, 0.650, 0.296, 0.09),
+    (50, 0.690, 0.400, 0.90),
+    (1e2, 0.698, 0.380, 0.79),
+    (1e3, 0.710, 0.352, 0.63),
+    (5e3, 0.728, 0.385, 0.90),
+    (1e4, 0.726, 0.389, 0.92),
+    (5e4, 0.726, 0.399, 0.98),
+]
 TABLE_5 = {"diagonal": (1e3, 10), "kfac": (0.25, 0.15), "migu": (0.7, 0.9), "l2": (1e-1, 5e-4)}
 
 
@@ -61,7 +82,28 @@ def test_the_papers_score_and_choice(method: str) -> None:
     assert rounding < 0.06
     assert score(learning, keeping) == pytest.approx(printed, abs=rounding)
     # The diagonal's 10^3 and 10^6 are equal in F, as Table 5 says; the first is taken, there and here.
-    assert (knobs[stability(keeping)], knobs[plasticity(learning, keeping)]) == TABLE_5[method]
+    found = score(learning, keeping)
+    assert (knobs[stability(keeping)], knobs[found.index(max(found))]) == TABLE_5[method]
+
+
+@pytest.mark.parametrize("table", [TABLE_4["diagonal"], TABLE_6, TABLE_7], ids=["4", "6", "7"])
+def test_the_papers_score_of_no_penalty(table: list[tuple[float, float, float, float]]) -> None:
+    knobs, keeping, learning, printed = zip(*table, strict=True)
+    assert knobs[0] == 0
+    # λ = 0 is scaled together with the diagonal's strengths; without it the others would score differently.
+    assert score(learning, keeping)[0] == pytest.approx(printed[0], abs=0.01)
+    without = score(learning[1:], keeping[1:])
+    rounding = 0.7 * 0.001 / (max(learning) - min(learning)) + 0.3 * 0.001 / (max(keeping) - min(keeping)) + 0.005
+    assert score(learning, keeping) == pytest.approx(printed, abs=rounding)
+    if table is not TABLE_4["diagonal"]:  # there neither end of a scale is at λ = 0
+        assert without != pytest.approx(printed[1:], abs=rounding)
+
+
+@pytest.mark.parametrize("method", ["kfac", "migu", "l2"])
+def test_the_papers_other_grids_have_no_zero(method: str) -> None:
+    _, keeping, learning, printed = zip(TABLE_4["diagonal"][0], *TABLE_4[method], strict=True)
+    rounding = 0.7 * 0.001 / (max(learning) - min(learning)) + 0.3 * 0.001 / (max(keeping) - min(keeping)) + 0.005
+    assert score(learning, keeping)[1:] != pytest.approx(printed[1:], abs=rounding)
 
 
 def test_the_score_by_hand() -> None:

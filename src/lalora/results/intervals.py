@@ -1,6 +1,6 @@
-"""Differences between runs of the same seeds, with confidence intervals."""
+"""Differences between runs of the same seeds, with confidence intervals, and how many of them are more than chance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -11,11 +11,15 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean over seeds of paired differences, and its interval, which has no ends where there is one seed."""
+    """The mean over seeds of paired differences, its interval, and the p-value of the paired t-test.
+
+    One seed has neither.
+    """
 
     mean: float
     low: float | None
     high: float | None
+    p: float | None
     seeds: int
 
     @property
@@ -42,6 +46,24 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float 
     differences = [ours[seed] - theirs[seed] for seed in sorted(ours)]
     mean = fmean(differences)
     if len(differences) < 2:
-        return Difference(mean, None, None, 1)
-    reach = stats.sem(differences) * stats.t.ppf((1 + level) / 2, len(differences) - 1)
-    return Difference(mean, float(mean - reach), float(mean + reach), len(differences))
+        return Difference(mean, None, None, None, 1)
+    error, free = float(stats.sem(differences)), len(differences) - 1
+    reach = error * float(stats.t.ppf((1 + level) / 2, free))
+    # Seeds that agree to the last digit: a difference, or none.
+    p = 2 * float(stats.t.sf(abs(mean) / error, free)) if error else float(mean == 0)
+    return Difference(mean, mean - reach, mean + reach, p, len(differences))
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Returns p-values corrected for their number, so that one false verdict among all is as rare as for one test.
+
+    Holm (1979): the k-th smallest of m is multiplied by m − k + 1, and none is below a smaller one's. None stays None
+    and counts for nothing.
+    """
+    known = sorted((p, place) for place, p in enumerate(ps) if p is not None)
+    corrected: list[float | None] = [None] * len(ps)
+    least = 0.0
+    for rank, (p, place) in enumerate(known):
+        least = max(least, min(1.0, p * (len(known) - rank)))
+        corrected[place] = least
+    return corrected

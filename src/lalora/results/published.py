@@ -15,6 +15,17 @@ class Published(BaseModel):
     target_spread: float | None = Field(None, ge=0, allow_inf_nan=False, description="Standard deviation over seeds.")
 
 
+class PublishedValidation(BaseModel):
+    """What a publication reports of a setting on validation rows, by which it chose."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    run: str = Field(description="The label that the setting has in tables here.")
+    target_accuracy: float = Field(ge=0, allow_inf_nan=False, le=1, description="0 to 1.")
+    source_accuracy: float | None = Field(None, ge=0, allow_inf_nan=False, le=1, description="Mean over sources.")
+    score: float | None = Field(None, ge=0, allow_inf_nan=False, le=1, description="Its S_B.")
+
+
 class PublishedCost(BaseModel):
     """What a publication reports of the cost of a part of a setting."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field
 
 from lalora.results.criteria import Criteria
-from lalora.results.published import Published, PublishedCost
+from lalora.results.published import Published, PublishedCost, PublishedValidation
 
 FORMAT = 1
 
@@ -133,13 +133,17 @@ class Selected(BaseModel):
 
 
 class Comparison(BaseModel):
-    """A selected setting minus the baseline in one metric of scored rows; `sure` where the interval excludes zero."""
+    """A selected setting minus the baseline in one metric of scored rows, with the interval of that difference alone.
+
+    `p` is that of the paired t-test, corrected by Holm for all comparisons of the study; `sure` where it is below 0.05.
+    """
 
     label: Label
     metric: str
     mean: Number = None
     low: Number = None
     high: Number = None
+    p: Number = None
     seeds: int
     sure: bool
 
@@ -170,6 +174,7 @@ class Results(BaseModel):
     runs: list[Run]
     selection: Selection | None = None
     published: list[Published] = []
+    published_validation: list[PublishedValidation] = []
     published_costs: list[PublishedCost] = []
 
     @property

@@ -20,11 +20,6 @@ def stability(keeping: Sequence[float]) -> int:
     return max(range(len(keeping)), key=keeping.__getitem__)
 
 
-def plasticity(learning: Sequence[float], keeping: Sequence[float], alpha: float = ALPHA) -> int:
-    """Returns the place of the setting of the highest S_B, the first of equals."""
-    return stability(score(learning, keeping, alpha))
-
-
 def best_above(floor: float, learning: Sequence[float], keeping: Sequence[float]) -> int | None:
     """Returns the place of the setting that learns most among those that keep so much, None where none does."""
     enough = [place for place, kept in enumerate(keeping) if kept >= floor]

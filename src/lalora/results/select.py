@@ -1,7 +1,7 @@
 """What a study selects: a setting of each method by its validation rows, judged by what it did on the scored ones."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from pydantic import ValidationError
@@ -9,14 +9,16 @@ from pydantic import ValidationError
 from lalora.errors import LaloraError
 from lalora.results.alike import require_alike
 from lalora.results.criteria import Criteria
-from lalora.results.intervals import paired
+from lalora.results.intervals import LEVEL, holm, paired
 from lalora.results.pareto import Point, hypervolume
 from lalora.results.schema import Comparison, Evaluation, Results, Run, Selected, Selection, Setting
-from lalora.results.scores import best_above, plasticity, score, stability
+from lalora.results.scores import best_above, score, stability
 
 _LOWER_IS_BETTER = ("target_loss", "source_kl", "source_loss")
 _COMPARED = ("target_loss", "source_kl", "heldout_kl", "source_accuracy", "target_accuracy")
 _BASELINE = "lora"
+_ZERO_OF = "lalora"
+"""The method whose first grid plain LoRA belongs to, as λ = 0: so Tables 4, 6 and 7 of the paper."""
 
 
 def selection_of(results: Results) -> Selection | None:
@@ -34,7 +36,8 @@ def select(criteria: Criteria, results: Results) -> Selection:
     """Returns a setting of each method, and how it compares with plain LoRA on the scored rows, paired by seed.
 
     The runs of a method that differ in its knob and seed alone are one grid: the mean over seeds counts, and only
-    settings that were run with every seed of the study and ended with finite numbers.
+    settings that were run with every seed of the study and ended with finite numbers. Plain LoRA is λ = 0 of LaLoRA's
+    first grid: its learning and keeping are among those that S_B is scaled by there, and it is no choice of that grid.
     """
     by_label: dict[str, list[Run]] = defaultdict(list)
     for run in results.runs:
@@ -56,18 +59,21 @@ def select(criteria: Criteria, results: Results) -> Selection:
         grids[grid_of(of[0], results)].append(label)
     ends = [_point(criteria, run.final) for of in whole.values() for run in of]
     corner = (_point(criteria, results.base)[0], min(kept for _, kept in ends))
-    methods = [_selected(criteria, labels, whole, corner, results) for labels in grids.values()]
+    baseline = next((label for label, of in whole.items() if of[0].method == _BASELINE), None)
+    scored = _scored(criteria, grids.values(), whole, baseline)
+    methods = [_selected(criteria, labels, whole, corner, scored, results) for labels in grids.values()]
     taken = dict.fromkeys(
         label for one in methods for label in (one.stability, one.plasticity, one.above_floor) if label
     )
-    baseline = next((label for label, of in whole.items() if of[0].method == _BASELINE), None)
     against = [label for label in taken if label != baseline] if baseline is not None else []
     return Selection(
         **criteria.model_dump(),
         methods=methods,
         baseline=baseline,
         left_out=left_out,
-        comparisons=[one for label in against for one in _compared(label, whole[label], whole[str(baseline)])],
+        comparisons=_verdicts(
+            [one for label in against for one in _compared(label, whole[label], whole[str(baseline)])]
+        ),
     )
 
 
@@ -89,11 +95,35 @@ def _point(criteria: Criteria, row: Evaluation | None) -> Point:
     return learned, kept
 
 
-def _selected(
-    criteria: Criteria, labels: Sequence[str], runs: Mapping[str, Sequence[Run]], corner: Point, results: Results
-) -> Selected:
+def _scored(
+    criteria: Criteria, grids: Iterable[Sequence[str]], runs: Mapping[str, Sequence[Run]], baseline: str | None
+) -> dict[str, float]:
+    """Returns S_B of every setting, scaled within its own grid."""
+    found: dict[str, float] = {}
+    for labels in grids:
+        zero = [baseline] if baseline and baseline not in found and runs[labels[0]][0].method == _ZERO_OF else []
+        of = [*zero, *(label for label in labels if label != baseline)]
+        found |= dict(zip(of, score(*_means(criteria, of, runs), criteria.alpha), strict=True)) if of else {}
+    return found | ({baseline: 0.0} if baseline and baseline not in found else {})
+
+
+def _means(
+    criteria: Criteria, labels: Sequence[str], runs: Mapping[str, Sequence[Run]]
+) -> tuple[list[float], list[float]]:
+    """Returns learning and keeping of settings on validation rows, means over seeds."""
     means = [_mean([_point(criteria, run.validation) for run in runs[label]]) for label in labels]
-    learning, keeping = [mean[0] for mean in means], [mean[1] for mean in means]
+    return [mean[0] for mean in means], [mean[1] for mean in means]
+
+
+def _selected(
+    criteria: Criteria,
+    labels: Sequence[str],
+    runs: Mapping[str, Sequence[Run]],
+    corner: Point,
+    scored: Mapping[str, float],
+    results: Results,
+) -> Selected:
+    learning, keeping = _means(criteria, labels, runs)
     floor = None if criteria.floor is None else best_above(_floor(criteria), learning, keeping)
     method = runs[labels[0]][0].method
     return Selected(
@@ -104,12 +134,12 @@ def _selected(
                 label=label,
                 learning=fmean(getattr(run.validation, criteria.learning) for run in runs[label]),
                 keeping=fmean(getattr(run.validation, criteria.keeping) for run in runs[label]),
-                score=found,
+                score=scored[label],
             )
-            for label, found in zip(labels, score(learning, keeping, criteria.alpha), strict=True)
+            for label in labels
         ],
         stability=labels[stability(keeping)],
-        plasticity=labels[plasticity(learning, keeping, criteria.alpha)],
+        plasticity=max(labels, key=scored.__getitem__),
         above_floor=None if floor is None else labels[floor],
         hypervolume=hypervolume(
             [_mean([_point(criteria, run.final) for run in runs[label]]) for label in labels], corner
@@ -140,8 +170,18 @@ def _compared(label: str, ours: Sequence[Run], theirs: Sequence[Run]) -> list[Co
                 mean=difference.mean,
                 low=difference.low,
                 high=difference.high,
+                p=difference.p,
                 seeds=difference.seeds,
                 sure=difference.excludes_zero,
             )
         )
     return found
+
+
+def _verdicts(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Returns comparisons with p-values corrected for their number, and by these which are sure."""
+    corrected = holm([one.p for one in comparisons])
+    return [
+        one.model_copy(update={"p": p, "sure": p is not None and p < 1 - LEVEL})
+        for one, p in zip(comparisons, corrected, strict=True)
+    ]

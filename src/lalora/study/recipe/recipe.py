@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lalora.errors import LaloraError, one_line, short
 from lalora.results.criteria import Criteria
-from lalora.results.published import Published, PublishedCost
+from lalora.results.published import Published, PublishedCost, PublishedValidation
 from lalora.study.recipe.chosen import all_options
 from lalora.study.recipe.marked_yaml import Marked, Path, parse, parse_value
 from lalora.study.recipe.plan import RunPlan, expand, validated
@@ -32,6 +32,9 @@ class Document(BaseModel):
     notes: list[str] = Field(default_factory=list, description="What a reader of the results has to be told.")
     published: list[Published] = Field(
         default_factory=list, description="Numbers of a publication, shown beside what was measured."
+    )
+    published_validation: list[PublishedValidation] = Field(
+        default_factory=list, description="The same of the validation rows by which settings are chosen."
     )
     published_costs: list[PublishedCost] = Field(default_factory=list, description="The same of times and memory.")
     base: dict[str, Any] = Field(description="Settings that hold for all runs.")
@@ -97,8 +100,9 @@ def _refuse_unknown_names(
             place = marks.place(("base", "source_domains") if "source_domains" in document.base else ("grid",))
             raise LaloraError(f"{place}: source_domains names '{unknown[0]}', which is no source of this study")
     labels = {plan.label for plan in runs}
-    told: dict[str, Sequence[Published | PublishedCost]] = {
+    told: dict[str, Sequence[Published | PublishedValidation | PublishedCost]] = {
         "published": document.published,
+        "published_validation": document.published_validation,
         "published_costs": document.published_costs,
     }
     for key, index, run in (

@@ -44,6 +44,7 @@ def heading(recipe: Recipe, context: Context, command: str) -> dict[str, Any]:
             for name in dict.fromkeys(plan.method for plan in recipe.runs)
         },
         "published": recipe.document.get("published", []),
+        "published_validation": recipe.document.get("published_validation", []),
         "published_costs": recipe.document.get("published_costs", []),
     }
 
