@@ -124,14 +124,16 @@ def trained(arguments: TrainingArguments, method: Replay | None, resume: str | N
     }
     trainer = MethodTrainer(methods=[method], sources=SOURCES, **common) if method else Trainer(**common)
     trainer.train(resume_from_checkpoint=resume)
+    logged = [row["source_share"] for row in trainer.state.log_history if "source_share" in row]
+    assert logged == ([method.share] * 6 if method and method.share and method.weigh == "loss" else logged)
     return snapshot(model)
 
 
 def arguments(folder: str, **settings: object) -> TrainingArguments:
     return TrainingArguments(
         output_dir=folder, max_steps=6, per_device_train_batch_size=2, gradient_accumulation_steps=2, seed=3,
-        learning_rate=1e-2, report_to="none", use_cpu=True, disable_tqdm=True, remove_unused_columns=False,
-        **{"save_strategy": "no", **settings},
+        learning_rate=1e-2, report_to="none", logging_steps=1, use_cpu=True, disable_tqdm=True,
+        remove_unused_columns=False, **{"save_strategy": "no", **settings},
     )  # fmt: skip
 
 
