@@ -25,8 +25,8 @@ class Migu(Method):
     processes; rows at the quantile train, so that B, whose output is zero everywhere in the first step, trains whole in
     that step. The two variants differ in the rest.
 
-    `frozen` is how the description reads. The magnitude of row i is Σ |hᵢ|/‖h‖₁ over the positions that the attention mask
-    shows. A masked row does not move at all, neither by Adam's momentum nor by weight decay.
+    `frozen` is how the description reads. The magnitude of row i is Σ |hᵢ|/‖h‖₁ over the positions that the attention
+    mask shows. A masked row does not move at all, neither by Adam's momentum nor by weight decay.
 
     `official` follows the authors' published code (github.com/wenyudu/MIGU, commit 3f3b9f0: the hooks in
     `src/uie_trainer_lora.py`, the masks in `src/accelerate_local.py`). The magnitude is the plain sum Σ |hᵢ| over every
