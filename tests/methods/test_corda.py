@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,21 @@ def test_it_leaves_the_modes_and_nothing_of_pefts_on_the_model() -> None:
 def test_source_text_is_needed() -> None:
     with pytest.raises(LaloraError, match="method 'corda' needs source text"):
         prepared({})
+
+
+def test_it_says_what_part_of_the_text_that_peft_asks_for_it_has() -> None:
+    seen = sum(len(row["input_ids"]) for row in ROWS)
+    # 256 rows of 2048 tokens for a hidden size of 4096 are 128 tokens a dimension, and 16 dimensions here.
+    wanted = 256 * 2048 // 4096 * 16
+    said = rf"reads {seen} source tokens in 4 rows, {seen / wanted:.2g} of the {wanted} that PEFT asks for"
+    with pytest.warns(UserWarning, match=said):
+        prepared(SOURCES)
+
+
+def test_with_as_much_text_as_peft_asks_for_it_is_silent() -> None:
+    long = [{name: torch.arange(64).remainder(30) + 1 for name in ("input_ids", "labels")} for _ in range(32)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        prepared({"arc": batches(long, 4)})
+        with pytest.raises(UserWarning, match="of the 2048 that PEFT asks for"):
+            prepared({"arc": batches(long[1:], 4)})

@@ -50,6 +50,21 @@ def test_its_adapter_spans_the_bottom_singular_space() -> None:
         assert torch.linalg.matrix_rank(residual.double(), tol=1e-4) == min(weight.shape) - rank
 
 
+def test_at_scaling_one_a_and_b_are_the_authors_own() -> None:
+    """B = U_r √Σ_r and A = √Σ_r V_rᵀ with diagonal matrices written out, to the bit."""
+    model, _ = prepared(lora_alpha=3)
+    base = dict(llama().named_modules())
+    for pair in linear_pairs(model):
+        assert pair.scaling == 1.0
+        weight = base[pair.layer.removeprefix("base_model.model.")].weight.detach().double()
+        u, s, vt = torch.linalg.svd(weight, full_matrices=False)
+        root = torch.diag(torch.sqrt(s[-3:]))
+        assert torch.equal(pair.up.weight, (u[:, -3:] @ root).float())
+        assert torch.equal(pair.down.weight, (root @ vt[-3:, :]).float())
+        rest = model.get_submodule(pair.layer).get_base_layer().weight
+        assert (rest - (weight - u[:, -3:] @ root @ root @ vt[-3:, :])).abs().max() <= 1e-6
+
+
 def test_switched_off_it_is_the_base_whatever_was_learned() -> None:
     model, _ = prepared()
     assert kl_to_base(model, BATCH).item() == pytest.approx(0, abs=1e-6)

@@ -11,11 +11,14 @@ from peft.tuners.lora.config import CordaConfig
 from peft.tuners.lora.corda import preprocess_corda
 from peft.tuners.lora.layer import LoraLayer
 
-from lalora.adapter import LinearPair
-from lalora.errors import LaloraError
+from lalora.adapter import LinearPair, base_config
+from lalora.errors import LaloraError, warn
 from lalora.methods._replaced_start import ReplacedStart
 from lalora.methods.base import Sources
 from lalora.undisturbed import modes_kept
+
+_TOKENS_A_DIMENSION = 128
+"""As PEFT's `preprocess_corda` asks for: HIDDEN_DIM / TOKEN_PER_SAMPLE · 128 samples."""
 
 
 class Corda(ReplacedStart):
@@ -24,6 +27,11 @@ class Corda(ReplacedStart):
     With C = Σ x xᵀ of the inputs on the source rows (each row scaled by its largest entry) and WC = UΣVᵀ, s·B₀A₀ is
     U_rΣ_rV_rᵀC⁻¹ in the r smallest triples. PEFT computes it; each row goes through the model by itself, without
     padding, as PEFT expects. C⁻¹ makes A₀ large where text hardly goes, so that learning rates that suit LoRA diverge.
+
+    Authors and PEFT take 256 rows of 2048 tokens for a hidden size of 4096: 128 tokens for each of its dimensions.
+    With fewer, C tells little apart beyond the damping that PEFT adds to its diagonal, and this start is not the one
+    that the authors measured; a warning says what part of them there is. A study of 8 rows of a few dozen tokens for
+    each source has a hundredth.
     """
 
     name = "corda"
@@ -43,6 +51,7 @@ class Corda(ReplacedStart):
         ]
         if not rows:
             raise LaloraError("method 'corda' needs source text: give at least one source")
+        _tell_of_few(rows, base_config(model).get_text_config().hidden_size)
         adapter = model.active_adapters[0]
         base = model.get_base_model()
         names = {id(module): name for name, module in base.named_modules()}
@@ -59,6 +68,16 @@ class Corda(ReplacedStart):
                 layer.corda_init(adapter, "corda")  # type: ignore[no-untyped-call]
         except ValueError as error:
             raise LaloraError(f"method 'corda': {error}") from error
+
+
+def _tell_of_few(rows: list[torch.Tensor], hidden: int) -> None:
+    tokens, wanted = sum(row.numel() for row in rows), _TOKENS_A_DIMENSION * hidden
+    if tokens < wanted:
+        warn(
+            f"method 'corda' reads {tokens} source tokens in {len(rows)} rows, {tokens / wanted:.2g} of the {wanted} "
+            f"that PEFT asks for with a hidden size of {hidden}: its start may keep less than it should; give more "
+            "source rows"
+        )
 
 
 def _run(model: PeftModel, rows: list[torch.Tensor]) -> None:

@@ -29,13 +29,18 @@ class KL(Method):
     """Target loss + λ·KL(base ‖ model) in nats per completion token, on one source batch every so many steps.
 
     The base is the model with its adapter switched off; where that is another one, what the model predicts at its start
-    is kept. The batches take turns; each time costs a forward pass of the
-    base and a forward and backward pass of the model (learning without forgetting, Li and Hoiem, 2016).
+    is kept. The batches take turns; each time costs a forward pass of the base and a forward and backward pass of the
+    model.
+
+    This is rehearsal with knowledge distillation, as in dark experience replay (Buzzega et al., 2020, arXiv
+    2004.07211), which holds logits by a squared distance, those that the model had as it was learning what is kept;
+    here they are the base model's, and their divergence is KL. Learning without forgetting (Li and Hoiem, 2016)
+    distils on the rows of the new task, and is another method.
     """
 
     name = "kl"
     label = "KL"
-    citation = "Li and Hoiem, 2016"
+    citation = "Buzzega et al., 2020"
     needs = "source text; two more forward passes and a backward pass each time"
     knob = "strength"
     grid = (0.3, 1.0, 3.0)

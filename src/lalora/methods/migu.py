@@ -10,20 +10,30 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Doc
 
+from lalora import processes
 from lalora.adapter import linear_pairs, peft_model
 from lalora.methods.base import Method, Sources
-from lalora.options import BelowOne
+from lalora.options import BelowOne, OneOf
 
 
 @dataclass(eq=False)
 class Migu(Method):
     """Trains, in each step, only the rows of A and of B whose output is large on the step's own batch.
 
-    For a module with output h, the magnitude of row i is Σ |hᵢ|/‖h‖₁ over the positions of a step; rows below the
-    quantile t of their module's magnitudes are frozen in that step. What the description leaves open is decided so: A
-    and B are modules of their own, each judged by its own output; hidden positions count nowhere; a masked row does not
-    move at all, neither by Adam's momentum nor by weight decay; rows at the quantile train, so that B, whose output is
-    zero everywhere in the first step, trains whole in that step.
+    Rows whose magnitude is below the quantile t of their module's magnitudes are masked in that step. A and B are
+    modules of their own, each judged by its own output; magnitudes count the positions of all micro-batches and
+    processes; rows at the quantile train, so that B, whose output is zero everywhere in the first step, trains whole in
+    that step. The two variants differ in the rest.
+
+    `frozen` is how the description reads. The magnitude of row i is Σ |hᵢ|/‖h‖₁ over the positions that the attention
+    mask shows. A masked row does not move at all, neither by Adam's momentum nor by weight decay.
+
+    `official` follows the authors' published code (github.com/wenyudu/MIGU, commit 3f3b9f0: the hooks in
+    `src/uie_trainer_lora.py`, the masks in `src/accelerate_local.py`). The magnitude is the plain sum Σ |hᵢ| over every
+    position, padding included. Only the gradient is masked, so that momentum and weight decay still move masked rows.
+    That code masks from the second task on; here pre-training was the first. Its masks for LoRA do not run as
+    published, since they wait for a method of another name: this is the rule of its full fine-tuning, by the outputs of
+    A and B that its hooks for LoRA collect. Magnitudes are summed in float32 at least, there in the model's precision.
     """
 
     name = "migu"
@@ -36,7 +46,12 @@ class Migu(Method):
     # The gradients of penalties are masked too.
     turn = 1
 
-    threshold: Annotated[BelowOne, Doc("Of the rows of A and B, those that stay frozen; 0 is plain LoRA.")] = 0.7
+    threshold: Annotated[BelowOne, Doc("Of the rows of A and B, those that are masked; 0 is plain LoRA.")] = 0.7
+    variant: Annotated[
+        str,
+        OneOf(("frozen", "official")),
+        Doc("frozen: masked rows do not move at all. official: as in the authors' code, the gradient alone is masked."),
+    ] = "frozen"
 
     def __post_init__(self) -> None:
         """Check every option, and hear of no output yet."""
@@ -57,19 +72,23 @@ class Migu(Method):
 
     @torch.no_grad()
     def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
-        """Mask the gradients of rows with small outputs, and remember where these rows stand."""
+        """Mask the gradients of rows with small outputs; where these are frozen, remember where they stand."""
         self._frozen = []
+        if processes.world_size() > 1:
+            # Each process saw other rows, and all have to mask the same.
+            self._magnitudes = processes.all_reduce_named(self._magnitudes, next(model.parameters()).device)
         for name, magnitude in self._magnitudes.items():
             weight = self._modules[name].weight
             masked = magnitude < magnitude.quantile(self.threshold)
             if weight.grad is not None and bool(masked.any()):
                 weight.grad[masked] = 0.0
-                self._frozen.append((weight, masked, weight[masked].clone()))
-        self._magnitudes.clear()
+                if self.variant == "frozen":
+                    self._frozen.append((weight, masked, weight[masked].clone()))
+        self._magnitudes = {}
 
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
-        """Put masked rows back to where they stood."""
+        """Put frozen rows back to where they stood."""
         for weight, masked, before in self._frozen:
             weight[masked] = before
 
@@ -82,8 +101,13 @@ class Migu(Method):
         if not (module.training and output.requires_grad):
             return
         size = output.detach().abs().to(torch.promote_types(output.dtype, torch.float32))
+        if self.variant == "frozen":
+            size = self._shares(size)
+        total = size.reshape(-1, size.shape[-1]).sum(dim=0)
+        self._magnitudes[name] = self._magnitudes[name] + total if name in self._magnitudes else total
+
+    def _shares(self, size: Tensor) -> Tensor:
         shares = size / size.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
         if self._shown is not None and self._shown.shape == shares.shape[:-1]:
-            shares = shares[self._shown.to(shares.device)]
-        total = shares.reshape(-1, shares.shape[-1]).sum(dim=0)
-        self._magnitudes[name] = self._magnitudes[name] + total if name in self._magnitudes else total
+            return shares[self._shown.to(shares.device)]
+        return shares

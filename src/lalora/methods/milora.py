@@ -15,7 +15,9 @@ from lalora.methods.base import Sources
 class Milora(ReplacedStart):
     """Starts from the part of W in its r smallest singular triples.
 
-    With W = UΣVᵀ, B₀ = U_r√Σ_r/√s and A₀ = √Σ_rV_rᵀ/√s.
+    With W = UΣVᵀ, B₀ = U_r√Σ_r/√s and A₀ = √Σ_rV_rᵀ/√s. The authors train with s = α/r = 1, where both are theirs, and
+    with a learning rate of 3e-4 that falls linearly after 100 steps of warm-up (github.com/sufenlp/MiLoRA, commit
+    4740756, `svd_init.py` and `scripts/run_milora.sh`): `alpha` as large as `rank`, and `learning_rate: 3e-4`.
     """
 
     name = "milora"
