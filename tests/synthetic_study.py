@@ -12,7 +12,7 @@ from lalora.study.recipe.plan import RunPlan
 from lalora.study.recipe.recipe import Recipe
 
 BASE = "base model"
-PARTS = ("forward", "backward", "method", "optimizer")
+PARTS = ("forward", "method", "backward", "optimizer")
 
 
 def number(*key: object) -> float:
@@ -82,7 +82,7 @@ def _run(recipe: Recipe, plan: RunPlan) -> dict[str, Any]:
         "curve": curve,
         "validation": validation if study.validation_rows else None,
         "costs": [
-            {"part": part, **{key: cost(plan.label, part, key) for key in ("seconds", "allocated", "reserved")}}
+            {"part": part, **{key: cost(plan.label, part, key) for key in ("seconds", "allocated", "peak", "reserved")}}
             for part in parts
         ],
     }

@@ -18,6 +18,9 @@ from lalora.report import formatting
         (formatting.accuracy(0.0), "0.0%"),
         (formatting.seconds(5.523), "5.52"),
         (formatting.seconds(0.0934), "0.093"),
+        (formatting.gibibytes(28.44 * 2**30), "28.44"),
+        # The weights of Llama-3.2-3B in bfloat16.
+        (formatting.gibibytes(2 * 3_212_749_824), "5.98"),
         (formatting.factor(1.006), "1.01\N{MULTIPLICATION SIGN}"),
         (formatting.count(2752512), "2,752,512"),
         (formatting.scientific(0.0), "0"),
@@ -38,6 +41,7 @@ def test_written_as(written: str, expected: str) -> None:
         formatting.percent,
         formatting.accuracy,
         formatting.seconds,
+        formatting.gibibytes,
         formatting.factor,
         formatting.scientific,
     ],

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from lalora.methods import InTurn, Lora
 from lalora.study import load_recipe, run_study
 from lalora.study.dry_run.estimate import sizes
-from lalora.study.recipe.settings import StudySettings
+from lalora.study.recipe.settings import RunSettings, StudySettings
+from lalora.study.run.costing import _Step
 from lalora.study.setup.base_model import base_config, load_base, scale_note
+from lalora.study.setup.context import common_identity
+from tiny import batches, lora, rows, shake
 from tiny_study import outcome
 
-STEP = ["forward", "backward", "method", "optimizer"]
+STEP = ["forward", "method", "backward", "optimizer"]
 GRID: list[dict[str, Any]] = [
     {"method": "lora"},
     {"method": "lalora", "curvature": "kfac"},
@@ -33,12 +38,12 @@ def test_every_part_is_timed_and_the_runs_stay_as_they_are(recipe_file: Callable
     timed = run_study(load_recipe(recipe_file(grid=GRID, timed_steps=2)), tmp_path / "timed", "", quiet.append)
     run_study(load_recipe(recipe_file(grid=GRID)), tmp_path / "plain", "", quiet.append)
     parts = [[row["part"] for row in run["costs"]] for run in timed["runs"]]
-    assert parts == [["ready", *STEP], ["fit winogrande", *STEP], ["ready", *STEP]]
+    assert parts == [["ready", *STEP], ["fit winogrande", "mode", *STEP], ["ready", *STEP]]
     for run in timed["runs"]:
         assert all(row["seconds"] > 0 for row in run["costs"])
         if Path("/proc/self/clear_refs").exists():
             # No less than Python with torch, no more than this machine has.
-            assert all(1e8 < row["allocated"] < 1e12 for row in run["costs"])
+            assert all(1e8 < row["allocated"] <= row["peak"] < 1e12 for row in run["costs"])
         assert all(row["reserved"] is None for row in run["costs"])
     same = ("metrics.jsonl", "adapter_model.safetensors")
     both = [
@@ -46,6 +51,30 @@ def test_every_part_is_timed_and_the_runs_stay_as_they_are(recipe_file: Callable
         for of in ("timed", "plain")
     ]
     assert both[0] == both[1]
+
+
+def test_all_logits_give_the_loss_of_completion_tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = lora(seed=3)
+    shake(model)
+    model.train()
+    (batch,) = batches(rows(4), 4)
+    settings = RunSettings(steps=2)
+    positions: list[int] = []
+    model.get_base_model().register_forward_hook(lambda _, __, output: positions.append(output.logits.shape[1]))
+    losses = [_Step(model, InTurn([Lora()]), batch, settings, every)._forward() for every in (False, True)]
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-6)
+    assert losses[1].requires_grad
+    chosen, every = positions
+    assert chosen == int((batch["labels"][:, 1:] != -100).any(dim=0).sum()) < every == batch["input_ids"].shape[1]
+
+
+def test_a_study_without_all_logits_is_the_study_it_always_was() -> None:
+    study = load_recipe("paper/cost").study
+    assert study.all_logits
+    data: Any = SimpleNamespace(domains=[])
+    kept = common_identity(study, data)["study"]
+    assert kept["all_logits"] is True
+    assert "all_logits" not in common_identity(study.model_copy(update={"all_logits": False}), data)["study"]
 
 
 def test_what_was_timed_is_not_timed_again(recipe_file: Callable[..., str], tmp_path: Path) -> None:

@@ -9,18 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import safetensors.torch
 import torch
 from filelock import FileLock
 from peft import PeftModel
 
+from lalora.adapter import snapshot
 from lalora.assets import load_model, load_tokenizer
 from lalora.errors import LaloraError, RunsFailedError
 from lalora.evaluation import evaluate
 from lalora.results import load_results, parse
 from lalora.study import Recipe, load_recipe, run_study
 from lalora.study.setup.data import evaluation_set, prepare
+from lalora.study.setup.start import with_adapter
 from lalora.study.store.records import read_rows
 
 SAID: list[str] = []
@@ -103,6 +106,36 @@ def test_every_run_says_how_far_which_weights_moved(finished_study: Finished) ->
         # At B = 0 no gradient reaches A: its precision is zero.
         assert groups[0]["n"] == sum(tensor.numel() for name, tensor in adapter.items() if "lora_A" in name)
         assert all(group["change"] > 0 for group in groups)
+
+
+def test_every_run_counts_its_weights_as_numpy_does(finished_study: Finished) -> None:
+    folder, results, recipe = finished_study
+    common = recipe.study
+    start = snapshot(with_adapter(load_model(common.model, torch.float32), recipe.runs[0].settings))
+    for run in results["runs"]:
+        end = safetensors.torch.load_file(folder / run["folder"] / "adapter_model.safetensors")
+        assert set(end) == set(start)
+        before, after = (
+            numpy.concatenate([tensors[n].double().flatten().numpy() for n in end]) for tensors in (start, end)
+        )
+        told, bins = run["weight_changes"], len(run["weight_changes"]["joint"])
+        assert told["weights"] == before.size
+        edges = [[m * (2 * k / bins - 1) for k in range(bins + 1)] for m in (abs(before).max(), abs(after).max())]
+        counts, *_ = numpy.histogram2d(before, after, edges)
+        assert numpy.array_equal(told["joint"], counts)
+        change = abs(after - before)
+        assert told["changes"] == numpy.histogram(change, [10 ** (-8 + k / 6) for k in range(55)])[0].tolist()
+        assert told["unchanged"] == (change == 0).sum()
+        assert counts.sum() == sum(told["changes"]) + told["unchanged"] + told["smaller"] + told["larger"]
+        # The same weights by their precision move as far in the mean.
+        mean = sum(group["n"] * group["change"] for group in run["precision_groups"]) / before.size
+        assert change.mean() == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_study_that_fits_no_diagonal_knows_no_start(recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    grid = [{"method": "lora"}, {"method": "lalora", "curvature": "kfac"}]
+    for run in study(recipe_file(grid=grid, evaluate_at=[]), tmp_path / "study")["runs"]:
+        assert (run["precision_groups"], run["weight_changes"]) == ([], None)
 
 
 def test_the_kept_adapter_is_what_was_measured(finished_study: Finished, tmp_path: Path) -> None:

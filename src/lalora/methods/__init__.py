@@ -17,6 +17,7 @@ from lalora.methods.migu import Migu
 from lalora.methods.milora import Milora
 from lalora.methods.precision_groups import precision_groups
 from lalora.methods.replay import Replay
+from lalora.methods.weight_changes import weight_changes
 
 __all__ = [
     "KL",
@@ -37,4 +38,5 @@ __all__ = [
     "Replay",
     "build",
     "precision_groups",
+    "weight_changes",
 ]

@@ -40,7 +40,7 @@ def drawn(findings: Findings) -> dict[str, bytes]:
         inline = {
             panel.name: inline_svg(figure, panel.alt)
             for panel, figure in figures.items()
-            if panel.template == Panel.template
+            if panel.pictured or panel.template == Panel.template
         }
     files = {f"{name}.png": picture.png for name, picture in pictures.items()}
     files |= {f"{name}.pdf": picture.pdf for name, picture in pictures.items()}

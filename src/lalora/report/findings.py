@@ -8,6 +8,7 @@ from lalora.report.rows import Row, rows
 from lalora.report.seeds import Seeds, Spread, by_label
 from lalora.report.trajectories import VIEWS, Measured, Stop, View, fronts, means, measures
 from lalora.results.schema import Evaluation, Results
+from lalora.results.select import grid_of
 
 
 class Findings:
@@ -96,8 +97,8 @@ class Findings:
 
     @cached_property
     def fronts(self) -> dict[str, list[list[int]]]:
-        """The front of each method in each view of the trade-off, as places among the labels."""
-        names = [self.families[seeds.first] for seeds in self.seeds]
+        """The front of each method over its knob in each view of the trade-off, as places among the labels."""
+        names = [grid_of(self.results.runs[seeds.first], self.results) for seeds in self.seeds]
         return {
             name: fronts(names, [self.end(place, view) for place in range(len(self.seeds))], view.up)
             for name, view in VIEWS.items()

@@ -35,9 +35,9 @@ def seconds(value: float | None) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def gigabytes(value: float | None) -> str:
-    """Returns a number of bytes in GB: 28.44."""
-    return MISSING if value is None else f"{value / 1e9:.2f}"
+def gibibytes(value: float | None) -> str:
+    """Returns a number of bytes in GiB of 2³⁰ bytes: 28.44."""
+    return MISSING if value is None else f"{value / 2**30:.2f}"
 
 
 def factor(value: float | None) -> str:

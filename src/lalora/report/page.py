@@ -18,7 +18,7 @@ from lalora.report.trajectories import Stop
 def render(findings: Findings, panels: Sequence[Panel], pictures: Mapping[str, Markup]) -> str:
     """Returns the page of a study as HTML; everything that came from outside is escaped.
 
-    `pictures` are those of panels that have no plots, by name.
+    `pictures` are those that stand on the page, by the names of their panels.
     """
     shown = [panel for panel in panels if not panel.is_empty]
     scripts = ["charts.js", "scatter.js", "steps.js", *(name for panel in shown for name in panel.scripts), "report.js"]

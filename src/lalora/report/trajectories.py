@@ -72,16 +72,16 @@ def means(seeds: Sequence[Mapping[Any, Measured]]) -> list[Stop]:
     return found
 
 
-def fronts(families: Sequence[str], ends: Sequence[tuple[Spread, Spread] | None], up: bool) -> list[list[int]]:
-    """Returns each family's Pareto front as places among the labels, if it has settings enough.
+def fronts(grids: Sequence[str], ends: Sequence[tuple[Spread, Spread] | None], up: bool) -> list[list[int]]:
+    """Returns each grid's Pareto front as places among the labels, if it has settings enough.
 
     Right is better; upwards is, too, with `up`, and else downwards.
     """
     members: dict[str, list[int]] = {}
     points: dict[int, tuple[float, float]] = {}
-    for place, (family, end) in enumerate(zip(families, ends, strict=True)):
+    for place, (grid, end) in enumerate(zip(grids, ends, strict=True)):
         if end is not None:
-            members.setdefault(family, []).append(place)
+            members.setdefault(grid, []).append(place)
             points[place] = (end[0].mean, end[1].mean if up else -end[1].mean)
     enough = [places for places in members.values() if len(places) >= ENOUGH_SETTINGS]
     found = [[places[k] for k in pareto_front([points[place] for place in places])] for places in enough]

@@ -39,7 +39,8 @@ def load_results(folder: Path) -> Results:
         content = so_far(folder, content)
     _require_plain(content, str(path))
     results = parse(content, where=str(path))
-    return results.model_copy(update={"selection": selection_of(results)}) if unfinished else results
+    # By the rules of this version, also where an older one wrote the file.
+    return results.model_copy(update={"selection": selection_of(results)})
 
 
 def parse(results: dict[str, Any], where: str = "results") -> Results:

@@ -32,10 +32,14 @@ class PublishedCost(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     run: str = Field(description="The label that the setting has in tables here.")
-    part: str = Field(description="`fit <source>`, `ready`, `forward`, `backward`, `method` or `optimizer`.")
+    part: str = Field(
+        description="`fit <source>`, `mode`, `ready`, `training`, `forward`, `method`, `backward` or `optimizer`."
+    )
     seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="Of one micro-batch, or of a fit.")
-    allocated: float | None = Field(None, gt=0, allow_inf_nan=False, description="GPU memory held by tensors, in GB.")
+    allocated: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="GPU memory that tensors hold after it, in GiB of 2³⁰ bytes."
+    )
     reserved: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="GPU memory held by the allocator, in GB."
+        None, gt=0, allow_inf_nan=False, description="GPU memory that the allocator holds after it, in GiB."
     )
     order: str | None = Field(None, description="How time and memory grow, for one adapted layer.")

@@ -3,10 +3,11 @@
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from lalora.results.criteria import Criteria
 from lalora.results.published import Published, PublishedCost, PublishedValidation
+from lalora.results.weight_changes import WeightChanges
 
 FORMAT = 1
 
@@ -67,12 +68,25 @@ class PrecisionGroup(BaseModel):
 
 
 class Cost(BaseModel):
-    """What a part of a fit or of a step took: seconds, and the most bytes held meanwhile."""
+    """What a part of a fit or of a step took.
+
+    Seconds; the bytes that tensors hold after it (`allocated`), the most that they held within it (`peak`), and what
+    the allocator holds after it (`reserved`). On a CPU memory is that of the whole process. What was written before
+    there was a `peak` had the peak as `allocated`, and is read so.
+    """
 
     part: str
     seconds: Number = None
     allocated: Number = None
+    peak: Number = None
     reserved: Number = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _peak_of_older_results(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "peak" not in fields:
+            return {**fields, "peak": fields.get("allocated"), "allocated": None}
+        return fields
 
 
 class MethodNames(BaseModel):
@@ -101,6 +115,7 @@ class Run(BaseModel):
     step_seconds: Number = None
     costs: list[Cost] = []
     precision_groups: list[PrecisionGroup] | None = None
+    weight_changes: WeightChanges | None = None
 
     @property
     def points(self) -> list[Evaluation]:

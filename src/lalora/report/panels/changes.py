@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from lalora.report import formatting
+from lalora.report.changes_picture import draw_changes, drawn_runs
 from lalora.report.column import Column, Table
 from lalora.report.findings import Findings
 from lalora.report.panels.panel import Panel
@@ -29,22 +32,45 @@ class Changes:
 
 
 class ChangesPanel(Panel):
-    """A plot and a table for each set of precisions."""
+    """A plot and a table for each set of precisions, and a picture of all weights of a few runs."""
 
     name = "changes"
     title = "Which weights moved"
     template = "changes.html"
     scripts = ("changes.js",)
+    pictured = True
+    alt = "Weights at the start against the end of training, and how many changed by how much, a row a run"
 
     def __init__(self, findings: Findings) -> None:
-        """Finds the runs that share their groups."""
+        """Finds the runs that share their groups, and those whose weights are drawn."""
         super().__init__(findings)
         self.found = changes(findings.results)
+        self.drawn = drawn_runs(findings.results)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no run knows its groups."""
-        return not self.found
+        """Whether no run knows how its weights moved."""
+        return not (self.found or self.drawn)
+
+    @property
+    def about_picture(self) -> str:
+        """What the picture shows, and of which runs."""
+        known = len({run.label for run in self.findings.results.runs if run.weight_changes is not None})
+        which = (
+            f"Of {known} settings {len(self.drawn)} are drawn: the first plain LoRA, LaLoRA evenly from its weakest to "
+            "its strongest, and other methods where there is room; of several seeds the first. "
+            if known > len(self.drawn)
+            else ""
+        )
+        return (
+            "All weights of the adapter, a row a run. Left: their density by value at the start and at the end of "
+            "training; a weight on the dashed line did not move. Right: how many weights changed by how much, both "
+            f"axes logarithmic. {which}Rows share their axes and colours."
+        )
+
+    def figure(self) -> Figure | None:
+        """Returns the picture of start, end and changes of all weights."""
+        return draw_changes(self.findings, self.drawn) if self.drawn else None
 
     def tables(self) -> Sequence[Table]:
         """Returns one table for each set of precisions."""

@@ -11,7 +11,10 @@ from lalora.results.alike import require_alike
 from lalora.results.published import PublishedCost
 from lalora.results.schema import Cost, Results
 
-_OF_A_STEP = ("forward", "backward", "method", "optimizer")
+_BEFORE = ("mode", "ready", "training")
+_OF_A_STEP = ("forward", "method", "backward", "optimizer")
+_MEASURED = ("seconds", "allocated", "peak", "reserved")
+_GIB = 2**30
 
 # Of memory the terminal has what tensors hold: the page has the rest.
 COLUMNS = (
@@ -19,10 +22,11 @@ COLUMNS = (
     Column("seconds", "Seconds, here", formatting.seconds, "Seconds\nhere"),
     Column("share", "Share of a step", formatting.accuracy, "Share of a step"),
     Column("paper_seconds", "Seconds, paper", formatting.seconds, "Seconds\npaper"),
-    Column("allocated", "GB held, here", formatting.gigabytes, "GB held\nhere"),
-    Column("paper_allocated", "GB held, paper", formatting.gigabytes, "GB held\npaper"),
-    Column("reserved", "GB reserved, here", formatting.gigabytes),
-    Column("paper_reserved", "GB reserved, paper", formatting.gigabytes),
+    Column("allocated", "GiB held after, here", formatting.gibibytes, "GiB held\nhere"),
+    Column("paper_allocated", "GiB held after, paper", formatting.gibibytes, "GiB held\npaper"),
+    Column("peak", "Most GiB within, here", formatting.gibibytes),
+    Column("reserved", "GiB reserved, here", formatting.gibibytes),
+    Column("paper_reserved", "GiB reserved, paper", formatting.gibibytes),
     Column("paper_order", "Order, paper", lambda text: text or formatting.MISSING),
 )
 
@@ -37,6 +41,7 @@ class Part:
     paper_seconds: float | None
     allocated: float | None
     paper_allocated: float | None
+    peak: float | None
     reserved: float | None
     paper_reserved: float | None
     paper_order: str | None
@@ -49,8 +54,10 @@ class CostsPanel(Panel):
     title = "What it costs"
     prose = (
         "Each part of a fit of the curvature, by source, and of a step of one micro-batch: the median of several. "
-        "Memory is the most that was held meanwhile, weights included: on a GPU what tensors and the allocator hold, "
-        "on a CPU the whole process."
+        "Memory is what was held after a part, and the most within it, weights included: on a GPU what tensors and the "
+        "allocator hold, on a CPU the whole process. A GiB is 2³⁰ bytes, which the paper writes as GB. The gradient of "
+        "a penalty (method) is added here after the backward pass, in the paper before it. A dash is what was not "
+        "measured apart, or not published."
     )
 
     def tables(self) -> Sequence[Table]:
@@ -61,25 +68,37 @@ class CostsPanel(Panel):
 
 
 def by_setting(results: Results) -> dict[str, list[Part]]:
-    """Returns the cost of every part of each setting by its label, means over seeds; none where no steps were timed."""
-    found: dict[str, dict[str, list[Cost]]] = {}
+    """Returns the cost of every part of each setting by its label; none where no steps were timed.
+
+    These are all parts that were measured, as means over seeds, and all that were published.
+    """
+    measured: dict[str, dict[str, list[Cost]]] = {}
     for run in results.runs:
         for cost in run.costs:
-            found.setdefault(run.label, {}).setdefault(cost.part, []).append(cost)
-    for label in found:
+            measured.setdefault(run.label, {}).setdefault(cost.part, []).append(cost)
+    if not measured:
+        return {}
+    for label in measured:
         require_alike([run for run in results.runs if run.label == label])
-    published = {(one.run, one.part): one for one in results.published_costs}
+    published: dict[str, dict[str, PublishedCost]] = {}
+    for one in results.published_costs:
+        published.setdefault(one.run, {})[one.part] = one
     return {
-        label: _parts(label, {part: _mean(part, costs) for part, costs in of.items()}, published)
-        for label, of in found.items()
+        label: _parts(
+            label,
+            {part: _mean(part, costs) for part, costs in measured.get(label, {}).items()},
+            published.get(label, {}),
+        )
+        for label in [*measured, *(label for label in published if label not in measured)]
     }
 
 
-def _parts(label: str, means: dict[str, Cost], published: dict[tuple[str, str], PublishedCost]) -> list[Part]:
+def _parts(label: str, means: dict[str, Cost], published: dict[str, PublishedCost]) -> list[Part]:
     step = sum(means[part].seconds or 0.0 for part in _OF_A_STEP if part in means)
     found = []
-    for part, cost in means.items():
-        paper = published.get((label, part), PublishedCost(run=label, part=part))
+    for part in sorted({**means, **published}, key=_place):
+        cost = means.get(part, Cost(part=part))
+        paper = published.get(part, PublishedCost(run=label, part=part))
         of_step = cost.seconds / step if part in _OF_A_STEP and cost.seconds is not None and step else None
         found.append(
             Part(
@@ -89,6 +108,7 @@ def _parts(label: str, means: dict[str, Cost], published: dict[tuple[str, str], 
                 paper_seconds=paper.seconds,
                 allocated=cost.allocated,
                 paper_allocated=_bytes(paper.allocated),
+                peak=cost.peak,
                 reserved=cost.reserved,
                 paper_reserved=_bytes(paper.reserved),
                 paper_order=paper.order,
@@ -97,10 +117,17 @@ def _parts(label: str, means: dict[str, Cost], published: dict[tuple[str, str], 
     return found
 
 
+def _place(part: str) -> int:
+    """Returns the place of a part in a run: fits first, in the order of the sources, and what is unknown last."""
+    known = [*_BEFORE, *_OF_A_STEP]
+    if part.startswith("fit "):
+        return -1
+    return known.index(part) if part in known else len(known)
+
+
 def _mean(part: str, costs: list[Cost]) -> Cost:
-    means = {key: average(getattr(cost, key) for cost in costs) for key in ("seconds", "allocated", "reserved")}
-    return Cost(part=part, **means)
+    return Cost(part=part, **{key: average(getattr(cost, key) for cost in costs) for key in _MEASURED})
 
 
-def _bytes(gigabytes: float | None) -> float | None:
-    return None if gigabytes is None else gigabytes * 1e9
+def _bytes(gibibytes: float | None) -> float | None:
+    return None if gibibytes is None else gibibytes * _GIB

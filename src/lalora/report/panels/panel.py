@@ -25,6 +25,8 @@ class Panel:
     alt = "The numbers stand in the table below"
     scripts: tuple[str, ...] = ()
     """Files of the page that draw its plots, after those of the panels before it."""
+    pictured = False
+    """Whether a template of its own shows its picture too, beside its plots."""
 
     def __init__(self, findings: Findings) -> None:
         """Works out its data."""

@@ -37,8 +37,8 @@ class SelectionPanel(Panel):
         ]
         if selection.comparisons:
             prose = (
-                f"Against {selection.baseline} on the scored rows, paired by seed. Only where the interval leaves zero "
-                "out is one better than the other."
+                f"Against {selection.baseline} on the scored rows, paired by seed, each with the interval of that "
+                f"difference alone. Which are better is decided by p < 0.05, corrected by Holm for {_tests(selection)}."
             )
             title = f"Selected settings against {selection.baseline}, scored rows"
             found.append(Table(COMPARED, [("", selection.comparisons)], title, prose=prose))
@@ -79,7 +79,9 @@ def change(metric: str, number: float | None) -> str:
 
 def criteria(selection: Selection) -> str:
     """Returns by what was selected, in a sentence."""
-    floor = missing = ""
+    floor = missing = zero = ""
+    if any(method.method == "lalora" for method in selection.methods) and selection.baseline is not None:
+        zero = f", {selection.baseline} as λ = 0 of the first LaLoRA's"
     if selection.floor is not None:
         floor = f"; floor: most learned with {words(selection.keeping)} at {selection.floor:g} or better"
     if selection.left_out:
@@ -88,9 +90,14 @@ def criteria(selection: Selection) -> str:
     return (
         f"Learning by {words(selection.learning)}, keeping by {words(selection.keeping)}, both on validation rows that "
         f"no method saw and no table above scores. Stability: keeps most; plasticity: highest {score_of_both}, "
-        "L' and F' scaled to 0 … 1 within each method's own settings"
+        f"L' and F' scaled to 0 … 1 within each method's own settings{zero}"
         f"{floor}.{missing}"
     )
+
+
+def _tests(selection: Selection) -> str:
+    tests = sum(one.p is not None for one in selection.comparisons)
+    return "1 comparison" if tests == 1 else f"{tests} comparisons"
 
 
 def _columns(selection: Selection) -> list[Column]:

@@ -85,6 +85,11 @@ class StudySettings(_Settings):
     timed_steps: int = Field(
         0, ge=0, description="Steps of each run whose parts are timed, and their memory measured, before it begins."
     )
+    all_logits: bool = Field(
+        False,
+        description="In timed steps, compute the logits of every position, as Hugging Face models do when given "
+        "labels; the default computes those of completion tokens alone.",
+    )
     scales: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=list,
         description="Factors α at which each trained adapter is measured too, ΔW → αΔW; 0 is the base, 1 the adapter.",

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from lalora.laplace import Laplace
-from lalora.methods import precision_groups
+from lalora.methods import precision_groups, weight_changes
 from lalora.methods.catalogue import knob_of, label_of
 from lalora.results import FORMAT
 from lalora.study.recipe.plan import RunPlan
@@ -79,15 +79,21 @@ def run_result(plan: RunPlan, recipe: Recipe, context: Context, folder: Path) ->
         "seconds": sum(seconds),
         "step_seconds": statistics.median(seconds) if seconds else None,
         "costs": read_json(folder / COSTS) or [],
-        "precision_groups": _groups(laplace, folder) if laplace else [],
+        **_moved(laplace, folder),
     }
 
 
-def _groups(laplace: Laplace, folder: Path) -> list[Row]:
+def _moved(laplace: Laplace | None, folder: Path) -> Row:
+    """Returns how far the weights moved, as far as a Laplace knows where they started and how much they matter."""
+    if laplace is None:
+        return {"precision_groups": [], "weight_changes": None}
     after = safetensors.torch.load_file(folder / ADAPTER)
     # A block that is zero at the start is not stored.
     before = {name: laplace.mean.get(name, torch.zeros(shape)) for name, shape in laplace.shapes.items()}
-    return precision_groups(laplace, before, after)
+    return {
+        "precision_groups": precision_groups(laplace, before, after),
+        "weight_changes": weight_changes(before, after),
+    }
 
 
 def _notes(context: Context) -> list[str]:

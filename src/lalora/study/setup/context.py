@@ -27,7 +27,7 @@ from lalora.study.store.identity import Identity, key
 from lalora.study.store.records import Row, read_json
 
 Say = Callable[[str], None]
-_LATER_KEYS = ("forecasts", "scales", "soften", "validation_rows", "accuracy_at", "timed_steps")
+_LATER_KEYS = ("forecasts", "scales", "soften", "validation_rows", "accuracy_at", "timed_steps", "all_logits")
 
 
 @dataclass(frozen=True)
