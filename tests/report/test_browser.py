@@ -133,13 +133,13 @@ def test_a_label_is_told_once_with_its_range(visit: Any, seeded: dict[str, Any])
     assert page.locator("#tradeoff .run-0 .point.seed").count() == 3
     page.locator("#tradeoff .run-0 .point.end").focus()
     tip = page.locator("#tip").inner_text()
-    assert "mean of 3 seeds" in tip
-    assert "0.300 (0.100–0.600)" in tip
+    assert "mean of 3 seeds (± one standard deviation)" in tip
+    assert "0.300 ± 0.265" in tip
     page.locator("#panels svg.walk").nth(3).focus()
     page.keyboard.press("ArrowRight")
     tip = page.locator("#tip").inner_text()
     assert tip.count("LoRA\n") == 1
-    assert "0.300 (0.100–0.600)" in tip
+    assert "0.300 ± 0.265" in tip
 
 
 def test_a_legend_shows_a_label_once_and_hides_all_its_seeds(visit: Any, seeded: dict[str, Any]) -> None:
@@ -157,11 +157,51 @@ def test_fronts_and_published_points(visit: Any, seeded: dict[str, Any]) -> None
     assert page.locator("#tradeoff .published").count() == 0
     page.get_by_text("Accuracy", exact=True).first.click()
     assert page.locator("#tradeoff .run-0 .published .hollow").count() == 1
-    assert page.locator("#tradeoff .published").count() == 2
+    assert page.locator("#tradeoff .published").count() == 3
     page.locator("#tradeoff .run-0 .published").focus()
     tip = page.locator("#tip").inner_text()
-    for text in ("as published", "51.5% ± 0.9", "24.0% ± 0.7"):
+    for text in ("as published (± one standard deviation)", "51.5% ± 0.9%", "24.0% ± 0.7%"):
         assert text in tip
+
+
+def test_a_published_setting_that_was_not_run_is_grey_and_leads_nowhere(visit: Any, seeded: dict[str, Any]) -> None:
+    page = visit(seeded)
+    page.get_by_text("Accuracy", exact=True).first.click()
+    mark = page.locator("#tradeoff .notrun .published")
+    assert mark.count() == 1
+    assert page.locator("#tradeoff text", has_text="Never run").count() == 1
+    mark.focus()
+    tip = page.locator("#tip").inner_text()
+    assert "as published, not run here" in tip
+    assert "90.0%" in tip
+    page.keyboard.press("Enter")
+    mark.click()
+    assert page.locator("details[open]").count() == 0
+
+
+def test_every_seed_is_joined_to_its_mean_in_every_view(visit: Any, seeded: dict[str, Any]) -> None:
+    page = visit(seeded)
+    for name in ("KL, source", "Source loss", "KL, held-out", "Accuracy"):
+        page.get_by_text(name, exact=True).first.click()
+        assert page.locator("#tradeoff .spoke").count() == 30
+        assert page.locator("#tradeoff .run-3 .spoke").count() == 3
+        end = page.locator("#tradeoff .run-3 .point.end .mark").get_attribute("transform")
+        seeds = page.locator("#tradeoff .run-3 .point.seed .mark").evaluate_all(PLACES)
+        joined = page.locator("#tradeoff .run-3 .spoke").evaluate_all(ENDS)
+        x, y = (float(number) for number in end[len("translate(") : -1].split())
+        assert [line[:2] for line in joined] == [pytest.approx(place, abs=0.06) for place in seeds]
+        assert [line[2:] for line in joined] == [pytest.approx([x, y], abs=0.06)] * 3
+
+
+PLACES = "(marks) => marks.map((m) => m.getAttribute('transform').match(/-?[0-9.]+/g).map(Number))"
+ENDS = "(lines) => lines.map((l) => l.getAttribute('d').match(/-?[0-9.]+/g).map(Number))"
+
+
+def test_each_seed_has_a_picture_of_its_own(visit: Any, seeded: dict[str, Any]) -> None:
+    page = visit(seeded)
+    picture = page.locator("section[aria-labelledby=h-each-seed] svg.picture")
+    for seed in (0, 1, 2):
+        assert picture.get_by_text(f"seed {seed}", exact=True).count() == 1
 
 
 @pytest.mark.parametrize("width", [400, 1600])

@@ -2,6 +2,7 @@ from copy import deepcopy
 from typing import Any
 
 from lalora.report import headline
+from lalora.report.headline import key_figures
 from made_up_study import found
 
 
@@ -61,10 +62,41 @@ def test_without_runs(results: dict[str, Any]) -> None:
 
 
 def test_seeds_are_averaged(results: dict[str, Any]) -> None:
-    final(results, 0, target_loss=0.6)
+    final(results, 0, target_loss=0.6, source_kl=0.182)
     for run in deepcopy(results["runs"]):
         run["seed"] = 1
         if run["method"] == "lora":
             run["final"]["target_loss"] = 0.8
         results["runs"].append(run)
-    assert "to 0.700 (means of 2 seeds)" in headline(found(results))
+    text = headline(found(results))
+    # The deviation of 0.6 and 0.8 is 0.1·√2.
+    assert "to 0.700 ± 0.141 (means of 2 seeds ± one standard deviation) and drifted 0.182 ± 0.000 nats" in text
+
+
+def test_shares_and_large_numbers_have_their_deviation(results: dict[str, Any]) -> None:
+    results["runs"] = results["runs"][:2]
+    final(results, 0, target_loss=0.564, source_kl=0.2)
+    final(results, 1, target_loss=0.664, source_kl=0.1)
+    for run in deepcopy(results["runs"]):
+        run["seed"] = 1
+        if run["method"] != "lora":
+            run["final"] |= {"target_loss": 0.644, "source_kl": 0.04}
+        results["runs"].append(run)
+    # Shares of 90% and 92%, of 50% and 80%.
+    assert headline(found(results)).endswith("kept 91% ± 1% of that gain and removed 65% ± 21% of that drift.")
+    removed, kept, _ = key_figures(found(results))
+    assert (removed.value, kept.value) == ("65% ± 21%", "91% ± 1%")
+    assert removed.detail == "KL on source text 0.200 ± 0.000 → 0.070 ± 0.042"
+    assert kept.detail == "target loss 0.564 ± 0.000 → 0.654 ± 0.014"
+
+
+def test_more_drift_has_its_deviation_too(results: dict[str, Any]) -> None:
+    results["runs"] = results["runs"][:2]
+    final(results, 0, target_loss=0.564, source_kl=0.1)
+    final(results, 1, target_loss=0.564, source_kl=0.12)
+    for run in deepcopy(results["runs"]):
+        run["seed"] = 1
+        if run["method"] != "lora":
+            run["final"]["source_kl"] = 0.14
+        results["runs"].append(run)
+    assert "and drifted 30% ± 14% more." in headline(found(results))

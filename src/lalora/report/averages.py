@@ -1,9 +1,10 @@
-"""The runs of one label averaged over their seeds, and the best of them."""
+"""The runs of one label as means and standard deviations over their seeds, and the best of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lalora.report.rows import Row, average
+from lalora.report.rows import Row
+from lalora.report.seeds import Spread, mean_of, spread
 
 ENOUGH_GAIN = 0.8
 """The share of plain LoRA's gain that a run must keep to count as having learned the target."""
@@ -11,31 +12,52 @@ ENOUGH_GAIN = 0.8
 
 @dataclass(frozen=True)
 class Average:
-    """The seeds of one method at one setting, averaged; None where no seed was measured."""
+    """The seeds of one method at one setting, by measure; None where no seed was measured.
+
+    Those that end in `against_plain` are differences from plain LoRA of the same seeds, pair by pair.
+    """
 
     label: str
     method: str
     seeds: int
-    target_loss: float | None
-    source_kl: float | None
-    gain: float | None
-    removed: float | None
-    kept: float | None
-    step_seconds: float | None
+    target_loss: Spread | None
+    source_loss: Spread | None
+    source_kl: Spread | None
+    heldout_kl: Spread | None
+    source_accuracy: Spread | None
+    target_accuracy: Spread | None
+    target_loss_against_plain: Spread | None
+    source_loss_against_plain: Spread | None
+    source_kl_against_plain: Spread | None
+    source_accuracy_against_plain: Spread | None
+    target_accuracy_against_plain: Spread | None
+    gain: Spread | None
+    removed: Spread | None
+    kept: Spread | None
+    step_seconds: Spread | None
 
 
 def averaged(label: str, rows: Sequence[Row]) -> Average:
-    """Returns the mean of the rows of one label."""
+    """Returns mean and deviation of the rows of one label."""
     return Average(
         label=label,
         method=rows[0].method,
         seeds=len(rows),
-        target_loss=average(row.target_loss for row in rows),
-        source_kl=average(row.source_kl for row in rows),
-        gain=average(row.gain for row in rows),
-        removed=average(row.forgetting_removed for row in rows),
-        kept=average(row.gain_kept for row in rows),
-        step_seconds=average(row.step_seconds for row in rows),
+        target_loss=spread(row.target_loss for row in rows),
+        source_loss=spread(row.source_loss for row in rows),
+        source_kl=spread(row.source_kl for row in rows),
+        heldout_kl=spread(row.heldout_kl for row in rows),
+        source_accuracy=spread(row.source_accuracy for row in rows),
+        target_accuracy=spread(row.target_accuracy for row in rows),
+        target_loss_against_plain=spread(row.target_loss_against_plain for row in rows),
+        source_loss_against_plain=spread(row.source_loss_against_plain for row in rows),
+        source_kl_against_plain=spread(row.source_kl_against_plain for row in rows),
+        source_accuracy_against_plain=spread(row.source_accuracy_against_plain for row in rows),
+        target_accuracy_against_plain=spread(row.target_accuracy_against_plain for row in rows),
+        gain=spread(row.gain for row in rows),
+        removed=spread(row.forgetting_removed for row in rows),
+        kept=spread(row.gain_kept for row in rows),
+        step_seconds=spread(row.step_seconds for row in rows),
     )
 
 
@@ -48,6 +70,6 @@ def best(averages: Sequence[Average]) -> Average | None:
     return max(compared, key=lambda one: or_zero(one.removed) + or_zero(one.kept), default=None)
 
 
-def or_zero(number: float | None) -> float:
-    """Returns a number, 0 where it is missing."""
-    return 0.0 if number is None else number
+def or_zero(measured: Spread | None) -> float:
+    """Returns a mean, 0 where it is missing."""
+    return mean_of(measured) or 0.0

@@ -23,6 +23,10 @@ class Column:
         """Returns the value in a row."""
         return self.value(row) if self.value else getattr(row, self.field)
 
+    def numbers(self, row: Any) -> dict[str, Any]:
+        """Returns what other programs read of a row, by field."""
+        return {self.field: self.of(row)}
+
     def text(self, row: Any) -> str:
         """Returns the value in a row as written."""
         return self.write(self.of(row))

@@ -1,7 +1,7 @@
 """One row a run: what it learned, what it forgot, and both as shares of what plain LoRA did."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from lalora.results.schema import Evaluation, Results, Run
@@ -14,7 +14,8 @@ PLAIN = "lora"
 class Row:
     """The numbers of one run at its end; losses and KL in nats per token, shares as fractions.
 
-    `run` is its place among the runs of the study, None for the base model.
+    `run` is its place among the runs of the study, None for the base model. Those that end in `against_plain` are
+    differences from plain LoRA of the same seed, which for plain LoRA itself are 0.
     """
 
     run: int | None
@@ -32,6 +33,11 @@ class Row:
     forgetting_removed: float | None
     gain_kept: float | None
     step_seconds: float | None
+    target_loss_against_plain: float | None = None
+    source_loss_against_plain: float | None = None
+    source_kl_against_plain: float | None = None
+    source_accuracy_against_plain: float | None = None
+    target_accuracy_against_plain: float | None = None
 
 
 def difference(minuend: float | None, subtrahend: float | None) -> float | None:
@@ -82,7 +88,19 @@ def _run_row(results: Results, place: int, text: str) -> Row:
     partner = plain_partner(results, run)
     plain = None if partner is None or partner is run else partner.final
     final = run.final or Evaluation()
-    return _row(place, run.name, text, run.method, results.base, final, plain, run.step_seconds)
+    row = _row(place, run.name, text, run.method, results.base, final, plain, run.step_seconds)
+    return _against_plain(row, final, (partner and partner.final) or Evaluation())
+
+
+def _against_plain(row: Row, final: Evaluation, plain: Evaluation) -> Row:
+    return replace(
+        row,
+        target_loss_against_plain=difference(final.target_loss, plain.target_loss),
+        source_loss_against_plain=difference(final.source_loss, plain.source_loss),
+        source_kl_against_plain=difference(final.source_kl, plain.source_kl),
+        source_accuracy_against_plain=difference(final.source_accuracy, plain.source_accuracy),
+        target_accuracy_against_plain=difference(final.target_accuracy, plain.target_accuracy),
+    )
 
 
 def _row(

@@ -66,6 +66,11 @@ def spread(values: Iterable[float | None]) -> Spread | None:
     return Spread(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
+def mean_of(measured: Spread | None) -> float | None:
+    """Returns the mean alone, None where nothing was measured."""
+    return None if measured is None else measured.mean
+
+
 def band(curves: Sequence[list[Point]]) -> list[tuple[float, Spread]]:
     """Returns mean and deviation over the curves that have points, at the steps that all of these share."""
     measured = [dict(curve) for curve in curves if curve]

@@ -11,11 +11,14 @@ def files_of(table: Table) -> dict[str, bytes]:
     titles = [column.title for column in table.columns]
     sectioned = any(title for title, _ in table.sections)
     full = pandas.DataFrame(
-        {
-            **({"setting": [title for title, _ in rows]} if sectioned else {}),
-            **{name: [getattr(row, name) for _, row in rows] for name in table.more},
-            **{column.field: [column.of(row) for _, row in rows] for column in table.columns},
-        }
+        [
+            {
+                **({"setting": title} if sectioned else {}),
+                **{name: getattr(row, name) for name in table.more},
+                **{field: value for column in table.columns for field, value in column.numbers(row).items()},
+            }
+            for title, row in rows
+        ]
     )
     measured = [
         place for place, column in enumerate(table.columns) if any(column.of(row) is not None for _, row in rows)

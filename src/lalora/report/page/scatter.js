@@ -10,6 +10,7 @@ const nothing = (host, text) => { host.replaceChildren(); html(host, "p", { clas
 const signed = (value) => (known(value) && value > 0 ? "+" : "") + fixed(value, 3);
 
 function openSettings(run) {
+  if (run === null) return; // a published setting that was not run
   const details = document.getElementById("settings-" + run);
   hideTip();
   details.open = true;
@@ -17,28 +18,30 @@ function openSettings(run) {
   details.querySelector("summary").focus({ preventScroll: true });
 }
 
-// The last point of a series is large, with bars of one standard deviation where it has several seeds (xs, ys); its seeds are small and pale.
-// series: [{ index, name, points: [{ x, y, title, sub, rows, run }], seeds }]; hollow: points of their own, as published.
+// The last point of a series is large, with bars of one standard deviation where it has several seeds (xs, ys); its seeds are small and
+// pale, each joined to it by a thin line.
+// series: [{ index, name, points: [{ x, y, title, sub, rows, run }], seeds }]; hollow: points of their own, as published, whose run
+// is null where the setting was not run.
 // notes draws what belongs to the plot itself, and returns the texts that names must keep clear of.
 function scatter(host, height, x, y, series, notes = () => [], hollow = []) {
   const plot = frame(host, height, x, y);
   const texts = notes(plot);
   const all = [];
-  const put = (group, point, radius, kind) => {
+  const put = (group, point, radius, kind, name = "") => {
     const at = [plot.sx(point.x), plot.sy(point.y)];
     const last = kind.includes("end");
     if (point.xs && kind.trim()) bars(group, plot, point);
     const node = add(group, "g", {
-      class: "point" + kind, tabindex: last || kind.includes("published") ? 0 : -1, role: "link",
+      class: "point" + kind, tabindex: last || kind.includes("published") ? 0 : -1, role: point.run === null ? "img" : "link",
       "aria-label": [point.title, point.sub, ...point.rows.map((r) => r[0] + " " + r[1])].join(", "),
     });
-    mark(node, DATA.runs[point.run].shape, at[0], at[1], radius, kind.includes("published") ? "hollow" : "");
+    mark(node, point.run === null ? "circle" : DATA.runs[point.run].shape, at[0], at[1], radius, kind.includes("published") ? "hollow" : "");
     node.addEventListener("focus", () => {
       const r = node.getBoundingClientRect();
       showTip(r.right, r.bottom, point.title, point.sub, point.rows);
     });
     node.addEventListener("blur", hideTip);
-    all.push({ at, node, point, last });
+    all.push({ at, node, point, last, name });
     return node;
   };
   const keys = (nodes) => nodes.forEach((node, k) => node.addEventListener("keydown", (event) => {
@@ -47,15 +50,16 @@ function scatter(host, height, x, y, series, notes = () => [], hollow = []) {
     if (event.key === "Escape") hideTip();
     if (event.key === "Enter") { event.preventDefault(); openSettings(all.find((p) => p.node === node).point.run); }
   }));
-  for (const { index, points, seeds = [] } of series) {
+  for (const { index, name, points, seeds = [] } of series) {
     const group = add(plot.svg, "g", { class: "run-" + index, "data-run": index });
     line(group, points.map((p) => [plot.sx(p.x), plot.sy(p.y)]), DATA.runs[index].dash);
+    for (const p of seeds) line(group, [p, points.at(-1)].map(({ x, y }) => [plot.sx(x), plot.sy(y)]), null, "thin spoke");
     keys(seeds.map((p) => put(group, p, 3.2, " seed")));
-    keys(points.map((p, k) => (k === points.length - 1 ? put(group, p, 7 * DATA.runs[index].size, " end") : put(group, p, 3.6, ""))));
+    keys(points.map((p, k) => (k === points.length - 1 ? put(group, p, 7 * DATA.runs[index].size, " end", name) : put(group, p, 3.6, ""))));
   }
   for (const point of hollow) {
-    const group = add(plot.svg, "g", { class: "run-" + point.index, "data-run": point.index });
-    keys([put(group, point, 6 * DATA.runs[point.run].size, " published")]);
+    if (point.run === null) keys([put(add(plot.svg, "g", { class: "notrun", "data-run": "none" }), point, 5, " published", point.title)]);
+    else keys([put(add(plot.svg, "g", { class: "run-" + point.run, "data-run": point.run }), point, 6 * DATA.runs[point.run].size, " published")]);
   }
   label(plot, series, all, texts);
   const nearest = (event) => {
@@ -77,7 +81,7 @@ function scatter(host, height, x, y, series, notes = () => [], hollow = []) {
   plot.svg.addEventListener("pointerleave", () => { hideTip(); for (const p of all) p.node.classList.remove("on"); });
   plot.svg.addEventListener("click", (event) => {
     const near = nearest(event);
-    if (near && (event.pointerType !== "touch" || near === tapped)) openSettings(near.point.run);
+    if (near && near.point.run !== null && (event.pointerType !== "touch" || near === tapped)) openSettings(near.point.run);
     else show(event, near);
     tapped = near;
   });
@@ -89,9 +93,9 @@ function bars(group, { sx, sy }, { x, y, xs, ys }) {
   add(group, "path", { class: "path bars", d });
 }
 
-// Names beside end points where there is room; a name that would touch another mark or name stays in the legend alone.
+// Names beside end points and published settings that were not run, where there is room; a name that would touch another mark or name stays in the legend alone.
 function label(plot, series, all, texts) {
-  const ends = all.filter((p) => p.last);
+  const named = all.filter((p) => p.name);
   const taken = all.map(({ at, last }) => [at[0] - (last ? 11 : 4), at[1] - (last ? 11 : 4), at[0] + (last ? 11 : 4), at[1] + (last ? 11 : 4)]);
   for (const { x, y, width, height } of texts.map((t) => t.getBBox())) taken.push([x - 4, y, x + width + 4, y + height]);
   const lines = series.flatMap(({ points }) => points.slice(1).flatMap((b, k) => {
@@ -100,8 +104,8 @@ function label(plot, series, all, texts) {
     return Array.from({ length: parts }, (_, i) => [ax + ((bx - ax) * i) / parts, ay + ((by - ay) * i) / parts]).map(([x, y]) => [x - 1, y - 1, x + 1, y + 1]);
   }));
   const free = (box, things) => !things.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1]);
-  ends.forEach(({ at: [x, y] }, k) => {
-    const text = add(plot.svg, "text", { class: "name", "data-run": series[k].index }, series[k].name);
+  named.forEach(({ at: [x, y], name, point }) => {
+    const text = add(plot.svg, "text", { class: "name", "data-run": point.run === null ? "none" : point.run }, name);
     const wide = text.getComputedTextLength();
     const places = [[x + 15, y + 4], [x - 15 - wide, y + 4], [x - wide / 2, y - 17], [x - wide / 2, y + 27], [x - wide - 8, y - 15], [x - wide - 8, y + 25]];
     const around = ([left, base]) => [left - 2, base - 12, left + wide + 2, base + 4];

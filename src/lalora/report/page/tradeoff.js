@@ -91,13 +91,14 @@ function drawFront(plot, places, series) {
 
 function publishedMarks(series) {
   return DATA.published.flatMap((one) => {
-    const s = series.find(({ index }) => DATA.labels[labelOf.get(index)].name === one.run);
-    if (!s) return [];
+    const run = DATA.labels.some((label) => label.name === one.run) ? series.find(({ index }) => DATA.labels[labelOf.get(index)].name === one.run) : { index: null };
+    if (!run) return []; // its label is hidden
     const bar = (value, spread) => [value, value - (spread || 0), value + (spread || 0)].map((v) => 100 * v);
-    const written = (value, spread) => percent(value) + (known(spread) ? " ± " + fixed(100 * spread, 1) : "");
+    const written = (value, spread) => percent(value) + (known(spread) ? " ± " + percent(spread) : "");
     return [{
-      index: s.index, run: s.index, x: 100 * one.target_accuracy, y: 100 * one.source_accuracy,
-      xs: bar(one.target_accuracy, one.target_spread), ys: bar(one.source_accuracy, one.source_spread), title: one.run, sub: "as published",
+      run: run.index, x: 100 * one.target_accuracy, y: 100 * one.source_accuracy,
+      xs: bar(one.target_accuracy, one.target_spread), ys: bar(one.source_accuracy, one.source_spread), title: one.run,
+      sub: "as published" + (run.index === null ? ", not run here" : "") + (known(one.target_spread) || known(one.source_spread) ? " (± one standard deviation)" : ""),
       rows: [["source accuracy", written(one.source_accuracy, one.source_spread)], ["target accuracy", written(one.target_accuracy, one.target_spread)]],
     }];
   });

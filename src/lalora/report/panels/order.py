@@ -4,20 +4,26 @@ from lalora.report.panels.calibration import CalibrationPanel
 from lalora.report.panels.changes import ChangesPanel
 from lalora.report.panels.costs import CostsPanel
 from lalora.report.panels.curves import CurvesPanel
+from lalora.report.panels.each_seed import EachSeedPanel
 from lalora.report.panels.heatmaps import HeatmapsPanel
 from lalora.report.panels.panel import Panel
 from lalora.report.panels.prediction import PredictionPanel
 from lalora.report.panels.published import PublishedPanel
 from lalora.report.panels.reproduce import ReproducePanel
 from lalora.report.panels.results import ResultsPanel
+from lalora.report.panels.selected_table import SelectedPanel
 from lalora.report.panels.selection import SelectionPanel
+from lalora.report.panels.settings_table import SettingsPanel
 from lalora.report.panels.tradeoff import TradeoffPanel
 
 PANELS: tuple[type[Panel], ...] = (
     TradeoffPanel,
+    EachSeedPanel,
     ResultsPanel,
+    SettingsPanel,
     PublishedPanel,
     SelectionPanel,
+    SelectedPanel,
     HeatmapsPanel,
     CurvesPanel,
     PredictionPanel,

@@ -2,28 +2,38 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lalora.report.findings import Findings
-from lalora.report.look import INK, MARKERS, QUIET, Look
+from lalora.report.look import INK, LIGHT_PAGE, MARKERS, QUIET, Look
+from lalora.report.marks import Mark, ends, scale_of
+from lalora.report.panels.each_seed import axis_titles, base_mark
 from lalora.report.panels.panel import Panel
 from lalora.report.pictures import framed, legend, remark
-from lalora.report.seeds import Seeds, Spread
+from lalora.report.seeds import Spread
 from lalora.report.trajectories import VIEWS, Stop, View
 from lalora.results.pareto import Point
 from lalora.results.schema import Results
 from lalora.results.select import grid_of
 
-_REMARK = "Large marks: mean over seeds, bars of ± one standard deviation; pale marks: single seeds."
+_SEVERAL = (
+    "Large marks: means over seeds, bars: ± one standard deviation. Pale marks: single seeds, joined to their mean."
+)
+_HOLLOW = "Hollow marks: as published, with the same bars; grey where the setting was not run here."
+
+
+_NOT_RUN = Look(shape="circle", light=QUIET, dark=QUIET, dash=(), size=0.8)
 
 
 class TradeoffPanel(Panel):
     """The trade-off on source text, and as far as measured on held-out text and by accuracy.
 
-    Learning goes to the right; forgetting (KL) goes upwards, but where accuracies are compared what was kept does.
+    Learning goes to the right; forgetting (KL) goes upwards, but where accuracies are compared what was kept does. The
+    paper has these axes the other way round; here learning stays on the same axis in every view.
     """
 
     name = "tradeoff"
@@ -44,8 +54,10 @@ class TradeoffPanel(Panel):
         for axes, name in zip(every, names, strict=True):
             _draw(axes, findings, VIEWS[name])
             _titles(axes, findings.results, name)
-        if findings.several:
-            remark(figure, _REMARK)
+        several = _SEVERAL if findings.several else ""
+        hollow = _HOLLOW if "accuracy" in names and findings.results.published else ""
+        if several or hollow:
+            remark(figure, fill(f"{several} {hollow}".strip(), 95 * len(names)))
         legend(figure, every, 85 * len(names))
         return figure
 
@@ -63,15 +75,13 @@ class TradeoffPanel(Panel):
 
 def _titles(axes: Axes, results: Results, name: str) -> None:
     if name == "accuracy":
-        published = "; hollow: as published" if results.published else ""
-        axes.set_title(f"{results.name}: accuracy{published}", pad=12)
-        axes.set_xlabel("target accuracy, % →")
-        axes.set_ylabel("source accuracy, mean over sources, % →")
+        axes.set_title(f"{results.name}: accuracy", pad=12)
     else:
         where = {"source_kl": "source text", "heldout_kl": "held-out text"}[name]
         axes.set_title(f"{results.name}: forgetting on {where}", pad=12)
-        axes.set_xlabel("learning: fall of the target loss, nats per token →")
-        axes.set_ylabel(f"KL(base ‖ model) on {where}, nats per token →")
+    across, up = axis_titles(VIEWS[name])
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
     place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
     if name == "accuracy":
         axes.annotate("better ↗", xy=(1, 1), xytext=(0, 4), color=QUIET, style="italic", **place)
@@ -80,17 +90,17 @@ def _titles(axes: Axes, results: Results, name: str) -> None:
 
 
 def _draw(axes: Axes, findings: Findings, view: View) -> None:
-    ends: dict[str, list[tuple[float, Point, str]]] = defaultdict(list)
+    of_grids: dict[str, list[tuple[float, Point, str]]] = defaultdict(list)
     on_the_way = any(len(run.points) > 2 for run in findings.results.runs)
     for place, seeds in enumerate(findings.seeds):
         at = _label(axes, findings, place, view, on_the_way)
         if at is not None:
             run = findings.results.runs[seeds.first]
             knob = run.settings.get(findings.results.names_of(run.method).knob, 0.0)
-            ends[grid_of(run, findings.results)].append((float(knob), at, findings.looks[seeds.first].light))
+            of_grids[grid_of(run, findings.results)].append((float(knob), at, findings.looks[seeds.first].light))
     if not on_the_way:
         # Where runs were not measured on their way, a line joins the runs that differ in their knob alone.
-        for joined in ends.values():
+        for joined in of_grids.values():
             ordered = sorted(joined)
             axes.plot(
                 *zip(*(pair for _, pair, _ in ordered), strict=True), color=ordered[-1][2], linewidth=1.0, alpha=0.6
@@ -100,11 +110,11 @@ def _draw(axes: Axes, findings: Findings, view: View) -> None:
         _published(axes, findings)
     else:
         axes.axhline(0, color=QUIET, linewidth=0.8)
-    x, y = findings.base[view.x], findings.base[view.y]
-    if view.up and x is not None and y is not None:
-        _base(axes, (100 * x, 100 * y))
-    elif on_the_way and not view.up:
-        _base(axes, (0.0, 0.0))
+    base = base_mark(findings, view)
+    if base is not None and (view.up or on_the_way):
+        axes.plot(
+            [base[0]], [base[1]], marker="P", markersize=9, color=INK, linestyle="none", label="Base model", zorder=4
+        )
 
 
 def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: bool) -> Point | None:
@@ -113,9 +123,10 @@ def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: b
     path = _means(findings.paths[place], view)
     if not path:
         return None
-    scale = _scale(view)
+    scale = scale_of(view)
     xs, ys = zip(*path, strict=True)
-    _seeds(axes, findings, seeds, view, look)
+    if len(seeds.runs) > 1:
+        _seeds(axes, ends(findings, seeds.runs, view), path[-1], look)
     if shrunk := _means(findings.scaled[place], view):
         # Thin: what the same adapter gives when it is scaled after training; more of it is learned as it grows.
         line = sorted([*shrunk, path[-1]])
@@ -141,52 +152,47 @@ def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: b
 
 
 def _means(stops: Sequence[Stop], view: View) -> list[Point]:
-    scale = _scale(view)
+    scale = scale_of(view)
     return [(scale * at[0].mean, scale * at[1].mean) for stop in stops if (at := stop.at(view))]
-
-
-def _scale(view: View) -> float:
-    return 100.0 if view.up else 1.0
 
 
 def _fronts(axes: Axes, findings: Findings, view: View) -> None:
     name = next(name for name, one in VIEWS.items() if one == view)
-    scale = _scale(view)
+    scale = scale_of(view)
     for front in findings.fronts[name]:
-        ends = [at for place in front if (at := findings.end(place, view))]
+        corners = [at for place in front if (at := findings.end(place, view))]
         colour = findings.looks[findings.seeds[front[-1]].first].light
-        xs, ys = [scale * x.mean for x, _ in ends], [scale * y.mean for _, y in ends]
+        xs, ys = [scale * x.mean for x, _ in corners], [scale * y.mean for _, y in corners]
         axes.step(xs, ys, where="pre", color=colour, linewidth=0.9, linestyle=":")
 
 
-def _seeds(axes: Axes, findings: Findings, seeds: Seeds, view: View, look: Look) -> None:
-    if len(seeds.runs) == 1:
-        return
-    scale = _scale(view)
-    for run in seeds.runs:
-        for last in list(findings.trajectories[run].values())[-1:]:
-            if (x := last[view.x]) is not None and (y := last[view.y]) is not None:
-                axes.plot(
-                    [scale * x], [scale * y], MARKERS[look.shape], color=look.light, markersize=4, alpha=0.4,
-                    markeredgewidth=0,
-                )  # fmt: skip
+def _seeds(axes: Axes, marks: Sequence[Mark], mean: Point, look: Look) -> None:
+    """Draws single seeds, each joined to the mean of its label."""
+    for x, y in (mark.at for mark in marks):
+        axes.plot([x, mean[0]], [y, mean[1]], color=look.light, linewidth=0.7, alpha=0.45)
+        axes.plot([x], [y], MARKERS[look.shape], color=look.light, markersize=4, alpha=0.4, markeredgewidth=0)
 
 
 def _published(axes: Axes, findings: Findings) -> None:
+    """Draws hollow marks at what was published: in the look of the setting that was run, else grey with its name."""
     first = {seeds.label: seeds.first for seeds in findings.seeds}
+    not_run = [one for one in findings.results.published if one.run not in first]
     for one in findings.results.published:
-        if one.run not in first:
-            continue
-        look = findings.looks[first[one.run]]
+        look = findings.looks[first[one.run]] if one.run in first else _NOT_RUN
         axes.errorbar(
             100 * one.target_accuracy, 100 * one.source_accuracy, xerr=100 * (one.target_spread or 0.0),
             yerr=100 * (one.source_spread or 0.0), fmt=MARKERS[look.shape], color=look.light, markersize=9 * look.size,
             markerfacecolor="white", markeredgewidth=1.4, elinewidth=0.8, zorder=4,
+            label="As published, not run here" if one in not_run[:1] else None,
         )  # fmt: skip
-
-
-def _base(axes: Axes, at: Point) -> None:
-    axes.plot([at[0]], [at[1]], marker="P", markersize=9, color=INK, linestyle="none", label="Base model", zorder=4)
+    for place, one in enumerate(sorted(not_run, key=lambda one: one.source_accuracy)):
+        # To the right and to the left in turn, so that names of neighbours keep clear of each other.
+        right = place % 2 == 0
+        axes.annotate(
+            one.run, (100 * one.target_accuracy, 100 * one.source_accuracy), (6 if right else -6, 4),
+            textcoords="offset points", ha="left" if right else "right", fontsize=7, color=QUIET, zorder=6,
+            bbox={"facecolor": LIGHT_PAGE, "edgecolor": "none", "pad": 0.5, "alpha": 0.7},
+        )  # fmt: skip
 
 
 def _bar(spread: Spread, scale: float) -> list[list[float]]:
