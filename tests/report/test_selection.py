@@ -71,6 +71,6 @@ def test_the_page_tells_by_what_was_chosen(results: dict[str, Any]) -> None:
     text = page({**results, "selection": SELECTION})
     assert "most learned with source accuracy at 0.4 or better" in text
     without = page({**results, "selection": {**SELECTION, "floor": None}})
-    assert "within each method&#39;s own settings." in without
+    assert "within each method&#39;s own settings, LoRA as λ = 0 of the first LaLoRA&#39;s." in without
     assert "or better" not in without
     assert "−1.0 pp to +4.0 pp, 3 seeds: undecided" in text

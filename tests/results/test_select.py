@@ -8,6 +8,7 @@ import pytest
 
 from lalora.results import parse
 from lalora.results.criteria import Criteria
+from lalora.results.intervals import holm
 from lalora.results.select import select
 
 
@@ -79,3 +80,47 @@ def test_a_setting_that_ended_without_a_number_is_left_out() -> None:
 def test_a_base_that_was_not_measured_selects_nothing() -> None:
     study = {"format": 1, "name": "by hand", "base": {}, "runs": RUNS}
     assert select(Criteria(), parse(study)).methods == []
+
+
+def test_plain_lora_is_no_penalty_in_the_grid_of_lalora_and_no_choice_of_it() -> None:
+    runs = [
+        run("LoRA", "lora", 0, (1.0, 0.4), (1.0, 0.4)),
+        run("LaLoRA λ=1", "lalora", 0, (1.1, 0.2), (1.1, 0.2)),
+        run("LaLoRA λ=9", "lalora", 0, (1.5, 0.0), (1.5, 0.0)),
+        run("L2 λ=1", "l2", 0, (1.2, 0.3), (1.2, 0.3)),
+        run("L2 λ=9", "l2", 0, (1.4, 0.1), (1.4, 0.1)),
+    ]
+    plain, lalora, l2 = selected(runs)["methods"]
+    # Losses 1 to 1.5 and KL 0 to 0.4, plain LoRA's among them.
+    assert plain["settings"][0]["score"] == pytest.approx(0.7)
+    assert [one["score"] for one in lalora["settings"]] == pytest.approx([0.7 * 0.8 + 0.3 * 0.5, 0.3])
+    assert lalora["plasticity"] == "LaLoRA λ=1"
+    # The other grids are scaled by their own settings.
+    assert [one["score"] for one in l2["settings"]] == pytest.approx([0.7, 0.3])
+
+
+def test_one_false_verdict_among_all_is_as_rare_as_for_one_test() -> None:
+    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    # Three seeds whose differences are 0.20, 0.21 and 0.22: t = 36.4 with two degrees of freedom, p = 0.00075.
+    runs = [run("LoRA", "lora", seed, (1.0, 0.4), (1.0, 0.4)) for seed in (0, 1, 2)]
+    runs += [
+        run("L2 λ=1", "l2", seed, (1.0, 0.2), (1.0 + wide, 0.2 - 0.01 * seed))
+        for seed, wide in enumerate((0.3, -0.3, 0))
+    ]
+    loss, kl = selected(runs)["comparisons"]
+    assert (loss["sure"], kl["sure"]) == (False, True)
+    assert kl["p"] == pytest.approx(2 * 0.00075, rel=0.01)
+
+
+def test_a_difference_that_one_test_would_call_sure_is_not_among_many() -> None:
+    # p = 0.03 alone; with eight comparisons it would have to be below 0.006.
+    runs = [run("LoRA", "lora", seed, (1.0, 0.4), (1.0, 0.4)) for seed in (0, 1, 2)]
+    for strength in (1, 2, 3, 4):
+        steps = (0.1, 0.15, 0.2) if strength == 1 else (0.3, -0.3, 0.01)
+        for seed, off in enumerate(steps):
+            validation = (1.0 + 0.1 * strength, 0.5 - 0.1 * strength)
+            runs.append(run(f"L2-{strength} λ=1", f"l2-{strength}", seed, validation, (1.0, 0.4 - off)))
+    found = [one for one in selected(runs)["comparisons"] if one["metric"] == "source_kl"]
+    assert found[0]["high"] < 0
+    assert not found[0]["sure"]

@@ -21,7 +21,7 @@ class PublishedValidation(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     run: str = Field(description="The label that the setting has in tables here.")
-    target_accuracy: float = Field(ge=0, allow_inf_nan=False, le=1, description="0 to 1.")
+    target_accuracy: float | None = Field(None, ge=0, allow_inf_nan=False, le=1, description="0 to 1.")
     source_accuracy: float | None = Field(None, ge=0, allow_inf_nan=False, le=1, description="Mean over sources.")
     score: float | None = Field(None, ge=0, allow_inf_nan=False, le=1, description="Its S_B.")
 

@@ -15,6 +15,7 @@ from lalora.report.panels.selected_table import SelectedPanel
 from lalora.report.panels.selection import SelectionPanel
 from lalora.report.panels.settings_table import SettingsPanel
 from lalora.report.panels.tradeoff import TradeoffPanel
+from lalora.report.panels.validation import ValidationPanel
 
 PANELS: tuple[type[Panel], ...] = (
     TradeoffPanel,
@@ -22,6 +23,7 @@ PANELS: tuple[type[Panel], ...] = (
     ResultsPanel,
     SettingsPanel,
     PublishedPanel,
+    ValidationPanel,
     SelectionPanel,
     SelectedPanel,
     HeatmapsPanel,
