@@ -6,12 +6,16 @@ import random
 from statistics import fmean
 from typing import Any
 
+import torch
+
+from lalora.methods import weight_changes
 from lalora.methods.catalogue import knob_of, label_of
 from lalora.study import load_recipe
 from lalora.study.recipe.plan import RunPlan
 from lalora.study.recipe.recipe import Recipe
 
 BASE = "base model"
+GROUPS = {"flexible": 0.0, "middle": 1e-5, "important": 1e-3}
 PARTS = ("forward", "method", "backward", "optimizer")
 
 
@@ -46,6 +50,17 @@ def cost(label: str, part: str, what: str) -> float:
     return size * (0.1 + number("cost", label, part, what))
 
 
+def weights(label: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Adapter weights before training, which only the seed decides, and after it."""
+    before = torch.tensor([number("start", seed, place) - 0.5 for place in range(300)])
+    return before, before + torch.tensor([0.1 * number("change", label, seed, place) for place in range(300)])
+
+
+def change(label: str, seed: int, group: str) -> float:
+    """The mean |change| of a group of weights by precision."""
+    return 0.01 * number("group", label, seed, group)
+
+
 def synthetic(name: str, *overrides: str) -> dict[str, Any]:
     """The content of `results.json` for every run of a recipe."""
     recipe = load_recipe(name, overrides)
@@ -70,6 +85,8 @@ def _run(recipe: Recipe, plan: RunPlan) -> dict[str, Any]:
     measured |= {0: bool(study.accuracy_rows), last: bool(study.accuracy_rows)}
     curve = [_row(recipe, plan.label, seed, step, measured[step]) for step in sorted(measured) if step <= last]
     validation = _row(recipe, plan.label, seed, last, bool(study.accuracy_rows), "validation")
+    start, end = ({"lora_B": tensor} for tensor in weights(plan.label, seed))
+    known = recipe.name.endswith("update-pattern")
     parts = [*(f"fit {name}" for name in study.sources), "ready", *PARTS] if study.timed_steps else []
     return {
         "name": plan.name,
@@ -85,6 +102,19 @@ def _run(recipe: Recipe, plan: RunPlan) -> dict[str, Any]:
             {"part": part, **{key: cost(plan.label, part, key) for key in ("seconds", "allocated", "peak", "reserved")}}
             for part in parts
         ],
+        "precision_groups": [
+            {
+                "group": group,
+                "n": 100,
+                "mean": size,
+                "min": size,
+                "max": size,
+                "change": change(plan.label, seed, group),
+            }
+            for group, size in GROUPS.items()
+            if known
+        ],
+        "weight_changes": weight_changes(start, end) if known else None,
     }
 
 

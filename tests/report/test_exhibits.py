@@ -8,19 +8,30 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TypeVar
 
+import numpy
 import pytest
 
 from lalora.report import Findings
 from lalora.report.exhibits import EXHIBITS, Exhibit, markdown
+from lalora.report.panels.changes import ChangesPanel
+from lalora.report.panels.costs import CostsPanel
 from lalora.report.panels.curves import CurvesPanel
+from lalora.report.panels.each_seed import EachSeedPanel
+from lalora.report.panels.heatmaps import HeatmapsPanel
 from lalora.report.panels.order import PANELS
 from lalora.report.panels.panel import Panel
-from lalora.report.seeds import Spread
+from lalora.report.panels.published import PublishedPanel
+from lalora.report.panels.selected_table import SelectedPanel
+from lalora.report.panels.selection import SelectionPanel
+from lalora.report.panels.validation import ValidationPanel
+from lalora.report.seeds import Spread, mean_of
 from lalora.report.series import ACCURACIES
 from lalora.report.trajectories import VIEWS
 from lalora.results import merged, parse
+from lalora.results.scores import score
+from lalora.results.select import selection_of
 from lalora.study import load_recipe
-from synthetic_study import accuracy, source_accuracy, synthetic
+from synthetic_study import accuracy, change, cost, source_accuracy, synthetic, weights
 
 SEEDS = (42, 43, 44)
 SOURCES = ("winogrande", "arc_challenge", "hellaswag")
@@ -30,8 +41,10 @@ PanelType = TypeVar("PanelType", bound=Panel)
 
 @cache
 def findings(*recipes: str) -> Findings:
+    """What the results of these recipes show, several as `lalora report` puts them together."""
     studies = {name: parse(synthetic(f"paper/{name}")) for name in recipes}
-    return Findings(next(iter(studies.values())) if len(studies) == 1 else merged(studies))
+    results = next(iter(studies.values())) if len(studies) == 1 else merged(studies)
+    return Findings(results if results.selection else results.model_copy(update={"selection": selection_of(results)}))
 
 
 def panel(kind: type[PanelType], one: Exhibit) -> PanelType:
@@ -107,12 +120,14 @@ def scaled(spread: Spread) -> Spread:
     )
 
 
+KFAC_AT_A_QUARTER = "LaLoRA kfac λ=0.25 fisher=token combine=mean"
 TRADEOFFS = {
     "Figure 2b": ("table-1", "gsm8k", ("LoRA", "LaLoRA λ=20", "MIGU threshold=0.9", "L2 λ=0.1", "MiLoRA")),
     "Figure 7": ("table-1", "gsm8k", ("LaLoRA λ=2e+06",)),
     "Figure 11": ("math", "math", ("LoRA", "LaLoRA λ=200", "MIGU threshold=0.95")),
     "Figure 12": ("llama-3.1-8b", "gsm8k", ("LoRA", "LaLoRA λ=10000")),
-    "Figure 13": ("table-1", "gsm8k", ("LoRA", "LaLoRA λ=2000", "Flat-LoRA rho=0.01")),
+    "Figure 13": ("table-1", "gsm8k", ("LoRA", "LaLoRA λ=2000", "MIGU threshold=0.7", "Flat-LoRA rho=0.01")),
+    "Figure 26": ("table-1", "gsm8k", ("LoRA", "LaLoRA λ=2000", "L2 λ=0.1", KFAC_AT_A_QUARTER)),
 }
 
 
@@ -125,3 +140,188 @@ def test_ends_in_the_tradeoff(name: str) -> None:
     for label in labels:
         end = of.end(place(of, label), VIEWS[one.part])
         assert end == (target_at(label, last, target), source_at(recipe, label, last))
+
+
+def test_figure_27_has_two_batches_beside_the_other_methods() -> None:
+    of = findings("table-1", "kfac-two-batches")
+    last = load_recipe("paper/kfac").runs[0].settings.steps
+    shown = {"LaLoRA λ=2000 (kfac-two-batches)": "LaLoRA λ=2000", KFAC_AT_A_QUARTER: KFAC_AT_A_QUARTER}
+    for name, label in shown.items():
+        at = place(of, name)
+        assert of.results.runs[of.seeds[at].first].settings["source_rows"] == 8
+        assert of.end(at, VIEWS["accuracy"]) == (target_at(label, last), source_at("kfac", label, last))
+    # A front joins settings that differ in λ alone.
+    for front in of.fronts["accuracy"]:
+        runs = [of.results.runs[of.seeds[at].first] for at in front]
+        assert len({(run.method, run.settings.get("curvature"), run.settings.get("source_rows")) for run in runs}) == 1
+
+
+def test_figure_8_is_one_plot_a_seed() -> None:
+    shown = panel(EachSeedPanel, exhibit("Figure 8"))
+    assert [one.seed for one in shown.seeds] == list(SEEDS)
+    runs = shown.findings.results.runs
+    last = load_recipe("paper/table-1").runs[0].settings.steps
+    for one in shown.seeds:
+        assert len(one.marks) == len(runs) // 3
+        for mark in one.marks[::5]:
+            label = runs[mark.run].label
+            x = accuracy(label, one.seed, "gsm8k", last)
+            y = source_accuracy(load_recipe("paper/table-1"), label, one.seed, last)
+            assert mark.at == pytest.approx((100 * x, 100 * y))
+
+
+def test_table_1_has_the_selected_settings_with_their_deviation() -> None:
+    one = exhibit("Table 1")
+    (table,) = panel(SelectedPanel, one).tables()
+    last = load_recipe("paper/table-1").runs[0].settings.steps
+    assert len(table.rows) >= 5
+    for row in table.rows:
+        assert row.of.source_accuracy == source_at("table-1", row.of.label, last)
+        assert row.of.target_accuracy == target_at(row.of.label, last)
+        assert row.of.source_accuracy_against_plain.mean == pytest.approx(
+            source_at("table-1", row.of.label, last).mean.expected - source_at("table-1", "LoRA", last).mean.expected
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "printed"),
+    [
+        ("Table 8", "LaLoRA λ=2000", (0.649, 0.001, 0.240, 0.017)),
+        ("Table 8", "Flat-LoRA rho=0.01", (0.616, 0.007, 0.253, 0.010)),
+        ("Table 9", "LaLoRA λ=200", (0.632, 0.006, 0.099, 0.003)),
+        ("Table 10", "LaLoRA λ=10000", (0.706, 0.005, 0.409, 0.016)),
+    ],
+)
+def test_tables_8_to_10_have_both_deviations(name: str, label: str, printed: tuple[float, ...]) -> None:
+    one = exhibit(name)
+    recipe = load_recipe(f"paper/{one.recipes[0]}")
+    (target,), last = recipe.study.target, recipe.runs[0].settings.steps
+    (row,) = [row for row in panel(PublishedPanel, one).rows if row.label == label]
+    paper = (row.source_paper.mean, row.source_paper.deviation, row.target_paper.mean, row.target_paper.deviation)
+    assert paper == printed
+    assert row.source == source_at(one.recipes[0], label, last)
+    assert row.target == target_at(label, last, target)
+
+
+def test_table_2_has_validation_accuracies() -> None:
+    rows = panel(ValidationPanel, exhibit("Table 2")).rows
+    found = {row.target_paper: row.target_accuracy for row in rows}
+    assert list(found) == [0.211, 0.247, 0.221]
+    label = "LoRA accumulation=2 learning_rate=0.0005"
+    assert found[0.247] == over_seeds(lambda seed: accuracy(label, seed, "gsm8k", 10000, "validation"))
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [("Table 4", (0.618, 0.250, 0.44)), ("Table 6", (0.591, 0.088, 0.61)), ("Table 7", (0.619, 0.370, 0.50))],
+)
+def test_tables_4_6_and_7_begin_with_no_penalty(name: str, printed: tuple[float, ...]) -> None:
+    one = exhibit(name)
+    recipe, rows = load_recipe(f"paper/{one.recipes[0]}"), panel(ValidationPanel, one).rows
+    (plain,) = [row for row in rows if row.label == "LoRA"]
+    assert (plain.source_paper, plain.target_paper, plain.score_paper) == printed
+    grid = [row for row in rows if row.label.startswith(("LoRA", "LaLoRA λ"))]
+    by_hand = score([mean_of(row.target_accuracy) for row in grid], [mean_of(row.source_accuracy) for row in grid])
+    assert [row.score for row in grid] == pytest.approx(by_hand)
+    seeds = {plan.settings.seed for plan in recipe.runs}
+    last = recipe.runs[0].settings.steps
+    kept = fmean(source_accuracy(recipe, "LoRA", seed, last, "validation") for seed in seeds)
+    assert mean_of(plain.source_accuracy) == pytest.approx(kept)
+    assert score([row.target_paper for row in grid], [row.source_paper for row in grid])[0] == pytest.approx(
+        printed[2], abs=0.01
+    )
+
+
+def test_table_5_names_the_choices() -> None:
+    found = panel(SelectionPanel, exhibit("Table 5")).tables()[0]
+    recipe = load_recipe("paper/table-4")
+    labels = [plan.label for plan in recipe.runs if plan.method == "migu"]
+    last = recipe.runs[0].settings.steps
+    kept = {label: source_accuracy(recipe, label, 42, last, "validation") for label in labels}
+    (column,) = [column for column in found.columns if column.title == "Selected for"]
+    stable = [row.label for row in found.rows if row.label in labels and "stability" in column.text(row)]
+    assert stable == [max(kept, key=kept.__getitem__)]
+
+
+@pytest.mark.parametrize(("name", "strength"), [("Figure 3b", 2000), ("Figure 15", 20), ("Figure 15", 2000000)])
+def test_sources_known_against_sources_measured(name: str, strength: float) -> None:
+    shown = panel(HeatmapsPanel, exhibit(name))
+    (found,) = [one for one in shown.maps if one.fixed == f"λ = {strength:g}" and one.column_title == "measured on"]
+    last = load_recipe("paper/source-data").runs[0].settings.steps
+    for known, row, bar in zip(SOURCES, found.values, found.bars or [], strict=False):
+        label = f"LaLoRA λ={strength:g} source_domains={known}"
+        by_hand = [
+            fmean(accuracy(label, seed, name, last) - accuracy("LoRA", seed, name, last) for seed in SEEDS)
+            for name in SOURCES
+        ]
+        assert row == pytest.approx(by_hand)
+        assert bar == pytest.approx(fmean(by_hand))
+    assert found.columns == list(SOURCES)
+    assert found.rows[:3] == list(SOURCES)
+    assert sorted(found.framed) == [(0, 0), (1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("Figure 4", 8), ("Figure 16", 4000)])
+def test_batches_against_strengths(name: str, rows: int) -> None:
+    learning, forgetting = panel(HeatmapsPanel, exhibit(name)).maps
+    last = load_recipe("paper/batches").runs[0].settings.steps
+    (at,) = [at for at, title in enumerate(learning.rows) if title.startswith(f"{rows} (")]
+    labels = [f"LaLoRA λ={strength:g} source_rows={rows}" for strength in (20, 2000, 2000000)]
+    learned = [target_at(label, last).mean.expected - target_at("LoRA", last).mean.expected for label in labels]
+    plain = source_at("batches", "LoRA", last).mean.expected
+    kept = [source_at("batches", label, last).mean.expected - plain for label in labels]
+    assert learning.values[at] == pytest.approx(learned)
+    assert forgetting.values[at] == pytest.approx(kept)
+    assert (learning.bars or [])[at] == pytest.approx(fmean(learned))
+    assert (forgetting.bars or [])[at] == pytest.approx(fmean(kept))
+
+
+def test_table_11_and_figures_3a_and_14_show_how_weights_moved() -> None:
+    shown = panel(ChangesPanel, exhibit("Table 11"))
+    (found,) = shown.found
+    labels = [shown.findings.results.runs[run].label for run in found.runs]
+    assert labels == ["LoRA", "LaLoRA λ=2000"]
+    for group in found.groups:
+        assert group.changes == [change(label, 42, group.of.group) for label in labels]
+    for place in shown.drawn:
+        run = shown.findings.results.runs[place]
+        before, after = (tensor.double().numpy() for tensor in weights(run.label, 42))
+        moved = run.weight_changes
+        assert moved is not None
+        edges = [numpy.linspace(-limit, limit, len(moved.joint) + 1) for limit in (moved.start_limit, moved.end_limit)]
+        assert numpy.array_equal(moved.joint, numpy.histogram2d(before, after, bins=edges)[0])
+        sizes = abs(after - before)
+        assert numpy.array_equal(moved.changes, numpy.histogram(sizes, bins=moved.change_edges)[0])
+
+
+GIB = 2**30
+
+
+def test_tables_12_to_15_have_seconds_gib_and_orders_side_by_side() -> None:
+    (table,) = panel(CostsPanel, exhibit("Table 13")).tables()
+    parts = {(label, part.part): part for label, of in table.sections for part in of}
+    text = {column.field: column.text for column in table.columns}
+    diagonal = "LaLoRA λ=1 fisher=batch combine=sum"
+    for part, seconds, held, reserved in (
+        ("fit winogrande", 0.693, 6.05, 8.04),
+        ("forward", 0.309, 28.44, 36.04),
+        ("method", 0.006, 28.48, 36.04),
+        ("backward", 0.439, 8.75, 37.51),
+        ("optimizer", 0.058, 8.74, 37.51),
+    ):
+        row = parts[diagonal, part]
+        assert row.paper_seconds == seconds
+        assert (text["paper_allocated"](row), text["paper_reserved"](row)) == (f"{held:.2f}", f"{reserved:.2f}")
+        assert text["allocated"](row) == f"{cost(diagonal, part, 'allocated') / GIB:.2f}"
+        assert text["peak"](row) == f"{cost(diagonal, part, 'peak') / GIB:.2f}"
+        assert row.seconds == cost(diagonal, part, "seconds")
+    orders = {at: row.paper_order for at, row in parts.items() if row.paper_order}
+    assert orders["LaLoRA kfac λ=1", "method"] == "time D_in²·r + D_out²·r + r²·(D_in + D_out), memory D_in² + D_out²"
+    modes = [label for label, part in orders if part == "mode"]
+    assert len(modes) >= 4
+    assert any(label.startswith("L2") and part == "forward" for label, part in orders)
+
+
+def exhibit(name: str) -> Exhibit:
+    (found,) = [one for one in EXHIBITS if one.name == name]
+    return found
