@@ -1,11 +1,13 @@
 """All panels, in the order of the page."""
 
+from lalora.report.panels.by_data_set import ByDataSetPanel
 from lalora.report.panels.calibration import CalibrationPanel
 from lalora.report.panels.changes import ChangesPanel
 from lalora.report.panels.costs import CostsPanel
 from lalora.report.panels.curves import CurvesPanel
 from lalora.report.panels.each_seed import EachSeedPanel
 from lalora.report.panels.heatmaps import HeatmapsPanel
+from lalora.report.panels.multiples import ByMethodPanel, ByValuePanel
 from lalora.report.panels.panel import Panel
 from lalora.report.panels.prediction import PredictionPanel
 from lalora.report.panels.published import PublishedPanel
@@ -28,6 +30,9 @@ PANELS: tuple[type[Panel], ...] = (
     SelectedPanel,
     HeatmapsPanel,
     CurvesPanel,
+    ByDataSetPanel,
+    ByValuePanel,
+    ByMethodPanel,
     PredictionPanel,
     CalibrationPanel,
     ChangesPanel,
