@@ -13,11 +13,14 @@ import pytest
 
 from lalora.report import Findings
 from lalora.report.exhibits import EXHIBITS, Exhibit, markdown
+from lalora.report.multiples import Multiples
+from lalora.report.panels.by_data_set import ByDataSetPanel
 from lalora.report.panels.changes import ChangesPanel
 from lalora.report.panels.costs import CostsPanel
 from lalora.report.panels.curves import CurvesPanel
 from lalora.report.panels.each_seed import EachSeedPanel
 from lalora.report.panels.heatmaps import HeatmapsPanel
+from lalora.report.panels.multiples import ByMethodPanel, ByValuePanel
 from lalora.report.panels.order import PANELS
 from lalora.report.panels.panel import Panel
 from lalora.report.panels.published import PublishedPanel
@@ -25,7 +28,7 @@ from lalora.report.panels.selected_table import SelectedPanel
 from lalora.report.panels.selection import SelectionPanel
 from lalora.report.panels.validation import ValidationPanel
 from lalora.report.seeds import Spread, mean_of
-from lalora.report.series import ACCURACIES
+from lalora.report.series import ACCURACIES, Band, Curve
 from lalora.report.trajectories import VIEWS
 from lalora.results import merged, parse
 from lalora.results.scores import score
@@ -325,3 +328,59 @@ def test_tables_12_to_15_have_seconds_gib_and_orders_side_by_side() -> None:
 def exhibit(name: str) -> Exhibit:
     (found,) = [one for one in EXHIBITS if one.name == name]
     return found
+
+
+def lines_of(found: Multiples, variant: str, curve: Curve) -> dict[str, Band]:
+    (one,) = [one for one in found.variants if one.name == variant]
+    return {found.values[value].text: line for value, line in found.of(one, curve)}
+
+
+def test_figure_17_has_a_plot_for_each_data_set() -> None:
+    shown = panel(ByDataSetPanel, exhibit("Figure 17"))
+    recipe = load_recipe("paper/per-dataset")
+    steps = [0, *recipe.study.accuracy_at, recipe.runs[0].settings.steps]
+    assert [curve.data_set for curve in shown.curves] == [*SOURCES, "gsm8k"]
+    for curve in shown.curves:
+        for label in ("LoRA", "LaLoRA λ=2000"):
+            by_hand = [(float(step), scaled(of_data_set(label, str(curve.data_set), step))) for step in steps]
+            assert shown.bands[curve][place(shown.findings, label)] == by_hand
+
+
+def of_data_set(label: str, name: str, step: int) -> Spread:
+    return over_seeds(lambda seed: accuracy(label, seed, name, step))
+
+
+BY_SETTING = {
+    "Figure 18": ("steps", "LaLoRA λ=2000", "1450"),
+    "Figure 19": ("steps", "LaLoRA λ=2e+06", "2900"),
+    "Figure 20": ("rank", "LaLoRA λ=2000", "64"),
+    "Figure 21": ("rank", "LoRA", "4"),
+    "Figure 22": ("rank", "LaLoRA λ=2000", "1"),
+    "Figure 23": ("rank", "LaLoRA λ=20", "16"),
+    "Figure 24": ("rank", "LaLoRA λ=2e+06", "4"),
+    "Figure 25": ("rank", "LaLoRA λ=20", "64"),
+}
+
+
+@pytest.mark.parametrize("name", BY_SETTING)
+def test_curves_by_length_and_rank(name: str) -> None:
+    one = exhibit(name)
+    setting, variant, value = BY_SETTING[name]
+    shown = ({"by-value": ByValuePanel, "by-method": ByMethodPanel}[one.panel])(findings(*one.recipes))
+    assert shown.multiples is not None
+    assert shown.multiples.setting == setting
+    forgetting, learning = shown.multiples.curves
+    found = lines_of(shown.multiples, variant, learning)
+    ordered = {"steps": ["1450", "2900", "4350"], "rank": ["1", "4", "16", "64"]}[setting]
+    assert list(found) == [f"{setting}={number}" for number in ordered]
+    (recipe,) = one.recipes
+    plan = next(
+        plan
+        for plan in load_recipe(f"paper/{recipe}").runs
+        if str(getattr(plan.settings, setting)) == value and plan.label.split(f" {setting}=")[0] == variant
+    )
+    accuracy_at = load_recipe(f"paper/{recipe}").study.accuracy_at
+    steps = [0, *(step for step in accuracy_at if step < plan.settings.steps), plan.settings.steps]
+    assert found[f"{setting}={value}"] == [(float(step), scaled(target_at(plan.label, step))) for step in steps]
+    kept = lines_of(shown.multiples, variant, forgetting)[f"{setting}={value}"]
+    assert kept == [(float(step), scaled(source_at(recipe, plan.label, step))) for step in steps]

@@ -63,7 +63,13 @@ EXHIBITS = (
     Exhibit("Figure 24", "the same, a row a method", ("rank",), "by-method"),
     Exhibit("Figure 25", "ranks 1 and 64 for λ = 10 and 10⁶", ("rank",), "by-method"),
     Exhibit("Figure 26", "the trade-off with block K-FAC, one batch", ("table-1", "kfac"), "tradeoff", "accuracy"),
-    Exhibit("Figure 27", "the trade-off with block K-FAC, two batches", ("table-1", "kfac-two-batches"), "tradeoff", "accuracy"),
+    Exhibit(
+        "Figure 27",
+        "the trade-off with block K-FAC, two batches",
+        ("table-1", "kfac-two-batches"),
+        "tradeoff",
+        "accuracy",
+    ),
 )
 """Every table and figure of arXiv 2512.17720 in its order."""
 
