@@ -45,7 +45,7 @@ def fit(
         fisher: `sequence` (each sequence by itself; default for diagonals), `token` (each input position; default
             for Kronecker factors) or `batch` (each mini-batch's mean, the paper's Eq. 5; diagonals only).
         labels: `sampled` (drawn from the model: the true Fisher) or `data` (the empirical Fisher of the paper).
-        combine: Over datasets `mean` (of Kronecker factors: Eq. 36), `sum` (the paper's diagonal), or `separate` (a
+        combine: Over datasets `mean` (of Kronecker factors: Eq. 36), `sum` (§3 of the paper), or `separate` (a
             curvature for each, their penalties averaged).
         factor_rank: Most eigenvectors of a Kronecker factor to keep; None for all that the data support. A diagonal has
             none.

@@ -69,6 +69,9 @@ class RunPlan:
             unused |= {"source_text", *SELF_SOURCE}
         if self.settings.source_domains is None:
             unused.add("source_domains")
+        # What starts elsewhere writes over A.
+        if self.settings.init == "kaiming" or self.own_start:
+            unused.add("init")
         return {
             "method": self.method,
             **self.settings.model_dump(mode="json", exclude=unused),
@@ -143,6 +146,7 @@ def _is_choice(key: str, value: Any) -> bool:
 def _plan(entry: Entry, seed: int, marks: Marked) -> RunPlan:
     settings, methods = entry.run_settings(seed, marks), entry.choose(marks)
     unused = frozenset() if _needs_source(methods) else OF_SOURCES
+    unused |= {"init"} if any(one.kind.own_start for one in methods) else set()
     for key, written in entry.own.items():
         if key[0] in unused:
             name = "+".join(entry.methods)

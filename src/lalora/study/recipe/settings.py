@@ -119,6 +119,10 @@ class RunSettings(_Settings):
     seed: Seed = Field(0, description="Of the adapter's start, the order of the data and the sampled labels.")
     rank: Rank = Field(16, description="r of the adapter.")
     alpha: Count = Field(32, description="α of the adapter: its output is scaled by α/r.")
+    init: Literal["kaiming", "gaussian"] = Field(
+        "kaiming",
+        description="Where A starts, as in PEFT: uniform within ±1/√d_in, or normal with deviation 1/r. B starts at 0.",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="On the input of the adapter while training.")
     target_modules: Place | list[Place] = Field(
         "all-linear",

@@ -47,5 +47,5 @@ def _of_the_same_factors(laplace: Laplace, kfac: Kfac) -> dict[str, Laplace]:
 
 def _fitted(settings: RunSettings) -> RunSettings:
     # Everything else as it is by default, which is calibrated, so that runs of all methods share a fit.
-    kept = ("seed", "rank", "alpha", "target_modules", "steps", "source_rows")
+    kept = ("seed", "rank", "alpha", "init", "target_modules", "steps", "source_rows")
     return RunSettings.model_validate({name: getattr(settings, name) for name in kept})

@@ -118,6 +118,7 @@ class Context:
         seen |= {"source_text", *SELF_SOURCE} if settings.source_text == "self" else set()
         seen |= {"source_domains"} if settings.source_domains else set()
         seen |= {"source_batch_size"} if method.fit.fisher == "batch" else set()
+        seen |= {"init"} if settings.init != "kaiming" and start is None else set()
         fitted = {**settings.model_dump(mode="json", include=seen), **asdict(method.fit)}
         if start:
             fitted["start"] = start
@@ -146,7 +147,7 @@ class Context:
 
     def laplace_at_start(self, plan: RunPlan, others: list[RunPlan]) -> Laplace | None:
         """Find a kept diagonal at the start of a run, its own or that of a run with the same start."""
-        start = ("rank", "alpha", "target_modules", "seed")
+        start = ("rank", "alpha", "init", "target_modules", "seed")
         folders = [
             self.laplace_folder(other.settings, method, None)
             for other in [plan, *others]

@@ -1,5 +1,8 @@
 """The model at its start: frozen base weights and a fresh adapter that changes nothing yet."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import set_seed
@@ -11,6 +14,8 @@ from lalora.laplace import Laplace
 from lalora.study.recipe.settings import RunSettings
 from lalora.study.setup.device import device
 
+_PEFT_NAMES: Mapping[str, Literal[True, "gaussian"]] = {"kaiming": True, "gaussian": "gaussian"}
+
 
 def with_adapter(base: nn.Module, settings: RunSettings) -> PeftModel:
     """Give a model a fresh adapter.
@@ -21,6 +26,7 @@ def with_adapter(base: nn.Module, settings: RunSettings) -> PeftModel:
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
+        init_lora_weights=_PEFT_NAMES[settings.init],
         target_modules=settings.target_modules,
         task_type="CAUSAL_LM",
     )
