@@ -1,4 +1,4 @@
-"""Drift of two estimators of the diagonal and of L2 on B at equal target loss, from the results of a study with several seeds."""
+"""Drift of two estimators of the diagonal and of L2 on B at equal target loss, from the results of a study."""
 
 from __future__ import annotations
 

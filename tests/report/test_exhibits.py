@@ -34,12 +34,18 @@ from lalora.results import merged, parse
 from lalora.results.scores import score
 from lalora.results.select import selection_of
 from lalora.study import load_recipe
+from lalora.study.recipe.recipe import Recipe
 from synthetic_study import accuracy, change, cost, source_accuracy, synthetic, weights
 
 SEEDS = (42, 43, 44)
 SOURCES = ("winogrande", "arc_challenge", "hellaswag")
 DOCS = Path(__file__).parents[2] / "docs" / "studies.md"
 PanelType = TypeVar("PanelType", bound=Panel)
+
+
+@cache
+def recipe_of(name: str) -> Recipe:
+    return load_recipe(f"paper/{name}")
 
 
 @cache
@@ -62,7 +68,7 @@ def over_seeds(value: Callable[[int], float]) -> Spread:
 
 
 def source_at(recipe: str, label: str, step: int) -> Spread:
-    return over_seeds(lambda seed: source_accuracy(load_recipe(f"paper/{recipe}"), label, seed, step))
+    return over_seeds(lambda seed: source_accuracy(recipe_of(f"{recipe}"), label, seed, step))
 
 
 def target_at(label: str, step: int, target: str = "gsm8k") -> Spread:
@@ -105,7 +111,7 @@ CURVES = {
 @pytest.mark.parametrize("one", [one for one in EXHIBITS if one.panel == "curves"], ids=lambda one: one.name)
 def test_curves_of_accuracy(one: Exhibit) -> None:
     (name,) = one.recipes
-    found, recipe = panel(CurvesPanel, one), load_recipe(f"paper/{name}")
+    found, recipe = panel(CurvesPanel, one), recipe_of(f"{name}")
     (target,) = recipe.study.target
     steps = [0, *recipe.study.accuracy_at, recipe.runs[0].settings.steps]
     for label in ("LoRA", CURVES[one.name]):
@@ -138,7 +144,7 @@ TRADEOFFS = {
 def test_ends_in_the_tradeoff(name: str) -> None:
     (one,) = [one for one in EXHIBITS if one.name == name]
     recipe, target, labels = TRADEOFFS[name]
-    last = load_recipe(f"paper/{recipe}").runs[0].settings.steps
+    last = recipe_of(f"{recipe}").runs[0].settings.steps
     of = findings(*one.recipes)
     for label in labels:
         end = of.end(place(of, label), VIEWS[one.part])
@@ -147,7 +153,7 @@ def test_ends_in_the_tradeoff(name: str) -> None:
 
 def test_figure_27_has_two_batches_beside_the_other_methods() -> None:
     of = findings("table-1", "kfac-two-batches")
-    last = load_recipe("paper/kfac").runs[0].settings.steps
+    last = recipe_of("kfac").runs[0].settings.steps
     shown = {"LaLoRA λ=2000 (kfac-two-batches)": "LaLoRA λ=2000", KFAC_AT_A_QUARTER: KFAC_AT_A_QUARTER}
     for name, label in shown.items():
         at = place(of, name)
@@ -163,20 +169,20 @@ def test_figure_8_is_one_plot_a_seed() -> None:
     shown = panel(EachSeedPanel, exhibit("Figure 8"))
     assert [one.seed for one in shown.seeds] == list(SEEDS)
     runs = shown.findings.results.runs
-    last = load_recipe("paper/table-1").runs[0].settings.steps
+    last = recipe_of("table-1").runs[0].settings.steps
     for one in shown.seeds:
         assert len(one.marks) == len(runs) // 3
         for mark in one.marks[::5]:
             label = runs[mark.run].label
             x = accuracy(label, one.seed, "gsm8k", last)
-            y = source_accuracy(load_recipe("paper/table-1"), label, one.seed, last)
+            y = source_accuracy(recipe_of("table-1"), label, one.seed, last)
             assert mark.at == pytest.approx((100 * x, 100 * y))
 
 
 def test_table_1_has_the_selected_settings_with_their_deviation() -> None:
     one = exhibit("Table 1")
     (table,) = panel(SelectedPanel, one).tables()
-    last = load_recipe("paper/table-1").runs[0].settings.steps
+    last = recipe_of("table-1").runs[0].settings.steps
     assert len(table.rows) >= 5
     for row in table.rows:
         assert row.of.source_accuracy == source_at("table-1", row.of.label, last)
@@ -197,7 +203,7 @@ def test_table_1_has_the_selected_settings_with_their_deviation() -> None:
 )
 def test_tables_8_to_10_have_both_deviations(name: str, label: str, printed: tuple[float, ...]) -> None:
     one = exhibit(name)
-    recipe = load_recipe(f"paper/{one.recipes[0]}")
+    recipe = recipe_of(f"{one.recipes[0]}")
     (target,), last = recipe.study.target, recipe.runs[0].settings.steps
     (row,) = [row for row in panel(PublishedPanel, one).rows if row.label == label]
     paper = (row.source_paper.mean, row.source_paper.deviation, row.target_paper.mean, row.target_paper.deviation)
@@ -220,7 +226,7 @@ def test_table_2_has_validation_accuracies() -> None:
 )
 def test_tables_4_6_and_7_begin_with_no_penalty(name: str, printed: tuple[float, ...]) -> None:
     one = exhibit(name)
-    recipe, rows = load_recipe(f"paper/{one.recipes[0]}"), panel(ValidationPanel, one).rows
+    recipe, rows = recipe_of(f"{one.recipes[0]}"), panel(ValidationPanel, one).rows
     (plain,) = [row for row in rows if row.label == "LoRA"]
     assert (plain.source_paper, plain.target_paper, plain.score_paper) == printed
     grid = [row for row in rows if row.label.startswith(("LoRA", "LaLoRA λ"))]
@@ -237,7 +243,7 @@ def test_tables_4_6_and_7_begin_with_no_penalty(name: str, printed: tuple[float,
 
 def test_table_5_names_the_choices() -> None:
     found = panel(SelectionPanel, exhibit("Table 5")).tables()[0]
-    recipe = load_recipe("paper/table-4")
+    recipe = recipe_of("table-4")
     labels = [plan.label for plan in recipe.runs if plan.method == "migu"]
     last = recipe.runs[0].settings.steps
     kept = {label: source_accuracy(recipe, label, 42, last, "validation") for label in labels}
@@ -250,7 +256,7 @@ def test_table_5_names_the_choices() -> None:
 def test_sources_known_against_sources_measured(name: str, strength: float) -> None:
     shown = panel(HeatmapsPanel, exhibit(name))
     (found,) = [one for one in shown.maps if one.fixed == f"λ = {strength:g}" and one.column_title == "measured on"]
-    last = load_recipe("paper/source-data").runs[0].settings.steps
+    last = recipe_of("source-data").runs[0].settings.steps
     for known, row, bar in zip(SOURCES, found.values, found.bars or [], strict=False):
         label = f"LaLoRA λ={strength:g} source_domains={known}"
         by_hand = [
@@ -267,7 +273,7 @@ def test_sources_known_against_sources_measured(name: str, strength: float) -> N
 @pytest.mark.parametrize(("name", "rows"), [("Figure 4", 8), ("Figure 16", 4000)])
 def test_batches_against_strengths(name: str, rows: int) -> None:
     learning, forgetting = panel(HeatmapsPanel, exhibit(name)).maps
-    last = load_recipe("paper/batches").runs[0].settings.steps
+    last = recipe_of("batches").runs[0].settings.steps
     (at,) = [at for at, title in enumerate(learning.rows) if title.startswith(f"{rows} (")]
     labels = [f"LaLoRA λ={strength:g} source_rows={rows}" for strength in (20, 2000, 2000000)]
     learned = [target_at(label, last).mean.expected - target_at("LoRA", last).mean.expected for label in labels]
@@ -321,7 +327,7 @@ def test_tables_12_to_15_have_seconds_gib_and_orders_side_by_side() -> None:
     orders = {at: row.paper_order for at, row in parts.items() if row.paper_order}
     assert orders["LaLoRA kfac λ=1", "method"] == "time D_in²·r + D_out²·r + r²·(D_in + D_out), memory D_in² + D_out²"
     modes = [label for label, part in orders if part == "mode"]
-    assert len(modes) >= 4
+    assert modes == [diagonal, "LaLoRA kfac λ=1", "LaLoRA tri-kfac λ=1"]
     assert any(label.startswith("L2") and part == "forward" for label, part in orders)
 
 
@@ -337,7 +343,7 @@ def lines_of(found: Multiples, variant: str, curve: Curve) -> dict[str, Band]:
 
 def test_figure_17_has_a_plot_for_each_data_set() -> None:
     shown = panel(ByDataSetPanel, exhibit("Figure 17"))
-    recipe = load_recipe("paper/per-dataset")
+    recipe = recipe_of("per-dataset")
     steps = [0, *recipe.study.accuracy_at, recipe.runs[0].settings.steps]
     assert [curve.data_set for curve in shown.curves] == [*SOURCES, "gsm8k"]
     for curve in shown.curves:
@@ -376,10 +382,10 @@ def test_curves_by_length_and_rank(name: str) -> None:
     (recipe,) = one.recipes
     plan = next(
         plan
-        for plan in load_recipe(f"paper/{recipe}").runs
+        for plan in recipe_of(f"{recipe}").runs
         if str(getattr(plan.settings, setting)) == value and plan.label.split(f" {setting}=")[0] == variant
     )
-    accuracy_at = load_recipe(f"paper/{recipe}").study.accuracy_at
+    accuracy_at = recipe_of(f"{recipe}").study.accuracy_at
     steps = [0, *(step for step in accuracy_at if step < plan.settings.steps), plan.settings.steps]
     assert found[f"{setting}={value}"] == [(float(step), scaled(target_at(plan.label, step))) for step in steps]
     kept = lines_of(shown.multiples, variant, forgetting)[f"{setting}={value}"]

@@ -182,11 +182,16 @@ def _label(entry: Entry, settings: RunSettings, methods: Sequence[Chosen]) -> st
     return " ".join([" + ".join(of_each), *of_run])
 
 
+def _short(number: float) -> str:
+    """Write a number in six digits, or in as many as tell it from all others."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
+
+
 def _label_of(method: Chosen, values: Mapping[Key, Any]) -> str:
     words, told = [method.kind.label], {"strength", "curvature"}
     # Without a prior is how it usually is.
     told |= {"prior"} if method.options.get("prior") == 0 else set()
     words += [str(value) for key, value in values.items() if key[-1] == "curvature"]
     if "strength" in method.options:
-        words.append(f"λ={method.options['strength']:g}")
+        words.append(f"λ={_short(method.options['strength'])}")
     return " ".join([*words, *(f"{key[-1]}={_word(value)}" for key, value in values.items() if key[-1] not in told)])
