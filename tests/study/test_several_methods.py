@@ -197,8 +197,9 @@ def test_a_kill_changes_nothing_and_the_report_knows_them(
     assert len({run["final"]["target_loss"] for run in whole["runs"]}) == 5
     assert (both["method"], both["label"]) == ("lalora+kl", "LaLoRA weight-kfac λ=30 + KL λ=1 every=2")
     # One fit serves the run of one method and that of two; the other start has a fit of its own.
-    parts = [[row["part"] for row in run["costs"]][:2] for run in (lora, alone, both, weak)]
-    assert parts == [["ready", "forward"], ["fit winogrande", "forward"], *[["fit winogrande", "ready"]] * 2]
+    parts = [[row["part"] for row in run["costs"]][:3] for run in (lora, alone, both, weak)]
+    fitted = ["fit winogrande", "mode"]
+    assert parts == [["ready", "forward", "method"], [*fitted, "forward"], *[[*fitted, "ready"]] * 2]
     assert alone["train"][0]["penalty"] == both["train"][0]["penalty"]
     assert weak["curve"][0]["source_kl"] == pytest.approx(0, abs=1e-4)
     assert "forecasts" not in weak["curve"][0]
