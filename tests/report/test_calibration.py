@@ -68,7 +68,7 @@ def test_page_and_picture_show_it(forecast: dict[str, Any], tmp_path: Path) -> N
         assert near[:, near.shape[1] // 2 :].sum() > 50
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "What each curvature predicted" in text
-    assert text.count('class="picture"') == 1
+    assert text.count('class="picture"') == 2  # and the curves of each data set
     assert "<img" not in text
     assert len(re.findall(r"\(0\.50×\)", text)) == 18
     assert set(re.findall(r"[a-z]+://[^\"' <]+", text)) == {"http://www.w3.org/2000/svg"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from lalora.study import built_in_recipes, load_recipe
@@ -89,3 +91,28 @@ def test_published_numbers_agree_with_the_differences_that_the_paper_prints(
         here = [100 * (published[label][key] - plain[key]) for key in ("source_accuracy", "target_accuracy")]
         # Both sides are rounded to 0.1.
         assert here == pytest.approx(differences, abs=0.16), label
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "epochs"),
+    [
+        ("paper/table-1", 4350, (5, 10)),
+        ("paper/per-dataset", 4350, (5, 10)),
+        ("paper/rank", 4350, (5, 10)),
+        ("paper/training-length", 4350, range(1, 15)),
+        ("paper/math", 4370, range(1, 15)),
+        ("paper/llama-3.1-8b", 4350, range(1, 15)),
+    ],
+)
+def test_accuracies_are_read_at_the_epochs_that_the_paper_reads(name: str, steps: int, epochs: Sequence[int]) -> None:
+    recipe = load_recipe(name)
+    assert max(plan.settings.steps for plan in recipe.runs) == steps
+    # 15 epochs; the last one ends the run, where all is measured.
+    assert recipe.study.accuracy_at == [round(epoch * steps / 15) for epoch in epochs]
+
+
+@pytest.mark.parametrize("name", ["small/training-length", "small/rank", "small/per-dataset"])
+def test_every_run_of_a_small_study_of_curves_is_measured_on_its_way(name: str) -> None:
+    recipe = load_recipe(name)
+    for plan in recipe.runs:
+        assert any(step < plan.settings.steps for step in recipe.study.evaluate_at)

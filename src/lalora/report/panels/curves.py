@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lalora.report.findings import Findings
+from lalora.report.lines import opacity_of_bands
 from lalora.report.look import MARKERS, QUIET
 from lalora.report.panels.panel import Panel
 from lalora.report.pictures import framed, legend, remark
@@ -85,8 +86,9 @@ class CurvesPanel(Panel):
             return
         xs = [step for step, _ in found]
         if len(seeds.runs) > 1:
+            opacity = opacity_of_bands(len(self.findings.seeds))
             lows, highs = [at.low for _, at in found], [at.high for _, at in found]
-            axes.fill_between(xs, lows, highs, color=look.light, alpha=0.18, linewidth=0)
+            axes.fill_between(xs, lows, highs, color=look.light, alpha=opacity, linewidth=0)
         elif curve.noisy:
             axes.plot(*zip(*self.raw[curve][seeds.first], strict=True), color=look.light, linewidth=0.8, alpha=0.3)
         ys = [at.mean for _, at in found]

@@ -184,7 +184,8 @@ def _label(entry: Entry, settings: RunSettings, methods: Sequence[Chosen]) -> st
 
 def _short(number: float) -> str:
     """Write a number in six digits, or in as many as tell it from all others."""
-    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
+    short = f"{number:g}"
+    return short if repr(float(short)) == repr(float(number)) else repr(number)
 
 
 def _label_of(method: Chosen, values: Mapping[Key, Any]) -> str:
