@@ -78,7 +78,14 @@ def multiples(findings: Findings) -> Multiples | None:
     firsts = {place: findings.seeds[place].first for at in members for place in at.values()}
     shown = [runs[first] for first in firsts.values()]
     order = {written: place for place, written in enumerate(choices(shown, setting.key))}
-    variants = [_variant(findings, setting, {order[written]: place for written, place in at.items()}) for at in members]
+    # A line looks the same at every value; its method's colour is that of a run without a strength.
+    alike = _looks(findings, (setting.name(run) for run in runs))
+    hues = _looks(findings, findings.families, strengths=False)
+    variants = []
+    for at in members:
+        places = {order[written]: place for written, place in at.items()}
+        first = firsts[next(iter(at.values()))]
+        variants.append(Variant(setting.name(runs[first]), places, alike[first], hues[first].light))
     return Multiples(findings, setting.key, _values(setting, shown), variants)
 
 
@@ -103,14 +110,6 @@ def _values(setting: Varying, runs: Sequence[Run]) -> list[Value]:
         following = [f"{key}={text}" for key in keys for text in choices(alike, key).values()]
         found.append(Value(f"{setting.key}={text}", tuple(following)))
     return found
-
-
-def _variant(findings: Findings, setting: Varying, places: Mapping[int, int]) -> Variant:
-    first = findings.seeds[next(iter(places.values()))].first
-    run = findings.results.runs[first]
-    same_look = _looks(findings, (setting.name(one) for one in findings.results.runs))
-    hues = _looks(findings, findings.families, strengths=False)
-    return Variant(setting.name(run), places, same_look[first], hues[first].light)
 
 
 def _looks(findings: Findings, labels: Iterable[str], strengths: bool = True) -> list[Look]:
