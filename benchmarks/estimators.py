@@ -13,7 +13,7 @@ from output import publish, table
 from lalora.results.intervals import paired
 
 DEFAULT, PAPER, L2 = "default diagonal", "paper's diagonal", "L2 on B"
-GIVEN_UP = (0.01, 0.02, 0.05)
+GIVEN_UP = (0.005, 0.01)
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     arguments.add_argument("--name", default="estimators")
     chosen = arguments.parse_args()
     fronts = by_method(json.loads(chosen.results.read_text())["runs"])
-    publish(chosen.name, "\n\n".join(compared(fronts, more) for more in GIVEN_UP), {})
+    publish(chosen.name, "\n\n".join([measured(fronts), *(compared(fronts, more) for more in GIVEN_UP)]), {})
 
 
 def by_method(runs: Sequence[Row]) -> dict[str, dict[int, list[Row]]]:
@@ -34,6 +34,17 @@ def by_method(runs: Sequence[Row]) -> dict[str, dict[int, list[Row]]]:
         for name in names.get(run["method"], own):
             fronts[name].setdefault(run["seed"], []).append(run["final"])
     return fronts
+
+
+def measured(fronts: Mapping[str, Mapping[int, Sequence[Row]]]) -> str:
+    """Tabulate the strongest setting of each as it was measured, a row a seed."""
+    rows = []
+    for name, by_seed in fronts.items():
+        for seed, found in sorted(by_seed.items()):
+            end = max(found, key=lambda row: float(row["target_loss"]))
+            rows.append([name, str(seed), f"{end['target_loss']:.4f}", *(f"{kl:.4f}" for kl in end["kl"].values())])
+    texts = list(next(iter(fronts[L2].values()))[0]["kl"])
+    return f"As measured, nats per token.\n\n{table(['method', 'seed', 'target loss', *texts], rows)}"
 
 
 def compared(fronts: Mapping[str, Mapping[int, Sequence[Row]]], more: float) -> str:
