@@ -75,7 +75,7 @@ class EachSeedPanel(Panel):
         for mark in of.marks:
             look = self.findings.looks[mark.run]
             axes.plot(
-                [mark.at[0]], [mark.at[1]], MARKERS[look.shape], color=look.light, markersize=7 * look.size,
+                [mark.at[0]], [mark.at[1]], MARKERS[look.shape], color=look.light, markersize=8 * look.size,
                 markeredgecolor="white", label=self.findings.results.runs[mark.run].label,
             )  # fmt: skip
         base = base_mark(self.findings, self.view)

@@ -25,9 +25,8 @@ COLUMNS = (
     Column("kept", "Forgetting, here, pp", formatting.points, "\nhere"),
     Column("learned_paper", "Learning, paper, pp", formatting.points, "learn-\ning\npaper"),
     Column("learned", "Learning, here, pp", formatting.points, "\nhere"),
-    Column("source_of_base", "Source against base, pp", formatting.points),
-    Column("target_of_base", "Target against base, pp", formatting.points),
 )
+_MORE = ("seeds", "source_of_base", "target_of_base")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class Beside:
     """A setting as published and as measured: accuracies and their differences, from 0 to 1.
 
     Forgetting (`kept`) and learning are, as in the paper, source and target accuracy against plain LoRA; the last two
-    are the measured ones against the base model. `seeds` is how many were run here, 0 where none was.
+    are the measured ones against the base model, which the CSV alone has.
+    `seeds` is how many were run here, 0 where none was.
     """
 
     label: str
@@ -73,7 +73,7 @@ class PublishedPanel(Panel):
     prose = (
         "Means ± one standard deviation over seeds, published and measured; – where a setting was not run here. "
         "Forgetting and learning as the paper counts them: source and target accuracy against plain LoRA, in "
-        "percentage points, higher is better. The last two columns are what was measured here against the base model."
+        "percentage points, higher is better."
     )
 
     def __init__(self, findings: Findings) -> None:
@@ -86,7 +86,7 @@ class PublishedPanel(Panel):
         if not self.rows:
             return []
         caption = f"{EXPLAINED} Forgetting and learning against plain LoRA, pp."
-        return [Table(COLUMNS, [("", self.rows)], "Published and measured", caption, file="published", more=("seeds",))]
+        return [Table(COLUMNS, [("", self.rows)], "Published and measured", caption, file="published", more=_MORE)]
 
 
 def _beside(one: Published, reference: Published | None, ours: Average | None, findings: Findings) -> Beside:

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from lalora.report.findings import Findings
 from lalora.report.look import INK, LIGHT_PAGE, MARKERS, QUIET, Look
@@ -191,7 +192,7 @@ def _published(axes: Axes, findings: Findings) -> None:
         axes.annotate(
             one.run, (100 * one.target_accuracy, 100 * one.source_accuracy), (6 if right else -6, 4),
             textcoords="offset points", ha="left" if right else "right", fontsize=7, color=QUIET, zorder=6,
-            bbox={"facecolor": LIGHT_PAGE, "edgecolor": "none", "pad": 0.5, "alpha": 0.7},
+            path_effects=[withStroke(linewidth=2, foreground=LIGHT_PAGE)],
         )  # fmt: skip
 
 
