@@ -153,7 +153,7 @@ def test_a_legend_shows_a_label_once_and_hides_all_its_seeds(visit: Any, seeded:
 
 def test_fronts_and_published_points(visit: Any, seeded: dict[str, Any]) -> None:
     page = visit(seeded)
-    assert page.locator("#tradeoff .front").count() == 1
+    assert page.locator("#tradeoff .front").count() == 2
     assert page.locator("#tradeoff .published").count() == 0
     page.get_by_text("Accuracy", exact=True).first.click()
     assert page.locator("#tradeoff .run-0 .published .hollow").count() == 1

@@ -85,7 +85,8 @@ def test_page_and_folder_show_it(moved: dict[str, Any], tmp_path: Path) -> None:
     assert imread(tmp_path / "changes.png").std() > 0.05
     assert (tmp_path / "changes.pdf").read_bytes().startswith(b"%PDF")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert text.count('class="picture"') == 1
+    # And that of each data set over the steps.
+    assert text.count('class="picture"') == 2
     # A density and the scale of its colours, for three runs.
     assert text.count("data:image/png;base64,") == 6
     assert "a weight on the dashed line did not move" in text

@@ -51,7 +51,7 @@ def test_without_accuracies_it_is_learning_against_the_kl_of_the_seed() -> None:
         gain = loss(BASE, 0, target, 0) - loss(label, 1, target, last)
         drift = sum(kl(label, 1, name, last) for name in sources) / len(sources)
         assert found[label] == pytest.approx((gain, drift))
-    assert len(found) == 19
+    assert len(found) == 23
 
 
 def test_all_plots_have_the_same_axes_and_one_legend_names_each_setting_once() -> None:

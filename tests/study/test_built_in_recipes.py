@@ -72,7 +72,7 @@ def test_the_papers_have_its_settings_and_a_small_twin(name: str) -> None:
     assert recipe.study.max_length == 512
     assert recipe.study.max_new_tokens == 128
     small = name.replace("paper/", "small/")
-    assert small in NAMES or name in ("paper/llama-3.1-8b", "paper/math", "paper/cost")
+    assert small in NAMES or name in ("paper/llama-3.1-8b", "paper/math", "paper/cost", "paper/kfac-two-batches")
     if small in NAMES:
         methods = {plan.method for plan in recipe.runs}
         assert methods <= {plan.method for plan in load_recipe(small).runs}

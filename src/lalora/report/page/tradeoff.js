@@ -82,9 +82,10 @@ function drawTradeoff() {
 
 // A step line through the settings of a method that no other one of it beats.
 function drawFront(plot, places, series) {
-  const ends = places.map((place) => series.find((s) => labelOf.get(s.index) === place)).filter(Boolean).map((s) => s.points.at(-1));
-  if (ends.length < 2) return;
-  const index = DATA.labels[places.at(-1)].runs[0];
+  const shown = places.map((place) => series.find((s) => labelOf.get(s.index) === place)).filter(Boolean);
+  if (shown.length < 2) return;
+  const ends = shown.map((s) => s.points.at(-1));
+  const index = shown.at(-1).index;
   const corners = ends.flatMap((p, k) => (k ? [[ends[k - 1].x, p.y], [p.x, p.y]] : [[p.x, p.y]]));
   line(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), corners.map(([x, y]) => [plot.sx(x), plot.sy(y)]), null, "thin front");
 }
