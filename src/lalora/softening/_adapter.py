@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from lalora.adapter import linear_pairs, lora_layers
 from lalora.errors import LaloraError
+from lalora.undisturbed import trainability_kept
 
 
 def put(model: nn.Module, changes: Mapping[str, tuple[Float[Tensor, "d_out r"], Float[Tensor, "r d_in"]]]) -> None:
@@ -23,6 +25,21 @@ def put(model: nn.Module, changes: Mapping[str, tuple[Float[Tensor, "d_out r"], 
         pair = pairs[name]
         _set(pair.up.weight, out, dim=1, scale=pair.scaling)
         _set(pair.down.weight, into, dim=0)
+
+
+def keep_beside(model: PeftModel, name: str) -> None:
+    """Copy the active adapter to another name; the active one stays active."""
+    active = model.active_adapters[0]
+    own = {pair.layer: (pair.up.weight, pair.down.weight) for pair in linear_pairs(model)}
+    with trainability_kept(model):
+        model.add_adapter(name, copy.deepcopy(model.peft_config[active]))
+        model.set_adapter(name)
+        with torch.no_grad():
+            for pair in linear_pairs(model):
+                for weight, kept in zip((pair.up.weight, pair.down.weight), own[pair.layer], strict=True):
+                    weight.copy_(kept)
+                    weight.requires_grad_(False)
+        model.set_adapter(active)
 
 
 @contextmanager

@@ -76,12 +76,21 @@ def soften(
     return Front(carrier, layers, strengths, scale, text.fitted(laplace))
 
 
-def _anchors(model: PeftModel) -> Mapping[str, Anchor]:
+def require_softenable(model: PeftModel) -> None:
+    """Refuse a model whose adapter, however it is trained, cannot be softened.
+
+    Raises:
+        LaloraError: If the adapter switched off is not the base, or it is no plain LoRA.
+    """
     reason = why_not_base(model)
     if reason is not None:
         raise LaloraError(f"with its adapter switched off this model is not its base model, since {reason}: convert it")
     if odd := [pair.layer for pair in linear_pairs(model) if not pair.plain]:
         raise LaloraError(f"softening serves plain LoRA layers; '{odd[0]}' is of another kind, such as DoRA")
+
+
+def _anchors(model: PeftModel) -> Mapping[str, Anchor]:
+    require_softenable(model)
     anchors = {name: anchor for name, anchor in anchors_of(model, WeightKfac.kind).items() if anchor.changes}
     if not anchors:
         raise LaloraError("the adapter changes nothing (A or B is zero everywhere): train it first")
