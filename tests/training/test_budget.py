@@ -186,7 +186,7 @@ def test_several_methods_are_raised_together_and_those_at_zero_stay_there(argume
     trainer = build(lora(), arguments(max_steps=5), 0.001, methods=methods, budget_by="control", budget_every=2)
     with pytest.warns(UserWarning, match="is not met"):
         trainer.train()
-    weights = {method.name: method.weight for method in trainer.methods}
+    weights = {method.name: method.strength_now for method in trainer.methods}
     factor = trainer.state.log_history[-1].get("strength_factor") or _kept(trainer)[-1]["strength_factor"]
     assert weights == {"lalora": 0.0, "kl": pytest.approx(2.0 * factor)}
     assert [method.strength for method in trainer.methods] == [0.0, 2.0]  # type: ignore[attr-defined]

@@ -68,7 +68,7 @@ class Method:
         """What a budget multiplies the strength with while training."""
 
     @property
-    def weight(self) -> float:
+    def strength_now(self) -> float:
         """λ as it counts now: the strength times the factor; for methods whose knob is a strength."""
         strength: float = vars(self)[STRENGTH]
         return strength * self.factor

@@ -56,6 +56,22 @@ class Step(BaseModel):
     forecast: Number = None
 
 
+class Controlled(BaseModel):
+    """A measurement of the drift while training, and what strengths were multiplied with from then on."""
+
+    step: int
+    drift: Number = None
+    strength_factor: Number = None
+
+
+class Budgeted(BaseModel):
+    """How a run was softened to its budget: the drift on the budget's rows before and after, and λ."""
+
+    trained_drift: Number = None
+    drift: Number = None
+    softening_strength: Number = None
+
+
 class PrecisionGroup(BaseModel):
     """A group of adapter weights by precision: how many, their precision, their mean |change|."""
 
@@ -97,7 +113,10 @@ class MethodNames(BaseModel):
 
 
 class Run(BaseModel):
-    """One fine-tuning."""
+    """One fine-tuning.
+
+    Of a run with a budget `final` is within it, or nearest to it; `trained` is the adapter before it was softened.
+    """
 
     name: Label
     method: Label
@@ -109,6 +128,9 @@ class Run(BaseModel):
     curve: list[Evaluation] = []
     scaled: list[Evaluation] = []
     softened: list[Evaluation] = []
+    trained: Evaluation | None = None
+    budgeted: Budgeted | None = None
+    controlled: list[Controlled] = []
     validation: Evaluation | None = None
     train: list[Step] = []
     seconds: Number = None

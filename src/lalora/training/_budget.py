@@ -124,9 +124,9 @@ class Budget:
         Returns:
             What to log: `drift` and, where it was softened, `trained_drift` and `softening_strength`.
         """
-        found = self._controlled(step, methods) if self.control is not None and step not in self.control.drifts else {}
         if not self.softens:
             assert self.control is not None
+            found = {} if step in self.control.drifts else self._controlled(step, methods)
             self._tell(self.control)
             return found
         self.choice = self._soften(model, methods, seed)

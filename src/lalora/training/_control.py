@@ -88,4 +88,4 @@ class Control:
 
 def controlled(methods: InTurn) -> list[Method]:
     """Find the methods whose knob is a strength above zero."""
-    return [method for method in methods if method.knob == STRENGTH and method.weight > 0]
+    return [method for method in methods if method.knob == STRENGTH and method.strength_now > 0]

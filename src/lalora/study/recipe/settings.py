@@ -109,6 +109,8 @@ class StudySettings(_Settings):
 
 SELF_SOURCE = frozenset({"source_length", "source_temperature"})
 """Settings of the text that the base model writes itself."""
+OF_BUDGET = frozenset({"budget_by", "budget_every", "budget_rows"})
+"""Settings of runs with a budget."""
 OF_SOURCES = frozenset({"source_rows", "source_batch_size", "source_text", "source_domains"}) | SELF_SOURCE
 """Settings of runs whose methods need source text."""
 
@@ -141,6 +143,14 @@ class RunSettings(_Settings):
     source_domains: list[Place] | None = Field(
         None, min_length=1, description="Sources whose rows these are. null: all sources of the study."
     )
+    budget: Positive | None = Field(
+        None, description="Most drift that the adapter may end with, KL(base ‖ model) in nats per token. null: none."
+    )
+    budget_by: Literal["softening", "control", "both"] = Field(
+        "softening", description="Kept by softening after the last step, by control of the strengths, or by both."
+    )
+    budget_every: Count = Field(4, description="Steps from one measurement to the next, for control.")
+    budget_rows: Count = Field(16, description="Other rows of each source that the budget is measured on.")
     source_text: Literal["source", "self"] = Field(
         "source",
         description="Where these rows come from: training rows of the sources, or text that the base model writes.",

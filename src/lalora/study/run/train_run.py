@@ -30,6 +30,7 @@ from lalora.study.store.finished import ADAPTER, METRICS, TIMING, is_done, mark_
 from lalora.study.store.folder import saving
 from lalora.study.store.identity import CONFIG, key
 from lalora.study.store.records import append_row, cut_back, read_json, read_rows
+from lalora.training import TRAINED
 
 CHECKPOINTS = "checkpoints"
 _CHECKPOINTS_A_RUN = 10
@@ -124,6 +125,8 @@ def _train(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Lapl
         methods=methods,
         run=run.plan.label,
         model=model,
+        before_softening=lambda: _measure_trained(run, model),
+        **_budget(run, model),
         args=_arguments(settings, run.checkpoints, model),
         train_dataset=methods.training_rows(context.data.training_items(settings), settings.seed),
         data_collator=lambda items: collate(items, pad),
@@ -133,6 +136,29 @@ def _train(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Lapl
     done = len([row for row in read_rows(run.metrics) if row["kind"] == "train"])
     with progress_bar(run.title, "step", total=settings.steps, initial=done) as bar:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _budget(run: Run, model: PeftModel) -> dict[str, Any]:
+    settings, context = run.plan.settings, run.context
+    if settings.budget is None:
+        return {}
+    softens = settings.budget_by != "control"
+    return {
+        "budget": settings.budget,
+        "budget_batches": context.data.budget_batches(settings),
+        "budget_by": settings.budget_by,
+        "budget_every": settings.budget_every,
+        "budget_target": context.data.target_batches(settings, context.study.soften_rows) if softens else None,
+        "sources": context.source_batches(model, settings) if softens else (),
+    }
+
+
+def _measure_trained(run: Run, model: PeftModel) -> None:
+    with processes.on_all_ranks():
+        if processes.is_main() and run.plan.settings.budget_by != "control" and not run.has("trained"):
+            run.context.say(f"{run.title}: measuring it as trained")
+            row = run.context.measure(model, run.plan.settings.steps, accuracy=False)
+            append_row(run.metrics, row | {"kind": "trained"})
 
 
 def _finish(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Laplace]) -> None:
@@ -195,10 +221,12 @@ def _keep_adapter(methods: InTurn, model: PeftModel, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     methods.save_adapter(model, partial)
     # Not moved: safetensors makes files that their owner alone may read.
-    write_atomically(folder / ADAPTER, (partial / ADAPTER).read_bytes())
-    config = read_json(partial / "adapter_config.json")
-    if isinstance(config["target_modules"], list):
-        # PEFT keeps them as a set, whose order changes from process to process.
-        config["target_modules"].sort()
-    write_json(folder / "adapter_config.json", config)
+    for part in ("", TRAINED) if (partial / TRAINED).is_dir() else ("",):
+        (folder / part).mkdir(exist_ok=True)
+        write_atomically(folder / part / ADAPTER, (partial / part / ADAPTER).read_bytes())
+        config = read_json(partial / part / "adapter_config.json")
+        if isinstance(config["target_modules"], list):
+            # PEFT keeps them as a set, whose order changes from process to process.
+            config["target_modules"].sort()
+        write_json(folder / part / "adapter_config.json", config)
     shutil.rmtree(partial)
