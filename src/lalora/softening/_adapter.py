@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -59,6 +59,17 @@ def unchanged(model: nn.Module) -> Generator[None, None, None]:
 
 
 @contextmanager
+def held_at(weights: Sequence[Tensor], values: Sequence[Tensor]) -> Generator[None, None, None]:
+    """Set weights to other values for as long as the context lasts."""
+    kept = [weight.detach().clone() for weight in weights]
+    try:
+        _copy(weights, values)
+        yield
+    finally:
+        _copy(weights, kept)
+
+
+@contextmanager
 def without_change(model: nn.Module) -> Generator[None, None, None]:
     """Set B of every layer to zero, so that the model computes what its base does."""
     with unchanged(model):
@@ -80,6 +91,12 @@ def scaled(model: PeftModel, alpha: float) -> Generator[None, None, None]:
     finally:
         for layer, scaling in zip(layers, before, strict=True):
             layer.scaling.update(scaling)
+
+
+@torch.no_grad()
+def _copy(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value)
 
 
 @torch.no_grad()

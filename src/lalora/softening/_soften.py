@@ -20,6 +20,7 @@ from lalora.softening._carrier import OfAdapter
 from lalora.softening._front import Front
 from lalora.softening._given import Text, factors_of, require
 from lalora.softening._layers import decomposed
+from lalora.softening._refine import refine
 from lalora.softening._start import best_scale
 from lalora.switched_off import why_not_base
 
@@ -32,6 +33,8 @@ def soften(
     *,
     source: Sources | Iterable[Batch] | None = None,
     held_out: Iterable[Batch] | None = None,
+    refine_steps: int = 0,
+    refine_strength: float = 1.0,
     seed: int = 0,
     progress: bool = True,
 ) -> Front:
@@ -50,6 +53,9 @@ def soften(
         source: In the place of a Laplace: batches of source text, some 32 rows of each kind, that one is fitted on.
         held_out: Batches of target rows that were not trained on. The front begins at the scale of the adapter with the
             least loss on them, and at the adapter itself where none are given.
+        refine_steps: Steps of KL(trained ‖ model) on target rows + λ·KL(base ‖ model) on source rows, from the trained
+            adapter and without labels, before it is softened: the front is of what they end with. They need `source`.
+        refine_strength: λ of these steps.
         seed: Of the sampled labels.
         progress: Whether to show a progress bar.
 
@@ -68,11 +74,14 @@ def soften(
         with without_change(bare):
             laplace = fit(bare, text.source, curvature=WeightKfac.kind, seed=seed, progress=progress)
     of_source = _around_base(laplace, bare)
-    scale = best_scale(carrier, text.held_out) if text.held_out else 1.0
-    with carrier.scaled(scale):
-        anchors = {name: anchor for name, anchor in _anchors(bare).items() if name in of_source.layers}
-        around = fit(bare, text.target, curvature=WeightKfac.kind, seed=seed, progress=progress)
-    layers = decomposed(anchors, factors_of(around), of_source)
+    with carrier.unchanged(bare):
+        if refine_steps:
+            refine(bare, text.target, text.source, refine_steps, refine_strength)
+        scale = best_scale(carrier, text.held_out) if text.held_out else 1.0
+        with carrier.scaled(scale):
+            anchors = {name: anchor for name, anchor in _anchors(bare).items() if name in of_source.layers}
+            around = fit(bare, text.target, curvature=WeightKfac.kind, seed=seed, progress=progress)
+        layers = decomposed(anchors, factors_of(around), of_source)
     return Front(carrier, layers, strengths, scale, text.fitted(laplace))
 
 

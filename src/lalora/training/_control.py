@@ -12,8 +12,8 @@ from lalora.files import parse_json, read_small, write_atomically
 from lalora.methods import InTurn
 from lalora.methods.base import STRENGTH, Method
 
-GAIN = 0.5
-DAMPING = 1.0
+GAIN = 0.7
+DAMPING = 0.5
 _MOST_ERROR = 1.5
 _LEAST, _MOST = 1e-3, 1e6
 _FILE = "control.json"
@@ -46,7 +46,7 @@ class Control:
     def update(self, step: int, drift: float) -> None:
         """Take a measurement after so many steps, and choose the factor."""
         now = self._error(drift)
-        before = self._error(self.drifts[max(self.drifts)]) if self.drifts else -_MOST_ERROR
+        before = self._error(self.drifts[max(self.drifts)]) if self.drifts else now
         self.drifts[step] = drift
         grown = math.log(self.factor) + GAIN * now + DAMPING * (now - before)
         self.factor = min(max(math.exp(grown), _LEAST), _MOST)
