@@ -108,7 +108,7 @@ class Budget:
         if TRAINED in model.peft_config:
             model.delete_adapter(TRAINED)
 
-    def before_step(self, step: int, methods: InTurn) -> dict[str, float]:
+    def before_step(self, step: int, steps: int, methods: InTurn) -> dict[str, float]:
         """Measure and control the strengths if it is time.
 
         Returns:
@@ -116,7 +116,7 @@ class Budget:
         """
         if self.control is None or not self.control.is_due(step):
             return {}
-        return self._controlled(step, methods)
+        return self._controlled(step, steps, methods)
 
     def after_training(self, model: PeftModel, methods: InTurn, step: int, seed: int) -> dict[str, float]:
         """Soften the trained adapter, and say whether the budget is met.
@@ -126,7 +126,7 @@ class Budget:
         """
         if not self.softens:
             assert self.control is not None
-            found = {} if step in self.control.drifts else self._controlled(step, methods)
+            found = {} if step in self.control.drifts else self._controlled(step, step, methods)
             self._tell(self.control)
             return found
         self.choice = self._soften(model, methods, seed)
@@ -153,11 +153,11 @@ class Budget:
             self.control.load(folder)
             self.control.set(methods)
 
-    def _controlled(self, step: int, methods: InTurn) -> dict[str, float]:
+    def _controlled(self, step: int, steps: int, methods: InTurn) -> dict[str, float]:
         assert self.control is not None
         # The main process's number, so that no rounding lets two processes train on with other strengths.
         drift = processes.all_gather(self.held.measure().drift)[0]
-        self.control.update(step, drift)
+        self.control.update(step, steps, drift)
         self.control.set(methods)
         return {"drift": drift, "strength_factor": self.control.factor}
 

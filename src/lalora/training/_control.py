@@ -14,8 +14,11 @@ from lalora.methods.base import STRENGTH, Method
 
 GAIN = 0.7
 DAMPING = 0.5
+ALLOWED = 3.0
+"""How many budgets of drift the size of the steps themselves may make at the start."""
+_SETTLED = 0.9
 _MOST_ERROR = 1.5
-_LEAST, _MOST = 1e-3, 1e6
+_LEAST, _MOST = 1e-3, 1e3
 _FILE = "control.json"
 
 
@@ -23,9 +26,12 @@ _FILE = "control.json"
 class Control:
     """A controller of the factor that all strengths of a run are multiplied with.
 
-    It goes by e = ln(drift / budget) at each measurement: ln factor grows by GAIN·e + DAMPING·(e − e before), so that a
-    drift above the budget raises the strengths, and one that grows towards it does so before it is there. This is the
-    adaptive KL controller of Ziegler et al. (2019, arXiv 1909.08593) in logarithms, with a term for the slope.
+    At each measurement ln factor grows by GAIN·e + DAMPING·(e − e before), where e is how far the drift, in logarithms,
+    is outside of a band. This is the adaptive KL controller of Ziegler et al. (2019, arXiv 1909.08593) in logarithms,
+    with a term for the slope and a band that narrows to the budget, which it is at nine tenths of the steps. Above
+    stands the budget times 1 + ALLOWED·(share of the steps left)², for steps of AdamW are as large as the learning rate
+    whatever the gradient, and make a drift of its square that no strength takes away and that goes when it falls. Below
+    stands the budget times the share done, for drift adds up.
 
     Attributes:
         budget: KL(base ‖ model) in nats per token.
@@ -43,13 +49,15 @@ class Control:
         """Tell whether to measure after so many steps."""
         return step > 0 and step % self.every == 0 and step not in self.drifts
 
-    def update(self, step: int, drift: float) -> None:
-        """Take a measurement after so many steps, and choose the factor."""
-        now = self._error(drift)
-        before = self._error(self.drifts[max(self.drifts)]) if self.drifts else now
+    def update(self, step: int, steps: int, drift: float) -> None:
+        """Take a measurement after so many of all steps, and choose the factor."""
+        now = self._error(step / steps, drift)
+        change = GAIN * now
+        if self.drifts:
+            last = max(self.drifts)
+            change += DAMPING * (now - self._error(last / steps, self.drifts[last]))
         self.drifts[step] = drift
-        grown = math.log(self.factor) + GAIN * now + DAMPING * (now - before)
-        self.factor = min(max(math.exp(grown), _LEAST), _MOST)
+        self.factor = min(max(self.factor * math.exp(change), _LEAST), _MOST)
 
     def set(self, methods: InTurn) -> None:
         """Multiply the strengths."""
@@ -81,9 +89,12 @@ class Control:
                 raise LaloraError(f"{folder} was trained with {name} {value:g}, not {now:g}: give the same to resume")
         self.factor, self.drifts = factor, drifts
 
-    def _error(self, drift: float) -> float:
-        error = math.log(max(drift, 1e-12) / self.budget)
-        return min(max(error, -_MOST_ERROR), _MOST_ERROR)
+    def _error(self, share: float, drift: float) -> float:
+        done = min(share / _SETTLED, 1.0)
+        used = math.log(max(drift, 1e-12) / self.budget)
+        above, below = math.log(1 + ALLOWED * (1 - done) ** 2), math.log(done)
+        outside = max(used - above, 0.0) + min(used - below, 0.0)
+        return min(max(outside, -_MOST_ERROR), _MOST_ERROR)
 
 
 def controlled(methods: InTurn) -> list[Method]:

@@ -158,7 +158,7 @@ class MethodMixin(InTurnMixin):
             The micro-batch's part of the target loss.
         """
         if self._budget is not None and self._begins_a_step:
-            self._log(self._budget.before_step(self.state.global_step, self.methods))
+            self._log(self._budget.before_step(self.state.global_step, self.state.max_steps, self.methods))
         return super().training_step(model, inputs, num_items_in_batch)
 
     def _log(self, measured: dict[str, float]) -> None:
