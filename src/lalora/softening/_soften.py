@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from peft import PeftModel
 from torch import nn
@@ -60,23 +60,70 @@ def soften(
         LaloraError: If a strength is negative, the adapter is of another base or kind, changes nothing or is not
             finite, the Laplace is no `weight-kfac` around the base, or held-out rows are among those of the target.
     """
+    return soften_with(
+        model, target, laplace, strengths, source=source, held_out=held_out, seed=seed, progress=progress
+    )
+
+
+def soften_with(
+    model: nn.Module,
+    target: Sources | Iterable[Batch],
+    laplace: Laplace | None,
+    strengths: Sequence[float],
+    *,
+    source: Sources | Iterable[Batch] | None = None,
+    held_out: Iterable[Batch] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    around: Callable[[], Laplace] | None = None,
+) -> Front:
+    """Soften as `soften` does, with a target's curvature that may be there already.
+
+    Args:
+        model: As in `soften`.
+        target: As in `soften`.
+        laplace: As in `soften`.
+        strengths: As in `soften`.
+        source: As in `soften`.
+        held_out: As in `soften`.
+        seed: As in `soften`.
+        progress: As in `soften`.
+        around: Gives the `weight-kfac` of the target around the adapter, asked where the front begins there.
+
+    Returns:
+        The front.
+    """
     bare = peft_model(model)
     require(strengths, laplace, source)
     carrier, text = OfAdapter(bare), Text.of(bare, target, source, held_out)
-    _anchors(bare)
+    trained_anchors(bare)
     if laplace is None:
         with without_change(bare):
             laplace = fit(bare, text.source, curvature=WeightKfac.kind, seed=seed, progress=progress)
     of_source = _around_base(laplace, bare)
     scale = best_scale(carrier, text.held_out) if text.held_out else 1.0
     with carrier.scaled(scale):
-        anchors = {name: anchor for name, anchor in _anchors(bare).items() if name in of_source.layers}
-        around = fit(bare, text.target, curvature=WeightKfac.kind, seed=seed, progress=progress)
-    layers = decomposed(anchors, factors_of(around), of_source)
+        anchors = {name: anchor for name, anchor in trained_anchors(bare).items() if name in of_source.layers}
+        if around is None or scale != 1:
+            of_target = fit(bare, text.target, curvature=WeightKfac.kind, seed=seed, progress=progress)
+        else:
+            of_target = around()
+    layers = decomposed(anchors, factors_of(of_target), of_source)
     return Front(carrier, layers, strengths, scale, text.fitted(laplace))
 
 
-def _anchors(model: PeftModel) -> Mapping[str, Anchor]:
+def trained_anchors(model: PeftModel) -> Mapping[str, Anchor]:
+    """Copy A, B and s of every layer that a trained adapter changes.
+
+    Args:
+        model: A PEFT LoRA model as it was trained.
+
+    Returns:
+        The three by layer.
+
+    Raises:
+        LaloraError: If the adapter is not plain linear LoRA on an untouched base, changes nothing or is not finite.
+    """
     reason = why_not_base(model)
     if reason is not None:
         raise LaloraError(f"with its adapter switched off this model is not its base model, since {reason}: convert it")
