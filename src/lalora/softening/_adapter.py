@@ -82,15 +82,22 @@ def without_change(model: nn.Module) -> Generator[None, None, None]:
 @contextmanager
 def scaled(model: PeftModel, alpha: float) -> Generator[None, None, None]:
     """Multiply s of every LoRA layer, and so ΔW = s·BA of a plain one, by α: 0 is the base, 1 the adapter."""
-    layers = lora_layers(model).values()
-    before = [dict(layer.scaling) for layer in layers]
-    for layer in layers:
-        layer.scale_layer(alpha)
+    with scaled_by(model, dict.fromkeys(lora_layers(model), alpha)):
+        yield
+
+
+@contextmanager
+def scaled_by(model: PeftModel, factors: Mapping[str, float]) -> Generator[None, None, None]:
+    """Multiply s of each LoRA layer by a factor of its own."""
+    layers = {name: layer for name, layer in lora_layers(model).items() if name in factors}
+    before = {name: dict(layer.scaling) for name, layer in layers.items()}
+    for name, layer in layers.items():
+        layer.scale_layer(factors[name])
     try:
         yield
     finally:
-        for layer, scaling in zip(layers, before, strict=True):
-            layer.scaling.update(scaling)
+        for name, layer in layers.items():
+            layer.scaling.update(before[name])
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """All panels, in the order of the page."""
 
+from lalora.report.panels.after_training import AfterTrainingPanel
 from lalora.report.panels.budgets import BudgetsPanel
 from lalora.report.panels.by_data_set import ByDataSetPanel
 from lalora.report.panels.calibration import CalibrationPanel
@@ -26,6 +27,7 @@ PANELS: tuple[type[Panel], ...] = (
     ResultsPanel,
     SettingsPanel,
     BudgetsPanel,
+    AfterTrainingPanel,
     PublishedPanel,
     ValidationPanel,
     SelectionPanel,

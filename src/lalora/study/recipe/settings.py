@@ -6,7 +6,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from lalora.curvature import FITTED
 from lalora.domains import DOMAINS
+from lalora.errors import LaloraError
 from lalora.options import Count, NonNegative, OneOf, Rank, at_most
+from lalora.posthoc import RIVALS, rival_named
 
 Place = Annotated[str, Field(min_length=1, max_length=4096)]
 Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take 32 bits")]
@@ -26,6 +28,17 @@ def _domains(role: str) -> AfterValidator:
         return places
 
     return AfterValidator(check)
+
+
+def _rivals(chosen: dict[str, list[float]]) -> dict[str, list[float]]:
+    for name, knobs in chosen.items():
+        try:
+            rival = rival_named(name)
+            for knob in knobs:
+                rival.check(knob)
+        except LaloraError as error:
+            raise ValueError(str(error)) from error
+    return chosen
 
 
 class _Settings(BaseModel):
@@ -98,7 +111,14 @@ class StudySettings(_Settings):
         default_factory=list,
         description="Strengths λ at which each trained adapter is measured too, softened; 0 is its best scale.",
     )
-    soften_rows: Count = Field(32, description="Rows of the target and of each source that softening is fitted on.")
+    after: Annotated[dict[str, list[float]], AfterValidator(_rivals)] = Field(
+        default_factory=dict,
+        description="Rivals of softening, each with the values of its knob at which each trained adapter is measured "
+        f"too: {', '.join(RIVALS)}.",
+    )
+    soften_rows: Count = Field(
+        32, description="Rows of the target and of each source that softening and its rivals are fitted on."
+    )
 
     @model_validator(mode="after")
     def _rows_for_accuracy(self) -> "StudySettings":

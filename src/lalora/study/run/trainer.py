@@ -1,7 +1,7 @@
 """The Trainer of a run: its loss, and what is written down of every step."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -70,16 +70,14 @@ class Recorder(TrainerCallback):
         self,
         metrics: Path,
         timing: Path,
-        evaluate_at: frozenset[int],
-        evaluate: Callable[[int], None],
+        after: Sequence[tuple[frozenset[int], Callable[[int], None]]],
         advance: Callable[[int, float], None],
         kept: Callable[[], None],
     ) -> None:
-        """Choose the files, the steps to measure after, and whom to tell of steps and of complete checkpoints."""
+        """Choose the files, what to do after which steps, and whom to tell of steps and of complete checkpoints."""
         self._metrics = metrics
         self._timing = timing
-        self._evaluate_at = evaluate_at
-        self._evaluate = evaluate
+        self._after = after
         self._advance = advance
         self._kept = kept
         self._began = 0.0
@@ -91,10 +89,11 @@ class Recorder(TrainerCallback):
         self._began = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Stop the clock; measure where wanted."""
+        """Stop the clock; measure and keep where wanted."""
         append_row(self._timing, {"step": state.global_step, "seconds": time.perf_counter() - self._began})
-        if state.global_step in self._evaluate_at:
-            self._evaluate(state.global_step)
+        for steps, do in self._after:
+            if state.global_step in steps:
+                do(state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Tell that a checkpoint is complete."""
