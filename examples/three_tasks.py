@@ -72,7 +72,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--rows", type=int, default=32, help="of each source and earlier task: fitted, replayed, rehearsed")
     add("--scored-rows", type=int, default=32, help="of each text: measured; as many to choose λ on")
     add("--max-length", type=int, default=160, help="longer rows are left out")
-    add("--factor-rank", type=int, default=128, help="of curvatures that are kept as files")
+    add("--factor-rank", type=int, default=256, help="of the curvatures of sources and earlier tasks")
     add("--steps", type=int, default=40)
     add("--batch-size", type=int, default=4)
     add("--learning-rate", type=float, default=2e-3)
@@ -187,18 +187,19 @@ class Run:
         """The same from the file of the task before and the rows of that task alone."""
         if not (folder / "known").exists():
             if number == 0:
-                known = self.fit({one.name: self.some(one) for one in self.sources}, self.options.factor_rank)
+                known = self.fit({one.name: self.some(one) for one in self.sources})
             else:
                 task = self.tasks[number - 1]
                 before = lalora.Laplace.load(self.out / f"{number}-{task.name}" / "known")
-                own = self.fit({task.name: self.some(task)}, self.options.factor_rank)
+                own = self.fit({task.name: self.some(task)})
                 known = before.moved_to(self.model) + own
             with whole_folder(folder / "known") as partial_folder:
                 known.save(partial_folder)
         return lalora.Laplace.load(folder / "known")
 
-    def fit(self, sources: Mapping[str, list[Batch]], factor_rank: int | None = None) -> lalora.Laplace:
-        return lalora.fit(self.model, sources, factor_rank=factor_rank, seed=self.options.seed, **KIND)
+    def fit(self, sources: Mapping[str, list[Batch]]) -> lalora.Laplace:
+        options = self.options
+        return lalora.fit(self.model, sources, factor_rank=options.factor_rank, seed=options.seed, **KIND)
 
     def rows_to_keep(self, number: int) -> dict[str, list[Batch]]:
         return {one.name: self.some(one) for one in (*self.sources, *self.tasks[:number])}
