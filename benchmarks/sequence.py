@@ -1,4 +1,4 @@
-"""What is left of each task and of the base after several in a row, from the `results.json` of `examples/three_tasks.py`."""
+"""What is left of each task and of the base after several in a row, from results of `examples/three_tasks.py`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def after_all(ways: Mapping[str, Sequence[Result]]) -> str:
         cells += [told([loss(run, last) for run in runs]), told([learned(run, last) for run in runs])]
         cells += [told([drift(run, role, -1) for run in runs]) for role in ("sources", "held_out")]
         rows.append(cells)
-    text = "After the last task, nats per token on rows that nothing was fitted on, mean ± one standard deviation over seeds."
+    text = (
+        "After the last task, nats per token on rows that nothing was fitted on, mean ± standard deviation over seeds:"
+    )
     return f"{text}\n\n{table(head, rows)}"
 
 
@@ -103,9 +105,8 @@ def drawn(ways: Mapping[str, Sequence[Result]]) -> bytes:
             lines.append([fmean(drift(run, "sources", n) for run in runs) for n in places])
             for axes, line in zip(panels, lines, strict=True):
                 axes.plot(places, line, color=colour, marker="o", markersize=4, label=way)
-        for axes, title in zip(
-            panels, [*(f"Loss of {name}" for name in tasks), "KL to the base, sources"], strict=True
-        ):
+        titles = [*(f"Loss of {name}" for name in tasks), "KL to the base, sources"]
+        for axes, title in zip(panels, titles, strict=True):
             axes.set_title(title)
             axes.set_xticks(places, ["base", *tasks], rotation=30)
             axes.set_xlabel("after")

@@ -30,5 +30,7 @@ def weight_kfacs(curvature: Curvature) -> tuple[Sequence[WeightKfac], Sequence[f
     found = [part for part in parts if isinstance(part, WeightKfac)]
     if not found or len(found) < len(parts):
         odd = next((part.kind for part in parts if not isinstance(part, WeightKfac)), curvature.kind)
-        raise LaloraError(f"this needs a Laplace with curvature='{WeightKfac.kind}', or several such added up, not '{odd}'")
+        raise LaloraError(
+            f"this needs a Laplace with curvature='{WeightKfac.kind}', or several such added up, not '{odd}'"
+        )
     return found, weights
