@@ -73,9 +73,7 @@ def after_all(ways: Mapping[str, Sequence[Result]]) -> str:
         cells += [told([loss(run, last) for run in runs]), told([learned(run, last) for run in runs])]
         cells += [told([drift(run, role, -1) for run in runs]) for role in ("sources", "held_out")]
         rows.append(cells)
-    text = (
-        "After the last task, nats per token on rows that nothing was fitted on, mean ± standard deviation over seeds:"
-    )
+    text = "After the last task, nats per token on rows that no fit saw, mean ± standard deviation over seeds:"
     return f"{text}\n\n{table(head, rows)}"
 
 

@@ -34,7 +34,7 @@ def test_a_merged_adapter_is_told_of_and_named_it_is_not() -> None:
     moved = laplace.moved_to(model)
     tuned = adapted(model)
     moved.check(tuned)
-    with pytest.warns(UserWarning, match=r"has moved by .*%\. If an adapter was merged into it .*moved_to\(model\)"):
+    with pytest.warns(UserWarning, match=r"has moved by .*%\. If an adapter was merged in.*moved_to\(model\)"):
         laplace.forecast(tuned)
     shake(tuned)
     # The curvature is the one that was fitted, around where the model is now.

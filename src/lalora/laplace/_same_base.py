@@ -70,8 +70,8 @@ def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], bas
         farthest, where = max((farthest, where), (math.sqrt(_apart(summary[1:], other[1:])), name))
     if farthest > _ROUNDING and not (expected.get("rounded") or found.get("rounded")):
         warn(
-            f"base model '{base_model}' is not as it was when this Laplace was fitted: the weight of '{where}' has moved "
-            f"by {farthest:.1%}. If an adapter was merged into it or it was rounded since, say laplace.moved_to(model)"
+            f"base model '{base_model}' is not as it was when this Laplace was fitted: the weight of '{where}' has "
+            f"moved by {farthest:.1%}. If an adapter was merged in, or it was rounded, say laplace.moved_to(model)"
         )
 
 
