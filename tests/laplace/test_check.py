@@ -72,7 +72,9 @@ def test_rounding_is_not_another_model(laplace: lalora.Laplace) -> None:
     for parameter in model.parameters():
         if not parameter.requires_grad:  # about the error of 4-bit storage
             parameter.data += 0.08 * parameter.std() * torch.randn_like(parameter)
-    laplace.check(model)
+    # A merged adapter moves weights by as much, and the two cannot be told apart.
+    with pytest.warns(UserWarning, match="is not as it was when this Laplace was fitted"):
+        laplace.check(model)
 
 
 def test_a_model_without_adapter(laplace: lalora.Laplace) -> None:

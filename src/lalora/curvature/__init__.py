@@ -1,6 +1,7 @@
 """Curvatures: what it costs an adapter to move, as pure tensors."""
 
 from lalora.curvature._anchor import Anchor
+from lalora.curvature._averaged import averaged, weight_kfacs
 from lalora.curvature._catalogue import FITTED
 from lalora.curvature._checks import require_finite, require_names
 from lalora.curvature._diagonal import Diagonal
@@ -34,8 +35,10 @@ __all__ = [
     "WeightKfac",
     "WeightPrior",
     "WeightSpace",
+    "averaged",
     "combined",
     "grouped",
     "require_finite",
     "require_names",
+    "weight_kfacs",
 ]

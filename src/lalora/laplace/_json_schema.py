@@ -39,6 +39,7 @@ class _Dataset(Strict):
 class _Fingerprint(Strict):
     config: dict[Name, Name | Annotated[int, Field(ge=-(2**63), lt=2**63)]]
     layers: dict[Name, Annotated[list[Number], Field(min_length=1 + PROJECTIONS, max_length=1 + PROJECTIONS)]]
+    rounded: bool = False
 
 
 class _Nothing(Strict):

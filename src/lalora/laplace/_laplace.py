@@ -19,8 +19,8 @@ from lalora.laplace._anchored import anchored
 from lalora.laplace._bound import Bound
 from lalora.laplace._limits import require_non_negative
 from lalora.laplace._penalty import Penalty, add_gradient
-from lalora.laplace._same_base import require_same_base
-from lalora.laplace._same_model import require_same_model, require_same_tensors
+from lalora.laplace._same_base import require_moved_base, require_same_base
+from lalora.laplace._same_model import fingerprint_again, require_same_model, require_same_tensors
 from lalora.laplace._saved import Saved
 
 
@@ -76,14 +76,37 @@ class Laplace(Saved):
         curvature, provenance = anchored(self.curvature, self.provenance, bare)
         return Laplace(*mean_and_shapes(bare), curvature, provenance, self.prior)
 
+    def moved_to(self, model: nn.Module) -> Laplace:
+        """Go on with the Laplace of a base model whose weights were trained since, such as by an adapter merged in.
+
+        The curvature stays as it was fitted, now around the weights of this model: the further they moved, the less it
+        is that of the model here. Without this a base whose weights moved is warned of, or refused.
+
+        Args:
+            model: The base model as it is now; a new adapter may be on it.
+
+        Returns:
+            A Laplace of the same curvature that belongs to this model.
+
+        Raises:
+            LaloraError: If this Laplace is of an adapter, or the weights have little to do with those of the fit.
+        """
+        if not self.of_base:
+            raise LaloraError("a Laplace of an adapter ends with it: fit one of the base model, with target_modules=")
+        how = self.provenance
+        found = fingerprint_again(how, model)
+        require_moved_base(how.fingerprint, found, how.base_model)
+        return Laplace(self.mean, self.shapes, self.curvature, replace(how, fingerprint=found), self.prior)
+
     def __add__(self, later: Laplace) -> Laplace:
         """Continue with two tasks: fit again after the first, and hold to that point with both curvatures.
 
         Laplace's own recursion: after task 1 the posterior has its mode where training ended, which is the mean of
-        `later`, and the precision Λ₁ + Λ₂. The prior counts once.
+        `later`, and the precision Λ₁ + Λ₂. The prior counts once. Two of a base model add up likewise, the later one
+        fitted where the first task's adapter was merged in: `first.moved_to(merged) + later`.
 
         Args:
-            later: Fitted on the same adapter after the first task.
+            later: Fitted after the first task on the same adapter, or on the base model with that adapter merged in.
 
         Returns:
             Both curvatures around the mean of `later`.

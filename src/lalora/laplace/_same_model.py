@@ -8,7 +8,7 @@ from typing import cast
 from peft import PeftModel
 from torch import nn
 
-from lalora.adapter import adapter_tensors, lora_layers, name_in_base, peft_model
+from lalora.adapter import adapter_tensors, base_model, lora_layers, name_in_base, peft_model
 from lalora.errors import LaloraError
 from lalora.laplace._lora_settings import lora_settings
 from lalora.laplace._provenance import Provenance
@@ -41,17 +41,21 @@ def require_same_model(provenance: Provenance, model: nn.Module) -> None:
 
 def require_fitted_on(provenance: Provenance, base: nn.Module) -> None:
     """Refuse a base model without an adapter that lacks a layer of the fit, or has other weights."""
-    expected = provenance.fingerprint
-    modules = dict(base.named_modules())
+    require_same_base(provenance.fingerprint, fingerprint_again(provenance, base), provenance.base_model)
+
+
+def fingerprint_again(provenance: Provenance, model: nn.Module) -> Fingerprint:
+    """Summarise the base weights of a model, with or without an adapter, at the layers of a fit."""
+    modules = dict(base_model(model).named_modules())
     layers = {}
-    for name in expected["layers"]:
+    for name in provenance.fingerprint["layers"]:
         module = modules.get(name_in_base(name))
         if module is None:
             raise LaloraError(
                 f"this Laplace was fitted on '{provenance.base_model}', and the model here has no module '{name}'"
             )
         layers[name] = module
-    require_same_base(expected, fingerprint(base, layers), provenance.base_model)
+    return fingerprint(model, layers)
 
 
 def fingerprint_of(model: nn.Module) -> Fingerprint:

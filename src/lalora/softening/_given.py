@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from lalora.batches import Batch
-from lalora.curvature import Factors, WeightKfac
+from lalora.curvature import Curvature, Factors, averaged, weight_kfacs
 from lalora.errors import LaloraError
 from lalora.fisher import Sources, named_sources
 from lalora.laplace import Laplace, require_non_negative
@@ -63,11 +63,10 @@ def require(strengths: Sequence[float], laplace: Laplace | None, source: object)
         require_non_negative("strength", strength)
     if (laplace is None) == (source is None):
         raise LaloraError("give a Laplace of the base model, or source= to fit one: one of the two")
-    if laplace is not None and not isinstance(laplace.curvature, WeightKfac):
-        raise LaloraError("softening needs a Laplace with curvature='weight-kfac' (and combine='mean')")
+    if laplace is not None:
+        weight_kfacs(laplace.curvature)
 
 
-def factors_of(laplace: Laplace) -> Factors:
-    """Look up X and G."""
-    assert isinstance(laplace.curvature, WeightKfac)
-    return laplace.curvature.factors
+def factors_of(curvature: Curvature) -> Factors:
+    """Look up X and G; of several tasks that were added up, their weighted means."""
+    return averaged(curvature).factors

@@ -10,7 +10,7 @@ from torch import nn
 
 from lalora.adapter import linear_pairs, peft_model
 from lalora.batches import Batch
-from lalora.curvature import Anchor, Factors, WeightKfac
+from lalora.curvature import Anchor, Factors, WeightKfac, weight_kfacs
 from lalora.errors import LaloraError
 from lalora.fisher import Sources
 from lalora.laplace import Laplace, anchors_of, fit
@@ -48,7 +48,8 @@ def soften(
     Args:
         model: A PEFT LoRA model as it was trained, by whatever trainer.
         target: Batches of what it was trained on, as in `lalora.fit`; some 32 rows do.
-        laplace: A `weight-kfac` Laplace of the base model, or of the adapter at its start, from source text.
+        laplace: A `weight-kfac` Laplace of the base model, or of the adapter at its start, from source text. Of one of
+            several tasks the factors are averaged, by weight, and multiplied by the sum of the weights.
         strengths: λ of the predictions.
         source: In the place of a Laplace: batches of source text, some 32 rows of each kind, that one is fitted on.
         held_out: Batches of target rows that were not trained on. The front begins at the scale of the adapter with the
@@ -130,7 +131,7 @@ def soften_with(
                 of_target = fit(bare, text.target, curvature=WeightKfac.kind, seed=seed, progress=progress)
             else:
                 of_target = around()
-        layers = decomposed(anchors, factors_of(of_target), of_source)
+        layers = decomposed(anchors, factors_of(of_target.curvature), of_source)
     return Front(carrier, layers, strengths, scale, text.fitted(laplace))
 
 
@@ -177,7 +178,7 @@ def _around_base(laplace: Laplace, model: PeftModel) -> Factors:
         # No penalty is measured here from where the adapter is now.
         warnings.filterwarnings("ignore", message="the adapter already changes")
         curvature = laplace.anchored(model).curvature
-    assert isinstance(curvature, WeightKfac)
-    if not laplace.of_base and any(anchor.changes for anchor in curvature.anchors.values()):
+    starts = [anchor for part in weight_kfacs(curvature)[0] for anchor in part.anchors.values()]
+    if not laplace.of_base and any(start.changes for start in starts):
         raise LaloraError("this Laplace was fitted where the adapter had changed the model: fit it on the base model")
-    return curvature.factors
+    return factors_of(curvature)

@@ -65,14 +65,13 @@ def soften_weights(
     if laplace is None:
         laplace = fit(base, text.source, curvature=WeightKfac.kind, target_modules=_ALL, seed=seed, progress=progress)
     require_fitted_on(laplace.provenance, base)
-    of_source = factors_of(laplace)
+    of_source = factors_of(laplace.curvature)
     scale = best_scale(carrier, text.held_out) if text.held_out else 1.0
     changes = {name: scale * change for name, change in changes.items() if name in of_source.layers}
     with carrier.unchanged(model):
         carrier.put(model, changes)
-        around = factors_of(
-            fit(model, text.target, curvature=WeightKfac.kind, target_modules=_ALL, seed=seed, progress=progress)
-        )
+        fitted = fit(model, text.target, curvature=WeightKfac.kind, target_modules=_ALL, seed=seed, progress=progress)
+    around = factors_of(fitted.curvature)
     layers = {
         name: WholeLayer.of(change, (around.g(name), around.x(name)), (of_source.g(name), of_source.x(name)))
         for name, change in changes.items()
