@@ -9,6 +9,7 @@ import typer
 from lalora.cli.console import say, wide_console
 from lalora.cli.interrupt import resumable
 from lalora.cli.options import SOURCES, Dtype, Model, Seed, Sources, Target, places
+from lalora.errors import LaloraError
 
 _TABLE_WIDTH = 120
 
@@ -31,6 +32,12 @@ def soften(
     floor: Annotated[float | None, typer.Option(help="Most target loss to give up, nats per token.")] = None,
     strength: Annotated[float | None, typer.Option(min=0, help="λ; 1 unless a budget or a floor is given.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")] = Path("softened"),
+    refine_steps: Annotated[
+        int, typer.Option(min=0, help="Steps without labels on these rows before it is softened.")
+    ] = 0,
+    refine_rate: Annotated[
+        float, typer.Option(min=0, help="Learning rate of these steps: that of the training.")
+    ] = 2e-3,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the target and of each source to fit on.")] = 32,
     scored_rows: Annotated[int, typer.Option(min=1, help="Other rows of each domain to measure on.")] = 32,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 8,
@@ -45,11 +52,20 @@ def soften(
 
     wish = Wish(budget, floor, strength)
     wish.check()
+    if refine_steps and laplace is not None:
+        raise LaloraError("--refine-steps read source rows, which a Laplace does not have: leave --laplace out")
     require_absent(out)
     domains = {"target": places([target]), "source": places(source), "held-out": places(held_out or [])}
     with resumable("nothing was written"):
         found = soften_adapter(
-            model, adapter, dtype, domains, laplace, wish, Rows(rows, scored_rows, batch_size, max_length, seed), say
+            model,
+            adapter,
+            dtype,
+            domains,
+            laplace,
+            wish,
+            Rows(rows, scored_rows, batch_size, max_length, seed, refine_steps, refine_rate),
+            say,
         )
         with whole(out) as partial:
             found.save(partial)

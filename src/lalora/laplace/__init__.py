@@ -4,7 +4,7 @@ from lalora.fisher import Dataset
 from lalora.laplace._anchors import anchors_of, target_layers
 from lalora.laplace._fit import fit
 from lalora.laplace._laplace import Laplace
-from lalora.laplace._limits import require_non_negative
+from lalora.laplace._limits import require_integer, require_non_negative
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._refit import refit
 from lalora.laplace._refitting import Refitting, require_sources
@@ -21,6 +21,7 @@ __all__ = [
     "fit",
     "refit",
     "require_fitted_on",
+    "require_integer",
     "require_non_negative",
     "require_sources",
     "target_layers",

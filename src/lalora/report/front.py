@@ -74,6 +74,8 @@ def sentences(front: Document) -> list[str]:
     base, adapter, taken = alike(front, "scaled", 0.0), alike(front, "scaled", 1.0), chosen(front)
     learned, kept = (base["target_loss"] - row["target_loss"] for row in (adapter, taken))
     said = [_why(front)]
+    if steps := front.get("rows", {}).get("refine_steps"):
+        said.append(f"It was refined in {steps} steps without labels before it was softened.")
     if adapter["source_kl"] > 0:
         removed = 1 - taken["source_kl"] / adapter["source_kl"]
         said.append(

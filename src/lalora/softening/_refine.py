@@ -12,10 +12,12 @@ from lalora.adapter import linear_pairs
 from lalora.batches import Batch, with_completion
 from lalora.completion import completion
 from lalora.errors import LaloraError
+from lalora.laplace import require_integer, require_non_negative
 from lalora.softening._adapter import held_at
 from lalora.undisturbed import evaluating, random_state_kept, trainability_kept
 
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
+"""What was measured, on an adapter that was trained at it."""
 _CLIPPED_TO = 1.0
 
 
@@ -32,6 +34,9 @@ def refine(
     Each step takes the next batch of each side. AdamW, the learning rate falls linearly to zero. What training with a
     penalty on KL would have held, a trained adapter learns afterwards, from text alone.
     """
+    require_integer("refine_steps", steps, 0)
+    require_non_negative("refine_strength", strength)
+    require_non_negative("refine_rate", learning_rate)
     ours, theirs = in_turn(target), in_turn(source)
     if not ours or not theirs:
         raise LaloraError(

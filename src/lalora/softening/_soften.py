@@ -20,7 +20,7 @@ from lalora.softening._carrier import OfAdapter
 from lalora.softening._front import Front
 from lalora.softening._given import Text, factors_of, require
 from lalora.softening._layers import decomposed
-from lalora.softening._refine import refine
+from lalora.softening._refine import LEARNING_RATE, refine
 from lalora.softening._start import best_scale
 from lalora.switched_off import why_not_base
 
@@ -35,6 +35,7 @@ def soften(
     held_out: Iterable[Batch] | None = None,
     refine_steps: int = 0,
     refine_strength: float = 1.0,
+    refine_rate: float = LEARNING_RATE,
     seed: int = 0,
     progress: bool = True,
 ) -> Front:
@@ -57,6 +58,7 @@ def soften(
         refine_steps: Steps of KL(trained ‖ model) on target rows + λ·KL(base ‖ model) on source rows, from the trained
             adapter and without labels, before it is softened: the front is of what they end with. They need `source`.
         refine_strength: λ of these steps.
+        refine_rate: Their learning rate, which falls linearly to zero; that of the training is a good one.
         seed: Of the sampled labels.
         progress: Whether to show a progress bar.
 
@@ -76,6 +78,7 @@ def soften(
         held_out=held_out,
         refine_steps=refine_steps,
         refine_strength=refine_strength,
+        refine_rate=refine_rate,
         seed=seed,
         progress=progress,
     )
@@ -91,6 +94,7 @@ def soften_with(
     held_out: Iterable[Batch] | None = None,
     refine_steps: int = 0,
     refine_strength: float = 1.0,
+    refine_rate: float = LEARNING_RATE,
     seed: int = 0,
     progress: bool = True,
     around: Callable[[], Laplace] | None = None,
@@ -106,6 +110,7 @@ def soften_with(
         held_out: As in `soften`.
         refine_steps: As in `soften`.
         refine_strength: As in `soften`.
+        refine_rate: As in `soften`.
         seed: As in `soften`.
         progress: As in `soften`.
         around: Gives the `weight-kfac` of the target around the adapter, asked where the front begins there.
@@ -123,7 +128,7 @@ def soften_with(
     of_source = _around_base(laplace, bare)
     with carrier.unchanged(bare):
         if refine_steps:
-            refine(bare, text.target, text.source, refine_steps, refine_strength)
+            refine(bare, text.target, text.source, refine_steps, refine_strength, refine_rate)
         scale = best_scale(carrier, text.held_out) if text.held_out else 1.0
         with carrier.scaled(scale):
             anchors = {name: anchor for name, anchor in trained_anchors(bare).items() if name in of_source.layers}

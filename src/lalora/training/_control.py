@@ -31,7 +31,8 @@ class Control:
     with a term for the slope and a band that narrows to the budget, which it is at nine tenths of the steps. Above
     stands the budget times 1 + ALLOWED·(share of the steps left)², for steps of AdamW are as large as the learning rate
     whatever the gradient, and make a drift of its square that no strength takes away and that goes when it falls. Below
-    stands the budget times the share done, for drift adds up.
+    stands the budget times the share done, for drift adds up. A single step can throw the drift far up for the moment,
+    so the smaller of the last two measurements counts.
 
     Attributes:
         budget: KL(base ‖ model) in nats per token.
@@ -51,12 +52,10 @@ class Control:
 
     def update(self, step: int, steps: int, drift: float) -> None:
         """Take a measurement after so many of all steps, and choose the factor."""
-        now = self._error(step / steps, drift)
-        change = GAIN * now
-        if self.drifts:
-            last = max(self.drifts)
-            change += DAMPING * (now - self._error(last / steps, self.drifts[last]))
+        before = self._error(steps) if self.drifts else None
         self.drifts[step] = drift
+        now = self._error(steps)
+        change = GAIN * now + DAMPING * (now - (now if before is None else before))
         self.factor = min(max(self.factor * math.exp(change), _LEAST), _MOST)
 
     def set(self, methods: InTurn) -> None:
@@ -89,8 +88,10 @@ class Control:
                 raise LaloraError(f"{folder} was trained with {name} {value:g}, not {now:g}: give the same to resume")
         self.factor, self.drifts = factor, drifts
 
-    def _error(self, share: float, drift: float) -> float:
-        done = min(share / _SETTLED, 1.0)
+    def _error(self, steps: int) -> float:
+        *_, last = self.drifts
+        drift = min(list(self.drifts.values())[-2:])
+        done = min(last / steps / _SETTLED, 1.0)
         used = math.log(max(drift, 1e-12) / self.budget)
         above, below = math.log(1 + ALLOWED * (1 - done) ** 2), math.log(done)
         outside = max(used - above, 0.0) + min(used - below, 0.0)

@@ -87,6 +87,8 @@ class Rows:
         batch_size: Rows a batch.
         max_length: Target rows of more tokens are left out; None for the context.
         seed: Of the choice of rows and of sampled labels.
+        refine_steps: Steps without labels before softening.
+        refine_rate: Their learning rate.
     """
 
     fitted: int
@@ -94,6 +96,8 @@ class Rows:
     batch_size: int
     max_length: int | None
     seed: int
+    refine_steps: int = 0
+    refine_rate: float = 2e-3
 
 
 def soften_adapter(
@@ -134,10 +138,12 @@ def soften_adapter(
     tuned: nn.Module
     if whole:
         tuned = load_model(str(folder), kind).to(device())  # type: ignore[arg-type]
+        if rows.refine_steps:
+            raise LaloraError("--refine-steps refine an adapter, and this is a fully fine-tuned model: leave it out")
         front = soften_weights(tuned, base, **given)
     else:
         tuned = load_adapter(base, folder, model).to(device())
-        front = soften(tuned, **given)
+        front = soften(tuned, **given, refine_steps=rows.refine_steps, refine_rate=rows.refine_rate)
     seen = _Measurements(front, tuned, base if whole else None, scored, data, say)
     versions = [seen.scaled(0.0), *(seen.scaled(alpha) for alpha in sorted({*SCALES, front.scale, 1.0}))]
     versions += [seen.softened(strength) for strength in STRENGTHS]
