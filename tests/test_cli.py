@@ -65,6 +65,7 @@ def test_list_names_the_built_in_recipes(run: Run) -> None:
     assert {line[width : width + 2] for line in out.splitlines()} == {"  "}
     assert not any(line[width + 2].isspace() for line in out.splitlines())
     assert [line.split()[0] for line in out.splitlines()] == [
+        "budgets",
         "calibration",
         "curvatures",
         "paper/batches",
@@ -97,6 +98,7 @@ def test_list_names_the_built_in_recipes(run: Run) -> None:
         "small/update-pattern",
         "smoke",
         "softened",
+        "together",
     ]
 
 

@@ -16,6 +16,7 @@ ROOMS = (
     "scoring",
     "softening",
     "methods",
+    "posthoc",
     "training",
     "assets",
     "domains",

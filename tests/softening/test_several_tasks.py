@@ -29,6 +29,7 @@ def after_the_first_task() -> LlamaForCausalLM:
 
 
 def trained(model: LlamaForCausalLM) -> PeftModel:
+    torch.manual_seed(4)
     tuned = get_peft_model(model, LoraConfig(r=20, target_modules="all-linear"))
     shake(tuned, 0.1)
     return tuned

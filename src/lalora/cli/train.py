@@ -3,14 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lalora.cli.console import say
 from lalora.cli.interrupt import resumable
 from lalora.cli.launcher import launch_command, world_size
-from lalora.cli.options import Dtype, Model, Out, Seed, Target, TargetModules, places
+from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Target, TargetModules, places
 from lalora.errors import LaloraError
 
 
@@ -37,14 +37,26 @@ def train(
     target_modules: TargetModules = None,
     scored_rows: Annotated[int, typer.Option(min=1, help="Target rows to measure the loss on.")] = 48,
     dtype: Dtype = "auto",
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Most KL(base ‖ model) on source text that the adapter may end with, nats per token."),
+    ] = None,
+    budget_by: Annotated[
+        str, typer.Option(help="softening after training, control of the Laplace's strength while training, or both.")
+    ] = "softening",
+    source: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME=PLACE of what a budget keeps (repeatable).")
+    ] = None,
+    source_rows: Annotated[int, typer.Option(min=1, help="Rows of each source to soften by.")] = 32,
     seed: Seed = 0,
 ) -> None:
-    """Fine-tune a model, with a Laplace's penalty or without; goes on where it was stopped.
+    """Fine-tune a model, with a Laplace's penalty and a budget of drift, or without; goes on where it was stopped.
 
     Over several GPUs: accelerate launch --num_processes N -m lalora train …
     """
     from lalora.study.single.distributed import join, leave
     from lalora.study.single.train import train_adapter
+    from lalora.study.store.finished import METRICS
 
     settings = {
         "method": "lalora" if laplace else "lora",
@@ -58,11 +70,12 @@ def train(
         "target_modules": target_modules or "all-linear",
         "seed": seed,
         **_weight(strength, laplace),
+        **_budget(budget, budget_by, source_rows, source),
     }
     study = {
         "model": model,
         "dtype": dtype,
-        "sources": {},
+        "sources": places(source or (SOURCES if budget is not None else [])),
         "target": places([target]),
         "max_length": max_length,
         "scored_rows": scored_rows,
@@ -74,6 +87,8 @@ def train(
         before, after = train_adapter(study, settings, laplace, out, say, asked)
         leave()
     print(f"target loss {before['target_loss']:.3f} -> {after['target_loss']:.3f} nats per token; adapter in {out}")
+    if budget is not None:
+        print(f"drift {after['source_kl']:.4f} nats per token on other rows of the sources; details: {out / METRICS}")
 
 
 def _weight(strength: float | None, laplace: Path | None) -> dict[str, float]:
@@ -82,3 +97,11 @@ def _weight(strength: float | None, laplace: Path | None) -> dict[str, float]:
     if laplace is None:
         raise LaloraError("--strength weighs a Laplace: give one with --laplace, or leave --strength out")
     return {"strength": strength}
+
+
+def _budget(budget: float | None, by: str, source_rows: int, source: list[str] | None) -> dict[str, Any]:
+    if budget is not None:
+        return {"budget": budget, "budget_by": by, "source_rows": source_rows}
+    if source:
+        raise LaloraError("--source names what a budget keeps: give one with --budget, or leave --source out")
+    return {}

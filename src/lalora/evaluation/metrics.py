@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from lalora.domains import DOMAINS, DomainData, batches, examples, harness_tasks, tokenize, tokenize_short
 from lalora.errors import LaloraError
 from lalora.evaluation.harness import score_accuracy
+from lalora.evaluation.kept_base import KeptBase
 from lalora.scoring import score_loss, score_text
 
 Row = dict[str, Any]
@@ -93,6 +94,7 @@ def evaluate(
     step: int,
     accuracy: bool,
     base: torch.nn.Module | None = None,
+    kept: KeptBase | None = None,
 ) -> dict[str, Any]:
     """Measure a model on everything in the set.
 
@@ -103,6 +105,7 @@ def evaluate(
         step: The optimizer step the model is at.
         accuracy: Whether to measure accuracy too, which takes longer than loss and KL.
         base: As in `score_text`.
+        kept: What the base of this very model says of the set, which then is not computed again.
 
     Returns:
         A row of metrics that JSON can hold: `loss` and (but for the target) `kl` in nats per token and `accuracy` from
@@ -115,7 +118,7 @@ def evaluate(
             # Drift is what the target is learned for: only its loss tells something.
             loss[domain] = score_loss(model, text)
         else:
-            score = score_text(model, text, base)
+            score = score_text(model, text, base) if kept is None else kept.score(domain)
             loss[domain], kl[domain] = score.loss, score.kl
     row: dict[str, Any] = {"step": step, "kind": "eval", "loss": loss, "kl": kl}
     means = {

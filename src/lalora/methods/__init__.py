@@ -6,7 +6,7 @@ from lalora.methods.corda import Corda
 from lalora.methods.ewc_lora import EwcLora
 from lalora.methods.flat_lora import FlatLora
 from lalora.methods.in_turn import InTurn
-from lalora.methods.intruders import Intruders
+from lalora.methods.intruders import Intruders, reduce_intruders, require_reducible
 from lalora.methods.kl import KL
 from lalora.methods.l2 import L2
 from lalora.methods.l2_b import L2B
@@ -38,5 +38,7 @@ __all__ = [
     "Replay",
     "build",
     "precision_groups",
+    "reduce_intruders",
+    "require_reducible",
     "weight_changes",
 ]

@@ -45,19 +45,19 @@ class SquaredDistance(Method):
     @torch.no_grad()
     def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
         """Add the gradient of λ·q(Δ)."""
-        if self.strength == 0:
+        if self.strength_now == 0:
             return
         tensors = trainable_tensors(model)
         _, gradient = self._distance.value_and_grad(self._delta(tensors))
         for name, block in gradient.items():
-            scaled = (block * (2 * self.strength * loss_scale)).to(tensors[name].dtype)
+            scaled = (block * (2 * self.strength_now * loss_scale)).to(tensors[name].dtype)
             grad = tensors[name].grad
             tensors[name].grad = scaled if grad is None else grad.add_(scaled)
 
     @torch.no_grad()
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """Measure the `penalty` in nats."""
-        return {"penalty": self.strength * float(self._distance.quadratic(self._delta(trainable_tensors(model))))}
+        return {"penalty": self.strength_now * float(self._distance.quadratic(self._delta(trainable_tensors(model))))}
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Keep a hash of the start."""

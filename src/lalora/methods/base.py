@@ -14,6 +14,7 @@ from typing_extensions import Doc
 from lalora.fisher import Batch
 from lalora.options import NonNegative, Option, check, options_of, values_of
 
+STRENGTH = "strength"
 Row = Mapping[str, Sequence[int]]
 Sources = Mapping[str, Iterable[Batch]]
 Strength = Annotated[
@@ -63,6 +64,14 @@ class Method:
             LaloraError: If a value has another type or is out of range.
         """
         check(self)
+        self.factor = 1.0
+        """What a budget multiplies the strength with while training."""
+
+    @property
+    def strength_now(self) -> float:
+        """λ as it counts now: the strength times the factor; for methods whose knob is a strength."""
+        strength: float = vars(self)[STRENGTH]
+        return strength * self.factor
 
     @classmethod
     def options(cls) -> dict[str, Option]:

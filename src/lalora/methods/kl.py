@@ -71,11 +71,11 @@ class KL(Method):
 
     def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
         """Add the gradient of λ·every·KL where it is time."""
-        if self.strength == 0 or step % self.every:
+        if self.strength_now == 0 or step % self.every:
             return
         turn = step // self.every % len(self._batches)
         kept = self._kept[turn] if self._kept else None
-        penalty = kl_to_base(model, self._batches[turn], kept) * (self.strength * self.every * loss_scale)
+        penalty = kl_to_base(model, self._batches[turn], kept) * (self.strength_now * self.every * loss_scale)
         penalty.backward()  # type: ignore[no-untyped-call]
 
     def facts(self) -> dict[str, object]:

@@ -106,13 +106,13 @@ class LaLoRA(Method):
         """Fit again if it is time, and add λΛΔ to the gradients."""
         if self.laplace is not None:
             self.laplace = self._refitting.due(self.laplace, model, step)
-            self.gradient_norm = self.laplace.add_gradient(model, self.strength, loss_scale)
+            self.gradient_norm = self.laplace.add_gradient(model, self.strength_now, loss_scale)
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """Measure `penalty` in nats, and `forecast` in nats per source token."""
         if self.laplace is None:
             return {}
-        penalty = self.laplace.penalty(model, self.strength)
+        penalty = self.laplace.penalty(model, self.strength_now)
         return {"penalty": float(penalty.detach()), "forecast": self.laplace.forecast(model)}
 
     def facts(self) -> dict[str, object]:

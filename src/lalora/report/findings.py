@@ -1,13 +1,14 @@
 """What a study found, each thing worked out once and shared by every panel of its report."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from lalora.report.averages import Average, averaged, best
-from lalora.report.look import Look, families, looks
+from lalora.report.look import Look, families, looks, rival_looks
 from lalora.report.rows import Row, rows
 from lalora.report.seeds import Seeds, Spread, by_label
-from lalora.report.trajectories import VIEWS, Measured, Stop, View, fronts, means, measures
-from lalora.results.schema import Evaluation, Results
+from lalora.report.trajectories import VIEWS, Measured, Stop, Version, View, fronts, means, measures
+from lalora.results.schema import Evaluation, Results, Run
 from lalora.results.select import grid_of
 
 
@@ -96,6 +97,18 @@ class Findings:
         return [means([runs[run] for run in seeds.runs]) for seeds in self.seeds]
 
     @cached_property
+    def after(self) -> list[dict[str, list[Version]]]:
+        """What they gave when changed by each rival, from the adapter on, by knobs that all seeds of a label share."""
+        return [self._rivals([self.results.runs[run] for run in seeds.runs]) for seeds in self.seeds]
+
+    @cached_property
+    def rival_looks(self) -> dict[str, Look]:
+        """How each rival looks in every plot."""
+        return rival_looks(
+            list(dict.fromkeys(row.rival for run in self.results.runs for row in run.after if row.rival))
+        )
+
+    @cached_property
     def fronts(self) -> dict[str, list[list[int]]]:
         """The front of each method over its knob in each view of the trade-off, as places among the labels."""
         names = [grid_of(self.results.runs[seeds.first], self.results) for seeds in self.seeds]
@@ -114,6 +127,21 @@ class Findings:
         """Returns where the seeds of a label ended in a view, None where that was not measured."""
         stops = self.paths[place]
         return stops[-1].at(view) if stops else None
+
+    def _rivals(self, runs: Sequence[Run]) -> dict[str, list[Version]]:
+        rows = [
+            {(row.rival, row.knob): row for row in run.after if row.rival is not None and row.knob is not None}
+            for run in runs
+        ]
+        stops = means([{key: self._measured(row) for key, row in of.items()} for of in rows])
+        shared = [key for key in rows[0] if all(key in of for of in rows)]
+        found: dict[str, list[Version]] = {}
+        for (name, knob), stop in zip(shared, stops, strict=True):
+            found.setdefault(str(name), []).append(Version(float(knob or 0.0), stop))
+        for name, versions in found.items():
+            adapter = self.results.rival(name).adapter
+            versions.sort(key=lambda one: abs(one.knob - adapter))
+        return found
 
     def _measured(self, row: Evaluation) -> Measured:
         return measures(self.results.base, row)

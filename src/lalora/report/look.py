@@ -4,6 +4,7 @@ The hues are Okabe and Ito's, which people with any common colour blindness tell
 they stand out from the page by 3:1 in the light and in the dark.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lalora.results.schema import Results, Run
@@ -90,6 +91,15 @@ def looks(results: Results, names: list[str]) -> list[Look]:
     left = [*_OTHERS] if "lalora" in names or len(rivals) <= len(_OTHERS) else [_LALORA, *_OTHERS]
     drawn = {"lora": _LORA, "lalora": _LALORA} | {name: _other(left, index) for index, name in enumerate(rivals)}
     return [_look(drawn[name], *_rank(results, names, index)) for index, name in enumerate(names)]
+
+
+def rival_looks(names: Sequence[str]) -> dict[str, Look]:
+    """Returns one look by the name of each change after training: small marks in the hues of rivals while training."""
+    drawn = {name: _other(list(_OTHERS), index) for index, name in enumerate(names)}
+    return {
+        name: Look(shape=one.shape, light=one.hue.light, dark=one.hue.dark, dash=(), size=0.5)
+        for name, one in drawn.items()
+    }
 
 
 def _other(left: list[_Family], index: int) -> _Family:

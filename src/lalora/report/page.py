@@ -39,7 +39,7 @@ def render(findings: Findings, panels: Sequence[Panel], pictures: Mapping[str, M
 
 def plot_data(findings: Findings, panels: Sequence[Panel]) -> dict[str, Any]:
     """Returns what the plots of the page draw from: the runs, their labels, and what each panel adds."""
-    shared = {"runs": _runs(findings), "labels": _labels(findings)}
+    shared = {"runs": _runs(findings), "labels": _labels(findings), "rivals": _rivals(findings)}
     return shared | {key: value for panel in panels for key, value in panel.plots().items()}
 
 
@@ -76,6 +76,18 @@ def _runs(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
+def _rivals(findings: Findings) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "label": findings.results.rival(name).label,
+            "knob": findings.results.rival(name).knob,
+            "shape": look.shape,
+            "place": place,
+        }
+        for place, (name, look) in enumerate(findings.rival_looks.items())
+    }
+
+
 def _labels(findings: Findings) -> list[dict[str, Any]]:
     return [
         {
@@ -86,6 +98,10 @@ def _labels(findings: Findings) -> list[dict[str, Any]]:
             "path": [_stop(stop) for stop in findings.paths[place]],
             "scaled": [_stop(stop) for stop in findings.scaled[place]],
             "softened": [_stop(stop) for stop in findings.softened[place]],
+            "after": {
+                name: [{"knob": version.knob, **_stop(version.stop)} for version in versions]
+                for name, versions in findings.after[place].items()
+            },
         }
         for place, seeds in enumerate(findings.seeds)
     ]

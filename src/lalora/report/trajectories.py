@@ -46,6 +46,14 @@ class Stop:
         return None if x is None or y is None else (x, y)
 
 
+@dataclass(frozen=True)
+class Version:
+    """What the seeds of a label measured at one value of a knob after training."""
+
+    knob: float
+    stop: Stop
+
+
 def measures(base: Evaluation, row: Evaluation) -> Measured:
     """Returns what the trade-off shows of an evaluation; losses and KL in nats per token, accuracies from 0 to 1."""
     return {

@@ -48,6 +48,7 @@ def merged(studies: Mapping[str, Results]) -> Results:
         "command": "lalora report " + " ".join(studies),
         "recipe": {name: study.recipe for name, study in studies.items()},
         "methods": {method: names for study in studies.values() for method, names in study.methods.items()},
+        "rivals": {rival: names for study in studies.values() for rival, names in study.rivals.items()},
         "runs": runs,
         "notes": list(dict.fromkeys(note for study in studies.values() for note in study.notes)),
         "published": _published(studies, lambda study: study.published, label_in),

@@ -27,7 +27,8 @@ class Evaluation(BaseModel):
     """What was measured on a model at one step.
 
     `forecast` only where the method has one; `forecasts` by curvature, where the study asks for them; `alpha` where the
-    adapter was scaled after training; `strength` where it was softened, from that scale on.
+    adapter was scaled after training; `strength` where it was softened, from that scale on; `rival` and `knob` where it
+    was changed in another way.
     """
 
     step: int = 0
@@ -41,6 +42,8 @@ class Evaluation(BaseModel):
     forecast: Number = None
     alpha: Number = None
     strength: Number = None
+    rival: Label | None = None
+    knob: Number = None
     loss: dict[str, Number] = {}
     kl: dict[str, Number] = {}
     accuracy: dict[str, Number] = {}
@@ -54,6 +57,22 @@ class Step(BaseModel):
     loss: Number = None
     penalty: Number = None
     forecast: Number = None
+
+
+class Controlled(BaseModel):
+    """A measurement of the drift while training, and what strengths were multiplied with from then on."""
+
+    step: int
+    drift: Number = None
+    strength_factor: Number = None
+
+
+class Budgeted(BaseModel):
+    """How a run was softened to its budget: the drift on the budget's rows before and after, and λ."""
+
+    trained_drift: Number = None
+    drift: Number = None
+    softening_strength: Number = None
 
 
 class PrecisionGroup(BaseModel):
@@ -89,6 +108,18 @@ class Cost(BaseModel):
         return fields
 
 
+class AfterCost(BaseModel):
+    """What a part of a change after training took: a fit, what serves all values of a knob, or one value (`at …`).
+
+    Seconds; the bytes that were held at most beyond those before. A fit that several share is told with each.
+    """
+
+    rival: Label
+    part: str
+    seconds: Number = None
+    memory: Number = None
+
+
 class MethodNames(BaseModel):
     """What a method is called in texts, and which of its settings trades learning against forgetting."""
 
@@ -96,8 +127,19 @@ class MethodNames(BaseModel):
     knob: str = "strength"
 
 
+class RivalNames(BaseModel):
+    """What a change after training is called, the sign of its knob, and where on it the adapter is as it was."""
+
+    label: Label
+    knob: Label
+    adapter: float = 0.0
+
+
 class Run(BaseModel):
-    """One fine-tuning."""
+    """One fine-tuning.
+
+    Of a run with a budget `final` is within it, or nearest to it; `trained` is the adapter before it was softened.
+    """
 
     name: Label
     method: Label
@@ -109,6 +151,11 @@ class Run(BaseModel):
     curve: list[Evaluation] = []
     scaled: list[Evaluation] = []
     softened: list[Evaluation] = []
+    trained: Evaluation | None = None
+    budgeted: Budgeted | None = None
+    controlled: list[Controlled] = []
+    after: list[Evaluation] = []
+    after_costs: list[AfterCost] = []
     validation: Evaluation | None = None
     train: list[Step] = []
     seconds: Number = None
@@ -186,6 +233,7 @@ class Results(BaseModel):
     notes: list[str] = []
     base: Evaluation
     methods: dict[Label, MethodNames] = {}
+    rivals: dict[Label, RivalNames] = {}
     runs: list[Run]
     selection: Selection | None = None
     published: list[Published] = []
@@ -196,6 +244,10 @@ class Results(BaseModel):
     def seeds(self) -> int:
         """The number of different seeds."""
         return len({run.seed for run in self.runs if run.seed is not None})
+
+    def rival(self, name: str) -> RivalNames:
+        """Returns how to call a change after training, by its name in recipes where the study says no other."""
+        return self.rivals.get(name, RivalNames(label=name, knob="knob"))
 
     def names_of(self, method: str) -> MethodNames:
         """Returns how to call a method, by its name in recipes where the study says no other."""

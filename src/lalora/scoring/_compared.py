@@ -21,12 +21,17 @@ class Compared:
     """Measures one model again and again on a text, while its adapter changes."""
 
     def __init__(
-        self, model: torch.nn.Module, batches: Iterable[Mapping[str, Tensor]], base: torch.nn.Module | None = None
+        self,
+        model: torch.nn.Module,
+        batches: Iterable[Mapping[str, Tensor]],
+        base: torch.nn.Module | None = None,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         """Take the text; nothing is computed yet."""
         self._model = peft_model(model) if base is None else model
         require_base(self._model, base)
         self._base = base
+        self._most_bytes = most_bytes
         self.batches = list(ready_batches(self._model, batches))
 
     @cached_property
@@ -35,7 +40,7 @@ class Compared:
         size = 0
         with both_undisturbed(self._model, self._base):
             for ready in self.batches:
-                logits = of_base(self._model, self._base, ready) if size < MOST_BYTES else None
+                logits = of_base(self._model, self._base, ready) if size < self._most_bytes else None
                 size += 0 if logits is None else logits.nbytes
                 kept.append(None if logits is None else logits.cpu())
         return kept

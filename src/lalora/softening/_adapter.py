@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import copy
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from lalora.adapter import linear_pairs, lora_layers
 from lalora.errors import LaloraError
+from lalora.undisturbed import trainability_kept
 
 
 def put(model: nn.Module, changes: Mapping[str, tuple[Float[Tensor, "d_out r"], Float[Tensor, "r d_in"]]]) -> None:
@@ -23,6 +25,21 @@ def put(model: nn.Module, changes: Mapping[str, tuple[Float[Tensor, "d_out r"], 
         pair = pairs[name]
         _set(pair.up.weight, out, dim=1, scale=pair.scaling)
         _set(pair.down.weight, into, dim=0)
+
+
+def keep_beside(model: PeftModel, name: str) -> None:
+    """Copy the active adapter to another name; the active one stays active."""
+    active = model.active_adapters[0]
+    own = {pair.layer: (pair.up.weight, pair.down.weight) for pair in linear_pairs(model)}
+    with trainability_kept(model):
+        model.add_adapter(name, copy.deepcopy(model.peft_config[active]))
+        model.set_adapter(name)
+        with torch.no_grad():
+            for pair in linear_pairs(model):
+                for weight, kept in zip((pair.up.weight, pair.down.weight), own[pair.layer], strict=True):
+                    weight.copy_(kept)
+                    weight.requires_grad_(False)
+        model.set_adapter(active)
 
 
 @contextmanager
@@ -42,6 +59,17 @@ def unchanged(model: nn.Module) -> Generator[None, None, None]:
 
 
 @contextmanager
+def held_at(weights: Sequence[Tensor], values: Sequence[Tensor]) -> Generator[None, None, None]:
+    """Set weights to other values for as long as the context lasts."""
+    kept = [weight.detach().clone() for weight in weights]
+    try:
+        _copy(weights, values)
+        yield
+    finally:
+        _copy(weights, kept)
+
+
+@contextmanager
 def without_change(model: nn.Module) -> Generator[None, None, None]:
     """Set B of every layer to zero, so that the model computes what its base does."""
     with unchanged(model):
@@ -54,15 +82,28 @@ def without_change(model: nn.Module) -> Generator[None, None, None]:
 @contextmanager
 def scaled(model: PeftModel, alpha: float) -> Generator[None, None, None]:
     """Multiply s of every LoRA layer, and so ΔW = s·BA of a plain one, by α: 0 is the base, 1 the adapter."""
-    layers = lora_layers(model).values()
-    before = [dict(layer.scaling) for layer in layers]
-    for layer in layers:
-        layer.scale_layer(alpha)
+    with scaled_by(model, dict.fromkeys(lora_layers(model), alpha)):
+        yield
+
+
+@contextmanager
+def scaled_by(model: PeftModel, factors: Mapping[str, float]) -> Generator[None, None, None]:
+    """Multiply s of each LoRA layer by a factor of its own."""
+    layers = {name: layer for name, layer in lora_layers(model).items() if name in factors}
+    before = {name: dict(layer.scaling) for name, layer in layers.items()}
+    for name, layer in layers.items():
+        layer.scale_layer(factors[name])
     try:
         yield
     finally:
-        for layer, scaling in zip(layers, before, strict=True):
-            layer.scaling.update(scaling)
+        for name, layer in layers.items():
+            layer.scaling.update(before[name])
+
+
+@torch.no_grad()
+def _copy(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value)
 
 
 @torch.no_grad()

@@ -111,7 +111,7 @@ class Front:
         Raises:
             LaloraError: If the strength is negative or not finite, or rows of it were fitted on.
         """
-        self._require_unseen(held_out)
+        held_out.require_unseen(self._fitted)
         with self._carrier.unchanged(held_out.model):
             self.apply(held_out.model, strength)
             return held_out.measure()
@@ -222,8 +222,3 @@ class Front:
         if self._last[0] != strength:
             self._last = strength, {name: layer.at(strength) for name, layer in self._layers.items()}
         return self._last[1]
-
-    def _require_unseen(self, held_out: HeldOut) -> None:
-        for name, found in held_out.hashes.items():
-            if self._fitted & found:
-                raise LaloraError(f"rows of {name} were fitted on: measure on others")

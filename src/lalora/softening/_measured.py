@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from lalora.adapter import peft_model
 from lalora.batches import Batch
+from lalora.errors import LaloraError
 from lalora.fisher import ContentHash, Sources, named_sources
 from lalora.scoring import Compared, Interval, RowScores, interval, ready_batches, score_loss
 
@@ -58,6 +59,12 @@ class HeldOut:
         """Measure the model as it is now."""
         loss = None if self.target is None else score_loss(self.model, self.target)
         return Measured({name: text.score() for name, text in self.sources.items()}, loss)
+
+    def require_unseen(self, fitted: Collection[str]) -> None:
+        """Refuse to measure on rows that something was fitted on, by the hashes of rows and datasets."""
+        for name, found in self.hashes.items():
+            if not found.isdisjoint(fitted):
+                raise LaloraError(f"rows of {name} were fitted on: measure on others")
 
     @cached_property
     def hashes(self) -> dict[str, set[str]]:

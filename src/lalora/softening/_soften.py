@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from peft import PeftModel
 from torch import nn
@@ -20,6 +20,7 @@ from lalora.softening._carrier import OfAdapter
 from lalora.softening._front import Front
 from lalora.softening._given import Text, factors_of, require
 from lalora.softening._layers import decomposed
+from lalora.softening._refine import refine
 from lalora.softening._start import best_scale
 from lalora.switched_off import why_not_base
 
@@ -32,6 +33,8 @@ def soften(
     *,
     source: Sources | Iterable[Batch] | None = None,
     held_out: Iterable[Batch] | None = None,
+    refine_steps: int = 0,
+    refine_strength: float = 1.0,
     seed: int = 0,
     progress: bool = True,
 ) -> Front:
@@ -51,6 +54,9 @@ def soften(
         source: In the place of a Laplace: batches of source text, some 32 rows of each kind, that one is fitted on.
         held_out: Batches of target rows that were not trained on. The front begins at the scale of the adapter with the
             least loss on them, and at the adapter itself where none are given.
+        refine_steps: Steps of KL(trained ‖ model) on target rows + λ·KL(base ‖ model) on source rows, from the trained
+            adapter and without labels, before it is softened: the front is of what they end with. They need `source`.
+        refine_strength: λ of these steps.
         seed: Of the sampled labels.
         progress: Whether to show a progress bar.
 
@@ -61,28 +67,103 @@ def soften(
         LaloraError: If a strength is negative, the adapter is of another base or kind, changes nothing or is not
             finite, the Laplace is no `weight-kfac` around the base, or held-out rows are among those of the target.
     """
+    return soften_with(
+        model,
+        target,
+        laplace,
+        strengths,
+        source=source,
+        held_out=held_out,
+        refine_steps=refine_steps,
+        refine_strength=refine_strength,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def soften_with(
+    model: nn.Module,
+    target: Sources | Iterable[Batch],
+    laplace: Laplace | None,
+    strengths: Sequence[float],
+    *,
+    source: Sources | Iterable[Batch] | None = None,
+    held_out: Iterable[Batch] | None = None,
+    refine_steps: int = 0,
+    refine_strength: float = 1.0,
+    seed: int = 0,
+    progress: bool = True,
+    around: Callable[[], Laplace] | None = None,
+) -> Front:
+    """Soften as `soften` does, with a target's curvature that may be there already.
+
+    Args:
+        model: As in `soften`.
+        target: As in `soften`.
+        laplace: As in `soften`.
+        strengths: As in `soften`.
+        source: As in `soften`.
+        held_out: As in `soften`.
+        refine_steps: As in `soften`.
+        refine_strength: As in `soften`.
+        seed: As in `soften`.
+        progress: As in `soften`.
+        around: Gives the `weight-kfac` of the target around the adapter, asked where the front begins there.
+
+    Returns:
+        The front.
+    """
     bare = peft_model(model)
     require(strengths, laplace, source)
     carrier, text = OfAdapter(bare), Text.of(bare, target, source, held_out)
-    _anchors(bare)
+    trained_anchors(bare)
     if laplace is None:
         with without_change(bare):
             laplace = fit(bare, text.source, curvature=WeightKfac.kind, seed=seed, progress=progress)
     of_source = _around_base(laplace, bare)
-    scale = best_scale(carrier, text.held_out) if text.held_out else 1.0
-    with carrier.scaled(scale):
-        anchors = {name: anchor for name, anchor in _anchors(bare).items() if name in of_source.layers}
-        around = fit(bare, text.target, curvature=WeightKfac.kind, seed=seed, progress=progress)
-    layers = decomposed(anchors, factors_of(around.curvature), of_source)
+    with carrier.unchanged(bare):
+        if refine_steps:
+            refine(bare, text.target, text.source, refine_steps, refine_strength)
+        scale = best_scale(carrier, text.held_out) if text.held_out else 1.0
+        with carrier.scaled(scale):
+            anchors = {name: anchor for name, anchor in trained_anchors(bare).items() if name in of_source.layers}
+            if around is None or scale != 1 or refine_steps:
+                of_target = fit(bare, text.target, curvature=WeightKfac.kind, seed=seed, progress=progress)
+            else:
+                of_target = around()
+        layers = decomposed(anchors, factors_of(of_target.curvature), of_source)
     return Front(carrier, layers, strengths, scale, text.fitted(laplace))
 
 
-def _anchors(model: PeftModel) -> Mapping[str, Anchor]:
+def require_softenable(model: PeftModel) -> None:
+    """Refuse a model whose adapter, however it is trained, cannot be softened.
+
+    Args:
+        model: A PEFT model.
+
+    Raises:
+        LaloraError: If the adapter switched off is not the base, or it is no plain LoRA.
+    """
     reason = why_not_base(model)
     if reason is not None:
         raise LaloraError(f"with its adapter switched off this model is not its base model, since {reason}: convert it")
     if odd := [pair.layer for pair in linear_pairs(model) if not pair.plain]:
         raise LaloraError(f"softening serves plain LoRA layers; '{odd[0]}' is of another kind, such as DoRA")
+
+
+def trained_anchors(model: PeftModel) -> Mapping[str, Anchor]:
+    """Copy A, B and s of every layer that a trained adapter changes.
+
+    Args:
+        model: A PEFT LoRA model as it was trained.
+
+    Returns:
+        The three by layer.
+
+    Raises:
+        LaloraError: If the adapter is not plain linear LoRA on an untouched base, changes nothing or is not finite.
+    """
+    require_softenable(model)
     anchors = {name: anchor for name, anchor in anchors_of(model, WeightKfac.kind).items() if anchor.changes}
     if not anchors:
         raise LaloraError("the adapter changes nothing (A or B is zero everywhere): train it first")

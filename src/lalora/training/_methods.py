@@ -1,92 +1,89 @@
-"""The Hugging Face Trainer with any methods."""
+"""The Hugging Face Trainer with any methods, and with a budget of drift."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from peft import PeftModel
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers import Trainer
 
-from lalora import processes
 from lalora.adapter import peft_model
 from lalora.errors import LaloraError
-from lalora.fisher import Batch, Sources, named_sources
-from lalora.methods import InTurn, Method
-from lalora.methods.compatible import require_methods
-from lalora.training._gradient_hook import GradientHookMixin
-from lalora.training._rows import with_rows_of
+from lalora.fisher import Batch, Sources
+from lalora.methods import Method
+from lalora.scoring import ready_batches
+from lalora.softening import Choice, Front
+from lalora.training._budget import ROWS, Budget
+from lalora.training._in_turn import InTurnMixin
+from lalora.training._target_rows import target_rows
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
 
 
-class MethodMixin(GradientHookMixin):
+class MethodMixin(InTurnMixin):
     """Lets methods act in any Trainer: `MethodTrainer(methods=[LaLoRA(30), KL()], sources=…, model=…, args=…)`.
 
     `class MyTrainer(MethodMixin, SFTTrainer)` is all that TRL needs. They act in turn on the same gradient, complete
     but not yet clipped, so that their penalties add; the reported `loss` is the target loss alone, and what they
     measure stands beside it. A checkpoint holds what they need to go on, and `save_model` writes an adapter for the
     untouched base model. With `model_init` they get ready anew for each new model.
+
+    With a `budget` the adapter ends with at most so much drift, measured on `budget_batches`: by `lalora.soften` after
+    the last step, by strengths that are raised and lowered while it trains, or by both. A softened adapter takes the
+    place of the trained one, which stays in the model, and in what `save_model` writes, under the name `trained`. The
+    log tells `drift`; `strength_factor` of control; `trained_drift` and `softening_strength` of softening.
     """
 
     def __init__(
-        self, *args: Any, methods: Sequence[Method], sources: Sources | Iterable[Batch] = (), **kwargs: Any
+        self,
+        *args: Any,
+        methods: Sequence[Method] = (),
+        sources: Sources | Iterable[Batch] = (),
+        budget: float | None = None,
+        budget_batches: Sources | Iterable[Batch] = (),
+        budget_by: str = "softening",
+        budget_every: int = 4,
+        budget_target: Iterable[Batch] | None = None,
+        **kwargs: Any,
     ) -> None:
         """Build the Trainer, and let the methods get ready.
 
         Args:
             *args: The Trainer's own.
-            methods: What acts, each once.
+            methods: What acts, each once; plain LoRA where there is none.
             sources: Source text for those that need it, as in `lalora.fit`: a mapping of dataset names to iterables of
                 batches, or one such iterable, the same in every process; read once and kept.
+            budget: Most KL(base ‖ model), in nats per token, averaged over the sources of `budget_batches`.
+            budget_batches: Source rows that the budget is measured on, as `sources`; nothing is fitted on them.
+            budget_by: `softening`, `control` of the strengths while training, or `both`.
+            budget_every: Optimizer steps from one measurement to the next, for control.
+            budget_target: Batches of what is trained on, for the target's curvature in softening. By default 32
+                training rows, which have to be rows of tokens with labels.
             **kwargs: The Trainer's own.
 
         Raises:
-            LaloraError: If the methods make no sense together or cannot work with this model, a batch is unusable, or
-                gradients are sharded.
+            LaloraError: If the methods make no sense together or cannot work with this model, a batch is unusable,
+                gradients are sharded, or the budget cannot be kept with these methods and rows.
         """
-        require_methods(methods)
-        self._given = list(methods)
-        # Copies, so that nothing of one training is left in what another one is given.
-        self._after_step = _AfterStep(self._fresh())
-        named = {} if isinstance(sources, Mapping) and not sources else named_sources(sources)
-        self._sources = {name: list(batches) for name, batches in named.items()}
-        self._begins_a_step = True
-        self._is_built = False
-        arguments = kwargs.get("args", args[1] if len(args) > 1 else None)
-        if self.methods.own_start and getattr(arguments, "push_to_hub", False):
-            raise LaloraError(
-                f"'{self.methods.name}' trains on other base weights, and push_to_hub would publish checkpoints that "
-                "need them: leave it out, and publish what save_model writes"
-            )
-        super().__init__(*args, **kwargs)
-        self._is_built = True
-        self._rows = self.train_dataset
-        self.add_callback(self._after_step)
-        if self.model_init is None:
-            self.prepare(self._adapted)
-
-    def _fresh(self) -> InTurn:
-        return InTurn([replace(method) for method in self._given])
+        self._budget = _budget(budget, budget_batches, budget_by, budget_every)
+        self._budget_target = None if budget_target is None else list(budget_target)
+        super().__init__(*args, methods=methods, sources=sources, **kwargs)
 
     @property
-    def methods(self) -> InTurn:
-        """What acts, in turn."""
-        return self._after_step.methods
+    def front(self) -> Front | None:
+        """All trade-offs of the trained adapter, once it was softened to the budget."""
+        return None if self._budget is None else self._budget.front
 
     @property
-    def _adapted(self) -> PeftModel:
-        # The one that is trained now: `model_init` makes another for each training and each trial of a search.
-        return peft_model(cast("nn.Module", self.model))
+    def budget_choice(self) -> Choice | None:
+        """The strength that it was softened with, and what was measured there and on the way."""
+        return None if self._budget is None else self._budget.choice
 
     def prepare(self, model: nn.Module) -> None:
-        """Let the methods get ready, and choose what is trained on.
+        """Let methods and budget get ready, and choose what is trained on.
 
         Args:
             model: At its start.
@@ -94,33 +91,37 @@ class MethodMixin(GradientHookMixin):
         Raises:
             LaloraError: If one cannot work with this model, these sources or these rows.
         """
-        self.methods.prepare(model, self._sources)
-        if any(type(method).training_rows is not Method.training_rows for method in self.methods):
-            self.train_dataset = with_rows_of(self.methods, self._rows, self.args.seed)
+        super().prepare(model)
+        self.prepare_budget(model)
 
-    def call_model_init(self, trial: Any = None) -> nn.Module:
-        """Make the model, and let the methods get ready for it.
+    def prepare_budget(self, model: nn.Module) -> None:
+        """Let the budget get ready, after the methods.
 
         Args:
-            trial: The Trainer's own.
-
-        Returns:
-            What `model_init` made.
+            model: At its start.
 
         Raises:
-            LaloraError: If a method cannot work with it.
+            LaloraError: If it cannot be kept with these methods, or its rows are unusable.
         """
-        model: nn.Module = super().call_model_init(trial)
-        # The one that is made while the Trainer is built is not trained.
-        if self._is_built:
-            self._after_step.methods = self._fresh()
-            if self.place_model_on_device:
-                self._move_model_to_device(model, self.args.device)
-            self.prepare(model)
-        return model
+        if self._budget is not None:
+            self._budget.prepare(peft_model(model), self.methods, self._sources, self._target(model))
+
+    def _target(self, model: nn.Module) -> list[Batch]:
+        assert self._budget is not None
+        if not self._budget.softens:
+            return []
+        if self._budget_target is not None:
+            return list(ready_batches(model, self._budget_target))
+        try:
+            return list(ready_batches(model, target_rows(self, self._rows, ROWS, self.args.seed)))
+        except LaloraError as error:
+            raise LaloraError(
+                f"a budget fits the target's curvature, and training rows are not what it takes ({error}): give "
+                "budget_target, batches of tokens with labels"
+            ) from error
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Train, and let the methods change the finished adapter.
+        """Train, and keep the budget.
 
         Args:
             *args: The Trainer's own.
@@ -132,25 +133,21 @@ class MethodMixin(GradientHookMixin):
         Raises:
             LaloraError: If the processes differ in anything that they must agree in, or a checkpoint is another run's.
         """
+        if self._budget is not None:
+            self._budget.begin(self._adapted)
         outcome = super().train(*args, **kwargs)
-        self.methods.after_training(self._adapted)
+        if self._budget is not None:
+            self.before_softening()
+            self._log(self._budget.after_training(self._adapted, self.methods, self.state.global_step, self.args.seed))
         return outcome
 
-    def facts(self) -> dict[str, object]:
-        """Collect what all processes have to agree in, the methods and their options included.
-
-        Returns:
-            Values by name.
-        """
-        found = super().facts()
-        for name, value in self.methods.facts().items():
-            found[f"{name} of the method" if name in found else name] = value
-        return found
+    def before_softening(self) -> None:
+        """Do something with the trained adapter before a budget softens it; by default nothing."""
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """Run one micro-batch, after the methods have seen the model if it is the step's first.
+        """Run one micro-batch, after the budget was looked at if it is the step's first.
 
         Args:
             model: The model as the Trainer wraps it.
@@ -159,101 +156,34 @@ class MethodMixin(GradientHookMixin):
 
         Returns:
             The micro-batch's part of the target loss.
-
-        Raises:
-            TrainingDivergedError: If the loss of the step, or a gradient, is NaN or infinite.
         """
-        if self._begins_a_step:
-            self.methods.before_forward(self._adapted, self.state.global_step, self.state.max_steps)
-        self._begins_a_step = self.accelerator.sync_gradients
-        try:
-            return super().training_step(model, inputs, num_items_in_batch)
-        except BaseException:
-            # Ctrl-C too must not leave a model with what belongs to a step.
-            self.methods.abort_step(self._adapted)
-            self._begins_a_step = True
-            raise
+        if self._budget is not None and self._begins_a_step:
+            self._log(self._budget.before_step(self.state.global_step, self.state.max_steps, self.methods))
+        return super().training_step(model, inputs, num_items_in_batch)
 
-    def after_backward(self, loss_scale: float) -> None:
-        """Let the methods change the gradients.
+    def _log(self, measured: dict[str, float]) -> None:
+        if measured:
+            self.log(measured)
 
-        Args:
-            loss_scale: Factor that the gradients carry.
-        """
-        self.methods.after_backward(self._adapted, self.state.global_step, loss_scale)
-
-    def describe_run(self) -> str:
-        """Name the methods.
-
-        Returns:
-            ` by '<names>'`.
-        """
-        return f" by '{self.methods.name}'"
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log what the methods measure beside the loss.
-
-        Args:
-            logs: What the Trainer logs.
-            start_time: The Trainer's own.
-        """
-        if "loss" in logs:
-            logs |= self.methods.metrics(self._adapted)
-        super().log(logs, start_time)
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the adapter for the untouched base model; in a checkpoint, as it is trained.
-
-        Args:
-            output_dir: Where to; `args.output_dir` where it is left out.
-            _internal_call: The Trainer's own: whether it writes a checkpoint.
-        """
-        # Asked to publish, the Trainer calls this without a folder, and no checkpoint is meant.
-        is_checkpoint = _internal_call and output_dir is not None
-        if is_checkpoint or not self.methods.own_start:
-            super().save_model(output_dir, _internal_call)
-        elif self.args.should_save:
-            self.methods.save_adapter(self._adapted, Path(output_dir or str(self.args.output_dir)))
-
-    def saving(self) -> AbstractContextManager[None]:
-        """Surround everything that writes a checkpoint, such as to tell of a full disk; by default with nothing."""
-        return nullcontext()
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # Before the Trainer's own files, the last of which says that a checkpoint is complete.
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        with processes.on_all_ranks(), self.saving():
-            if self.args.should_save:
-                self.methods.save(self._adapted, folder)
-        with processes.on_all_ranks(), self.saving():
-            super()._save_checkpoint(model, trial)
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        # Each process has its own file; all of them are there before the last one is written.
-        with processes.on_all_ranks():
-            super()._save_rng_state(output_dir)
+    def save_state(self, folder: Path) -> None:
+        """Keep in a checkpoint what methods and budget do not find again."""
+        super().save_state(folder)
+        if self._budget is not None:
+            self._budget.save(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        with processes.on_all_ranks():
-            self.methods.load(self._adapted, Path(resume_from_checkpoint))
+        if self._budget is not None:
+            self._budget.load(Path(resume_from_checkpoint), self.methods)
 
 
 class MethodTrainer(MethodMixin, Trainer):
-    """`transformers.Trainer` with `methods` and `sources`."""
+    """`transformers.Trainer` with `methods`, `sources` and a `budget`."""
 
 
-class _AfterStep(TrainerCallback):
-    """Tells the methods that the optimizer has moved the model.
-
-    It knows nothing of the Trainer: the two would keep each other alive, and with them the processes' connections.
-    """
-
-    def __init__(self, methods: InTurn) -> None:
-        self.methods = methods
-
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Let them change the model."""
-        self.methods.after_step(kwargs["model"])
+def _budget(drift: float | None, batches: Sources | Iterable[Batch], by: str, every: int) -> Budget | None:
+    if drift is not None:
+        return Budget(drift, batches, by, every)
+    if batches:
+        raise LaloraError("budget_batches are what a budget is measured on: give budget, in nats per token")
+    return None

@@ -51,7 +51,11 @@ function drawTradeoff() {
   // What each adapter gives when it is scaled down after training: a thin line through its end.
   const scaled = series.map((s) => ({ index: s.index, end: s.points.at(-1), points: DATA.labels[labelOf.get(s.index)].scaled.filter(measured).map(place) })).filter((s) => s.points.length);
   const softened = series.map((s) => ({ index: s.index, points: DATA.labels[labelOf.get(s.index)].softened.filter(measured).map(place) })).filter((s) => s.points.length);
-  const flat = [...series.flatMap((s) => [...s.points, ...s.seeds]), ...[...scaled, ...softened].flatMap((s) => s.points), ...published];
+  // What every rival of softening makes of it, from its end on.
+  const after = series.flatMap((s) => Object.entries(DATA.labels[labelOf.get(s.index)].after).map(([name, versions]) => ({
+    index: s.index, rival: DATA.rivals[name], name: s.name, end: s.points.at(-1), points: versions.filter(measured).map((at) => ({ ...place(at), at })),
+  }))).filter((s) => s.points.length);
+  const flat = [...series.flatMap((s) => [...s.points, ...s.seeds]), ...[...scaled, ...softened, ...after].flatMap((s) => s.points), ...published];
   const base = measured(DATA.base) ? [place(DATA.base)] : [];
   const origin = view.up ? base : [{ x: 0, y: 0 }];
   const roomy = host.clientWidth > 460;
@@ -75,6 +79,13 @@ function drawTradeoff() {
     const group = add(plot.svg, "g", { class: "run-" + index, "data-run": index });
     line(group, points.map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "softened");
     for (const p of points) add(group, "circle", { class: "mark", cx: plot.sx(p.x), cy: plot.sy(p.y), r: 3 });
+  }
+  for (const { index, rival, name, end, points } of after) {
+    const group = add(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), "g", { class: "rival-" + rival.place });
+    line(group, [end, ...points].map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "after");
+    for (const { x, y, at } of points) {
+      add(mark(group, rival.shape, plot.sx(x), plot.sy(y), 3), "title", {}, name + ", " + rival.label + " " + rival.knob + " = " + at.knob);
+    }
   }
   for (const front of view.fronts) drawFront(plot, front, series);
   for (const { x, y } of origin) add(plot.svg, "path", { class: "basemark", d: "M" + (plot.sx(x) - 8) + " " + plot.sy(y) + "h16m-8 -8v16" });

@@ -1,5 +1,7 @@
 """All panels, in the order of the page."""
 
+from lalora.report.panels.after_training import AfterTrainingPanel
+from lalora.report.panels.budgets import BudgetsPanel
 from lalora.report.panels.by_data_set import ByDataSetPanel
 from lalora.report.panels.calibration import CalibrationPanel
 from lalora.report.panels.changes import ChangesPanel
@@ -24,6 +26,8 @@ PANELS: tuple[type[Panel], ...] = (
     EachSeedPanel,
     ResultsPanel,
     SettingsPanel,
+    BudgetsPanel,
+    AfterTrainingPanel,
     PublishedPanel,
     ValidationPanel,
     SelectionPanel,

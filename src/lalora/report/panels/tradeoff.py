@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from lalora.report.findings import Findings
+from lalora.report.lines import in_text
 from lalora.report.look import INK, LIGHT_PAGE, MARKERS, QUIET, Look
 from lalora.report.marks import Mark, ends, scale_of
 from lalora.report.panels.each_seed import axis_titles, base_mark
@@ -134,6 +135,7 @@ def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: b
         axes.plot(*zip(*line, strict=True), color=look.light, linewidth=0.6, alpha=0.7)
     if soft := _means(findings.softened[place], view):
         axes.plot(*zip(*soft, strict=True), ".-", color=look.light, linewidth=1.0, markersize=5, alpha=0.9)
+    _after(axes, findings, place, view, path[-1])
     if on_the_way:
         axes.plot(xs, ys, color=look.light, linewidth=1.2, dashes=look.dash or (None, None), alpha=0.8)
         axes.plot(xs[:-1], ys[:-1], MARKERS[look.shape], color=look.light, markersize=4)
@@ -150,6 +152,18 @@ def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: b
         markeredgecolor="white", label=seeds.label, zorder=5,
     )  # fmt: skip
     return path[-1]
+
+
+def _after(axes: Axes, findings: Findings, place: int, view: View, end: Point) -> None:
+    """Draws what each rival makes of an adapter, from where it ended."""
+    told = set(axes.get_legend_handles_labels()[1])
+    for name, versions in findings.after[place].items():
+        look, label = findings.rival_looks[name], in_text(findings.results.rival(name).label)
+        if line := _means([version.stop for version in versions], view):
+            axes.plot(
+                *zip(end, *line, strict=True), f"{MARKERS[look.shape]}-", color=look.light, linewidth=0.8,
+                markersize=8 * look.size, markevery=slice(1, None), alpha=0.9, label=None if label in told else label,
+            )  # fmt: skip
 
 
 def _means(stops: Sequence[Stop], view: View) -> list[Point]:

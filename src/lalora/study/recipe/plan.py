@@ -15,7 +15,7 @@ from lalora.study.recipe.chosen import Chosen
 from lalora.study.recipe.complaint import complaint
 from lalora.study.recipe.grid_entry import Entry, Key, read_base, read_entry
 from lalora.study.recipe.marked_yaml import Marked, Path
-from lalora.study.recipe.settings import OF_SOURCES, SELF_SOURCE, RunSettings
+from lalora.study.recipe.settings import OF_BUDGET, OF_SOURCES, SELF_SOURCE, RunSettings
 
 _MOST_RUNS = 10_000
 _LONGEST_NAME = 200
@@ -63,14 +63,15 @@ class RunPlan:
     @property
     def effective(self) -> dict[str, Any]:
         """The settings that its methods look at, in JSON types; of several methods as `kl.strength`."""
-        unused = set() if _needs_source(self.methods) else set(OF_SOURCES)
+        unused = set(_unused(self.settings, self.methods))
         # As if there were no such keys: a run on the given text of all sources is the run it always was.
         if self.settings.source_text == "source":
             unused |= {"source_text", *SELF_SOURCE}
         if self.settings.source_domains is None:
             unused.add("source_domains")
-        # What starts elsewhere writes over A.
-        if self.settings.init == "kaiming" or self.own_start:
+        if self.settings.budget is None:
+            unused.add("budget")
+        if self.settings.init == "kaiming":
             unused.add("init")
         return {
             "method": self.method,
@@ -145,19 +146,24 @@ def _is_choice(key: str, value: Any) -> bool:
 
 def _plan(entry: Entry, seed: int, marks: Marked) -> RunPlan:
     settings, methods = entry.run_settings(seed, marks), entry.choose(marks)
-    unused = frozenset() if _needs_source(methods) else OF_SOURCES
-    unused |= {"init"} if any(one.kind.own_start for one in methods) else set()
+    unused = _unused(settings, methods)
     for key, written in entry.own.items():
         if key[0] in unused:
             name = "+".join(entry.methods)
-            raise LaloraError(f"{marks.place(written.place)}: method '{name}' has no '{key[0]}'")
+            of = "a run without a budget" if key[0] in OF_BUDGET else f"method '{name}'"
+            raise LaloraError(f"{marks.place(written.place)}: {of} has no '{key[0]}'")
     words = [f"{'.'.join(key)}-{_word(value)}" for key, value in _values(entry, settings, methods).items()]
     name = "-".join(["+".join(entry.methods), *words, f"seed-{seed}"])
     return RunPlan(name, _label(entry, settings, methods), settings, methods)
 
 
-def _needs_source(methods: Sequence[Chosen]) -> bool:
-    return any(one.kind.needs_source for one in methods)
+def _unused(settings: RunSettings, methods: Sequence[Chosen]) -> frozenset[str]:
+    """Name the settings that change nothing in a run of these methods."""
+    softens = settings.budget is not None and settings.budget_by != "control"
+    unused = frozenset() if softens or any(one.kind.needs_source for one in methods) else OF_SOURCES
+    unused |= OF_BUDGET if settings.budget is None else frozenset()
+    # What starts elsewhere writes over A.
+    return unused | ({"init"} if any(one.kind.own_start for one in methods) else set())
 
 
 def _values(entry: Entry, settings: RunSettings, methods: Sequence[Chosen]) -> dict[Key, Any]:

@@ -6,7 +6,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from lalora.curvature import FITTED
 from lalora.domains import DOMAINS
+from lalora.errors import LaloraError
 from lalora.options import Count, NonNegative, OneOf, Rank, at_most
+from lalora.posthoc import RIVALS, rival_named
 
 Place = Annotated[str, Field(min_length=1, max_length=4096)]
 Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take 32 bits")]
@@ -26,6 +28,17 @@ def _domains(role: str) -> AfterValidator:
         return places
 
     return AfterValidator(check)
+
+
+def _rivals(chosen: dict[str, list[float]]) -> dict[str, list[float]]:
+    for name, knobs in chosen.items():
+        try:
+            rival = rival_named(name)
+            for knob in knobs:
+                rival.check(knob)
+        except LaloraError as error:
+            raise ValueError(str(error)) from error
+    return chosen
 
 
 class _Settings(BaseModel):
@@ -98,7 +111,14 @@ class StudySettings(_Settings):
         default_factory=list,
         description="Strengths λ at which each trained adapter is measured too, softened; 0 is its best scale.",
     )
-    soften_rows: Count = Field(32, description="Rows of the target and of each source that softening is fitted on.")
+    after: Annotated[dict[str, list[float]], AfterValidator(_rivals)] = Field(
+        default_factory=dict,
+        description="Rivals of softening, each with the values of its knob at which each trained adapter is measured "
+        f"too: {', '.join(RIVALS)}.",
+    )
+    soften_rows: Count = Field(
+        32, description="Rows of the target and of each source that softening and its rivals are fitted on."
+    )
 
     @model_validator(mode="after")
     def _rows_for_accuracy(self) -> "StudySettings":
@@ -109,6 +129,8 @@ class StudySettings(_Settings):
 
 SELF_SOURCE = frozenset({"source_length", "source_temperature"})
 """Settings of the text that the base model writes itself."""
+OF_BUDGET = frozenset({"budget_by", "budget_every", "budget_rows"})
+"""Settings of runs with a budget."""
 OF_SOURCES = frozenset({"source_rows", "source_batch_size", "source_text", "source_domains"}) | SELF_SOURCE
 """Settings of runs whose methods need source text."""
 
@@ -141,6 +163,14 @@ class RunSettings(_Settings):
     source_domains: list[Place] | None = Field(
         None, min_length=1, description="Sources whose rows these are. null: all sources of the study."
     )
+    budget: Positive | None = Field(
+        None, description="Most drift that the adapter may end with, KL(base ‖ model) in nats per token. null: none."
+    )
+    budget_by: Literal["softening", "control", "both"] = Field(
+        "softening", description="Kept by softening after the last step, by control of the strengths, or by both."
+    )
+    budget_every: Count = Field(4, description="Steps from one measurement to the next, for control.")
+    budget_rows: Count = Field(16, description="Other rows of each source that the budget is measured on.")
     source_text: Literal["source", "self"] = Field(
         "source",
         description="Where these rows come from: training rows of the sources, or text that the base model writes.",

@@ -13,6 +13,7 @@ import torch
 from lalora.laplace import Laplace
 from lalora.methods import precision_groups, weight_changes
 from lalora.methods.catalogue import knob_of, label_of
+from lalora.posthoc import rival_named
 from lalora.results import FORMAT
 from lalora.study.recipe.plan import RunPlan
 from lalora.study.recipe.recipe import Recipe
@@ -20,7 +21,7 @@ from lalora.study.run.costing import COSTS
 from lalora.study.setup.base_model import scale_note
 from lalora.study.setup.context import Context
 from lalora.study.setup.facts import versions
-from lalora.study.store.finished import ADAPTER, METRICS, TIMING, threads
+from lalora.study.store.finished import ADAPTER, AFTER, METRICS, TIMING, threads
 from lalora.study.store.records import Row, read_json, read_rows
 from lalora.version import __version__
 
@@ -43,6 +44,7 @@ def heading(recipe: Recipe, context: Context, command: str) -> dict[str, Any]:
             name: {"label": label_of(name), "knob": knob_of(name)}
             for name in dict.fromkeys(plan.method for plan in recipe.runs)
         },
+        "rivals": {name: rival_named(name).names() for name in context.study.after},
         "published": recipe.document.get("published", []),
         "published_validation": recipe.document.get("published_validation", []),
         "published_costs": recipe.document.get("published_costs", []),
@@ -74,6 +76,11 @@ def run_result(plan: RunPlan, recipe: Recipe, context: Context, folder: Path) ->
         "validation": next((row for row in rows if row["kind"] == "validation"), None),
         "scaled": [row for row in rows if row["kind"] == "scale"],
         "softened": [row for row in rows if row["kind"] == "soften"],
+        "trained": next((row for row in rows if row["kind"] == "trained"), None),
+        "budgeted": next((row for row in rows if row["kind"] == "budget"), None),
+        "controlled": [row for row in rows if row["kind"] == "control"],
+        "after": [row for row in rows if row["kind"] == "after"],
+        "after_costs": read_rows(folder / AFTER),
         "train": [row for row in rows if row["kind"] == "train"],
         "threads": threads(folder),
         "seconds": sum(seconds),

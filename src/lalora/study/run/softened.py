@@ -1,72 +1,37 @@
 """Adapters softened after training: a second curve for each run, beside that of `scales`."""
 
-import random
-from pathlib import Path
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from lalora.laplace import Laplace
+from lalora.softening import soften_with
+from lalora.study.run.kept_adapter import SOURCE, TARGET, KeptAdapter, spent
+from lalora.study.setup.context import Say
 
-from lalora.assets import load_adapter
-from lalora.curvature import WeightKfac
-from lalora.domains import batches
-from lalora.laplace import Laplace, fit
-from lalora.softening import soften
-from lalora.study.recipe.plan import RunPlan
-from lalora.study.recipe.settings import RunSettings
-from lalora.study.setup.base_model import load_base
-from lalora.study.setup.context import Context
-from lalora.study.setup.device import device
-from lalora.study.setup.start import changes_nothing
-from lalora.study.store.finished import METRICS
-from lalora.study.store.records import append_row, read_rows
-
-_BATCH = 8
+_NAME = "soften"
 
 
-def measure_softened(plan: RunPlan, context: Context, folder: Path, progress: str) -> None:
-    """Measure the kept adapter of a run at each strength that its study softens at.
+def measure_softened(adapter: KeptAdapter, strengths: Sequence[float], seed: int, say: Say) -> None:
+    """Measure an adapter softened at each strength."""
+    say("softening")
+    fitted: list[str] = []
 
-    It is softened as a stranger's would be: from the file, on the untouched base.
-    """
-    done = {row["strength"] for row in read_rows(folder / METRICS) if row["kind"] == "soften"}
-    wanted = [strength for strength in dict.fromkeys(context.study.soften) if strength not in done]
-    if not wanted:
-        return
-    settings, rows = plan.settings, context.study.soften_rows
-    base = load_base(context.study).to(device())  # type: ignore[arg-type]
-    context.say(f"{progress}: softening")
-    curvature = context.softening_folder(settings)
-    context.kept(
-        curvature,
-        lambda: fit(
-            base,
-            context.data.source_batches(rows, _BATCH, settings.seed),
-            curvature=WeightKfac.kind,
-            target_modules=settings.target_modules,
-            seed=settings.seed,
-            progress=False,
-        ),
-        torch.bfloat16,
+    def around() -> Laplace:
+        fitted.append(TARGET)
+        return adapter.fit(TARGET)
+
+    laplace = adapter.fit(SOURCE)
+    before = adapter.seconds_of_fits
+    seen, unseen = adapter.target
+    front, took = spent(
+        lambda: soften_with(
+            adapter.model, seen, laplace, strengths, held_out=unseen or None, seed=seed, progress=False, around=around
+        )
     )
-    model = load_adapter(base, folder, context.study.model).to(device())
-    if changes_nothing(model):
-        return
-    seen, unseen = _target(context, settings, rows)
-    laplace, start = Laplace.load(curvature), unseen or None
-    front = soften(model, seen, laplace, wanted, held_out=start, seed=settings.seed, progress=False)
-    for strength in wanted:
-        context.say(f"{progress}: measuring it softened at λ={strength:g}")
-        front.apply(model, strength)
-        row = context.measure(model, settings.steps, accuracy=False)
-        append_row(folder / METRICS, row | {"kind": "soften", "strength": strength, "alpha": front.scale})
-
-
-def _target(
-    context: Context, settings: RunSettings, count: int
-) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    # Trained rows for the curvature, as a stranger has them, and others for the scale at which the front begins.
-    trained = {id(item): item for item in context.data.training_items(settings)}
-    others = [item for item in context.data.training if id(item) not in trained]
-    choice = random.Random(f"softening {settings.seed}")
-    seen, unseen = (choice.sample(items, min(count, len(items))) for items in (list(trained.values()), others))
-    return batches(seen, _BATCH, context.data.pad), batches(unseen, _BATCH, context.data.pad)
+    adapter.tell_of_fits(_NAME, (SOURCE, TARGET) if fitted else (SOURCE,))
+    took["seconds"] -= adapter.seconds_of_fits - before
+    adapter.tell(_NAME, "prepare", took)
+    for strength in strengths:
+        say(f"measuring it softened at λ={strength:g}")
+        _, took = spent(lambda at=strength: front.apply(adapter.model, at))  # type: ignore[misc]
+        adapter.tell(_NAME, f"at {strength:g}", took)
+        adapter.measure("soften", strength=strength, alpha=front.scale)

@@ -11,25 +11,29 @@ from transformers import PrinterCallback, TrainingArguments
 
 from lalora import processes
 from lalora.domains import collate
+from lalora.evaluation import KeptBase
 from lalora.files import write_atomically, write_json
 from lalora.laplace import Laplace
 from lalora.methods import InTurn
+from lalora.posthoc import Rewind, kept_steps
 from lalora.progress import progress_bar
 from lalora.softening import scaled
 from lalora.study.recipe.plan import RunPlan
 from lalora.study.recipe.settings import RunSettings
+from lalora.study.run.after_training import measure_after_training
 from lalora.study.run.costing import COSTS, costs
 from lalora.study.run.forecasting import forecasters, forecasts
+from lalora.study.run.kept_adapter import rewound
 from lalora.study.run.prepared import prepared
-from lalora.study.run.softened import measure_softened
 from lalora.study.run.trainer import Recorder, StudyTrainer
 from lalora.study.setup.context import Context
 from lalora.study.setup.start import changes_nothing
 from lalora.study.store import checkpoints
-from lalora.study.store.finished import ADAPTER, METRICS, TIMING, is_done, mark_done
+from lalora.study.store.finished import ADAPTER, AFTER, METRICS, TIMING, is_done, mark_done
 from lalora.study.store.folder import saving
 from lalora.study.store.identity import CONFIG, key
 from lalora.study.store.records import append_row, cut_back, read_json, read_rows
+from lalora.training import TRAINED
 
 CHECKPOINTS = "checkpoints"
 _CHECKPOINTS_A_RUN = 10
@@ -101,7 +105,7 @@ def _clear(run: Run, checkpoint: tuple[int, Path] | None, config: dict[str, Any]
     if read_json(run.folder / CONFIG) is None:
         write_json(run.folder / CONFIG, config)
     checkpoints.drop_others(run.checkpoints, checkpoint[1] if checkpoint else None)
-    for file in (METRICS, TIMING):
+    for file in (METRICS, TIMING, AFTER):
         cut_back(run.folder / file, checkpoint[0] if checkpoint else -1)
 
 
@@ -117,13 +121,21 @@ def _train(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Lapl
         bar.update(step - bar.n)
         bar.set_postfix(loss=f"{loss:.3f}")
 
+    def keep(step: int) -> None:
+        with saving(run.folder):
+            run.checkpoints.mkdir(exist_ok=True)
+            write_atomically(rewound(run.checkpoints, step), _adapters(methods, model, run.folder)[""][0])
+
+    kept = kept_steps(context.study.after.get(Rewind.name, ()), settings.steps)
     inner = frozenset([*context.study.evaluate_at, *context.study.accuracy_at]) - {settings.steps}
-    recorder = Recorder(run.metrics, run.folder / TIMING, inner, measure, advance, run.kept)
+    recorder = Recorder(run.metrics, run.folder / TIMING, [(inner, measure), (kept, keep)], advance, run.kept)
     pad = context.data.pad
     trainer = StudyTrainer(
         methods=methods,
         run=run.plan.label,
         model=model,
+        before_softening=lambda: _measure_trained(run, model),
+        **_budget(run, model),
         args=_arguments(settings, run.checkpoints, model),
         train_dataset=methods.training_rows(context.data.training_items(settings), settings.seed),
         data_collator=lambda items: collate(items, pad),
@@ -135,28 +147,52 @@ def _train(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Lapl
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
+def _budget(run: Run, model: PeftModel) -> dict[str, Any]:
+    settings, context = run.plan.settings, run.context
+    if settings.budget is None:
+        return {}
+    softens = settings.budget_by != "control"
+    return {
+        "budget": settings.budget,
+        "budget_batches": context.data.budget_batches(settings),
+        "budget_by": settings.budget_by,
+        "budget_every": settings.budget_every,
+        "budget_target": context.data.target_batches(settings, context.study.soften_rows) if softens else None,
+        "sources": context.source_batches(model, settings) if softens else (),
+    }
+
+
+def _measure_trained(run: Run, model: PeftModel) -> None:
+    with processes.on_all_ranks():
+        if processes.is_main() and run.plan.settings.budget_by != "control" and not run.has("trained"):
+            run.context.say(f"{run.title}: measuring it as trained")
+            row = run.context.measure(model, run.plan.settings.steps, accuracy=False)
+            append_row(run.metrics, row | {"kind": "trained"})
+
+
 def _finish(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Laplace]) -> None:
     context, steps = run.context, run.plan.settings.steps
+    base = KeptBase(model, context.evalset.text)
     # A run killed between any two of these goes on after the last that was written.
     if not run.has("eval", step=steps):
         context.say(f"{run.title}: measuring the result")
-        append_row(run.metrics, context.measure(model, steps, accuracy=True) | forecasts(laplaces, model))
+        append_row(run.metrics, context.measure(model, steps, accuracy=True, kept=base) | forecasts(laplaces, model))
     if context.validation and not run.has("validation"):
         append_row(run.metrics, context.validate(model, steps))
-    _scale(run, model)
+    _scale(run, model, base)
     with saving(run.folder):
         _keep_adapter(methods, model, run.folder)
-    measure_softened(run.plan, context, run.folder, run.title)
+    measure_after_training(run.plan, context, run.folder, run.checkpoints, run.title)
     mark_done(run.folder, key(context.identity(run.plan)))
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
-def _scale(run: Run, model: PeftModel) -> None:
+def _scale(run: Run, model: PeftModel, base: KeptBase) -> None:
     for alpha in dict.fromkeys(run.context.study.scales):
         if not run.has("scale", alpha=alpha):
             run.context.say(f"{run.title}: measuring the adapter times {alpha:g}")
             with scaled(model, alpha):
-                row = run.context.measure(model, run.plan.settings.steps, accuracy=False)
+                row = run.context.measure(model, run.plan.settings.steps, accuracy=False, kept=base)
             append_row(run.metrics, row | {"kind": "scale", "alpha": alpha})
 
 
@@ -191,14 +227,24 @@ def _arguments(settings: RunSettings, output: Path, model: PeftModel) -> Trainin
 
 
 def _keep_adapter(methods: InTurn, model: PeftModel, folder: Path) -> None:
+    for part, (weights, config) in _adapters(methods, model, folder).items():
+        (folder / part).mkdir(exist_ok=True)
+        # Not moved: safetensors makes files that their owner alone may read.
+        write_atomically(folder / part / ADAPTER, weights)
+        write_json(folder / part / "adapter_config.json", config)
+
+
+def _adapters(methods: InTurn, model: PeftModel, folder: Path) -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Write the adapter, and beside one that was softened to a budget the trained one, as bytes and configuration."""
     partial = folder / ".adapter"
     shutil.rmtree(partial, ignore_errors=True)
     methods.save_adapter(model, partial)
-    # Not moved: safetensors makes files that their owner alone may read.
-    write_atomically(folder / ADAPTER, (partial / ADAPTER).read_bytes())
-    config = read_json(partial / "adapter_config.json")
-    if isinstance(config["target_modules"], list):
-        # PEFT keeps them as a set, whose order changes from process to process.
-        config["target_modules"].sort()
-    write_json(folder / "adapter_config.json", config)
+    found = {}
+    for part in ("", TRAINED) if (partial / TRAINED).is_dir() else ("",):
+        config = read_json(partial / part / "adapter_config.json")
+        if isinstance(config["target_modules"], list):
+            # PEFT keeps them as a set, whose order changes from process to process.
+            config["target_modules"].sort()
+        found[part] = (partial / part / ADAPTER).read_bytes(), config
     shutil.rmtree(partial)
+    return found

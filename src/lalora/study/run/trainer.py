@@ -1,12 +1,13 @@
 """The Trainer of a run: its loss, and what is written down of every step."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -14,24 +15,32 @@ from lalora import processes
 from lalora.completion import completion
 from lalora.methods import InTurn
 from lalora.study.store.folder import saving
-from lalora.study.store.records import append_row
+from lalora.study.store.records import append_row, read_rows
 from lalora.training import MethodMixin
 
 
 class StudyTrainer(MethodMixin, Trainer):
     """A Trainer of methods that are ready, with a loss that costs less than the model's own."""
 
-    def __init__(self, *, methods: InTurn, run: str, **kwargs: Any) -> None:
-        """Take the methods and what to call the run when it diverges; the rest is the Trainer's own."""
-        super().__init__(methods=methods.as_written, **kwargs)
+    def __init__(
+        self, *, methods: InTurn, run: str, model: PeftModel, before_softening: Callable[[], None], **kwargs: Any
+    ) -> None:
+        """Take methods, what to call the run when it diverges, and what to do before it is softened to a budget."""
+        super().__init__(methods=methods.as_written, model=model, **kwargs)
         # Those that are ready, not the copies that a Trainer makes ready itself.
         self._after_step.methods = methods
+        self.prepare_budget(model)
+        self._before_softening = before_softening
         # So that it counts the tokens of all processes and micro-batches, whatever the model's own forward takes.
         self.model_accepts_loss_kwargs = True
         self._run = run
 
     def prepare(self, model: nn.Module) -> None:
         """Do nothing: the methods are ready, and the rows are chosen."""
+
+    def before_softening(self) -> None:
+        """Measure the adapter as it was trained."""
+        self._before_softening()
 
     def compute_loss(
         self,
@@ -61,16 +70,14 @@ class Recorder(TrainerCallback):
         self,
         metrics: Path,
         timing: Path,
-        evaluate_at: frozenset[int],
-        evaluate: Callable[[int], None],
+        after: Sequence[tuple[frozenset[int], Callable[[int], None]]],
         advance: Callable[[int, float], None],
         kept: Callable[[], None],
     ) -> None:
-        """Choose the files, the steps to measure after, and whom to tell of steps and of complete checkpoints."""
+        """Choose the files, what to do after which steps, and whom to tell of steps and of complete checkpoints."""
         self._metrics = metrics
         self._timing = timing
-        self._evaluate_at = evaluate_at
-        self._evaluate = evaluate
+        self._after = after
         self._advance = advance
         self._kept = kept
         self._began = 0.0
@@ -82,10 +89,11 @@ class Recorder(TrainerCallback):
         self._began = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Stop the clock; measure where wanted."""
+        """Stop the clock; measure and keep where wanted."""
         append_row(self._timing, {"step": state.global_step, "seconds": time.perf_counter() - self._began})
-        if state.global_step in self._evaluate_at:
-            self._evaluate(state.global_step)
+        for steps, do in self._after:
+            if state.global_step in steps:
+                do(state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Tell that a checkpoint is complete."""
@@ -99,8 +107,16 @@ class Recorder(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write down what the Trainer logs of a step."""
+        """Write down what the Trainer logs of a step, and of a budget."""
+        if logs is not None and "drift" in logs:
+            self._write_once(state.global_step, "control" if "strength_factor" in logs else "budget", logs)
         if logs is not None and "loss" in logs:
             row = {name: value for name, value in logs.items() if name != "epoch"}
             append_row(self._metrics, {"step": state.global_step, "kind": "train", **row})
             self._advance(state.global_step, logs["loss"])
+
+    def _write_once(self, step: int, kind: str, logs: dict[str, float]) -> None:
+        # What follows a step that has a checkpoint is done again when the run is resumed from there.
+        row = {"step": step, "kind": kind, **{name: value for name, value in logs.items() if name != "epoch"}}
+        if row not in read_rows(self._metrics):
+            append_row(self._metrics, row)

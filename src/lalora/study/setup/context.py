@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lalora.curvature import Diagonal
 from lalora.domains import batches, read_text, sample_text, write_text
-from lalora.evaluation import EvalSet, evaluate
+from lalora.evaluation import EvalSet, KeptBase, evaluate
 from lalora.files import write_json
 from lalora.laplace import Laplace, fit
 from lalora.methods import LaLoRA
@@ -27,7 +27,7 @@ from lalora.study.store.identity import Identity, key
 from lalora.study.store.records import Row, read_json
 
 Say = Callable[[str], None]
-_LATER_KEYS = ("forecasts", "scales", "soften", "validation_rows", "accuracy_at", "timed_steps", "all_logits")
+_LATER_KEYS = ("forecasts", "scales", "soften", "after", "validation_rows", "accuracy_at", "timed_steps", "all_logits")
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Context:
         """Make the model at its start."""
         return with_adapter(load_base(self.study), settings)
 
-    def measure(self, model: PeftModel, step: int, accuracy: bool) -> Row:
-        """Measure a model, which is left unchanged."""
-        return evaluate(model, self.data.tokenizer, self.evalset, step, accuracy)
+    def measure(self, model: PeftModel, step: int, accuracy: bool, kept: KeptBase | None = None) -> Row:
+        """Measure a model, which is left unchanged; `kept` is of this very model."""
+        return evaluate(model, self.data.tokenizer, self.evalset, step, accuracy, kept=kept)
 
     def validate(self, model: PeftModel, step: int) -> Row:
         """Measure a finished model on the rows that settings are chosen by."""
@@ -163,7 +163,7 @@ def common_identity(study: StudySettings, study_data: StudyData, **facts: Any) -
     places = {"model", "random_weights", "layers", "dtype", "sources", "target", "held_out"}
     # As if there were no such key: a study without them is the study it always was.
     places |= {name for name in _LATER_KEYS if not getattr(study, name)}
-    places |= set() if study.soften else {"soften_rows"}
+    places |= set() if study.soften or study.after else {"soften_rows"}
     data = {data.domain.name: dict(data.sha) for data in study_data.domains}
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
 

@@ -1,9 +1,10 @@
 """The data of a study, tokenised: what is trained on, what methods may see, what is measured."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -15,6 +16,7 @@ from lalora.evaluation import EvalSet
 from lalora.study.recipe.settings import RunSettings, StudySettings
 
 Item = dict[str, list[int]]
+_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,25 @@ class StudyData:
         sources = [data for data in self.sources if named is None or data.domain.name in named]
         return source_batches(sources, self.tokenizer, settings.source_rows, settings.source_batch_size, settings.seed)
 
+    def budget_batches(self, settings: RunSettings) -> dict[str, list[dict[str, Tensor]]]:
+        """Batch source rows that a budget is measured on, by source: others than those a method may see."""
+        found = {}
+        for data in self.sources:
+            seen = {id(row) for row in _drawn(data.train, settings.source_rows, f"{data.domain.name} {settings.seed}")}
+            others = [row for row in data.train if id(row) not in seen]
+            rows = _drawn(others, settings.budget_rows, f"budget {data.domain.name} {settings.seed}")
+            if not rows:
+                raise LaloraError(
+                    f"{data.domain.name} ({data.origin}): no row is left to measure a budget on: lower source_rows"
+                )
+            found[data.domain.name] = _batched(data, rows, self.tokenizer, _BATCH)
+        return found
+
+    def target_batches(self, settings: RunSettings, rows: int) -> list[dict[str, Tensor]]:
+        """Batch some of the target rows that a run trains on."""
+        trained = {id(item): item for item in self.training_items(settings)}
+        return batches(_drawn(list(trained.values()), rows, f"softening {settings.seed}"), _BATCH, self.pad)
+
     def source_batches(self, rows: int, batch_size: int, seed: int) -> dict[str, list[dict[str, Tensor]]]:
         """Batch rows of every source."""
         return source_batches(self.sources, self.tokenizer, rows, batch_size, seed)
@@ -71,12 +92,20 @@ def source_batches(
     sources: list[DomainData], tokenizer: PreTrainedTokenizerBase, rows: int, batch_size: int, seed: int
 ) -> dict[str, list[dict[str, Tensor]]]:
     """Choose and batch source rows."""
-    found = {}
-    for data in sources:
-        chosen = random.Random(f"{data.domain.name} {seed}").sample(data.train, min(rows, len(data.train)))
-        items = tokenize(examples(data.domain, chosen), tokenizer)
-        found[data.domain.name] = batches(items, batch_size, int(tokenizer.pad_token_id))
-    return found
+    return {
+        data.domain.name: _batched(data, _drawn(data.train, rows, f"{data.domain.name} {seed}"), tokenizer, batch_size)
+        for data in sources
+    }
+
+
+def _drawn(rows: Sequence[Any], count: int, seed: str) -> list[Any]:
+    return random.Random(seed).sample(rows, min(count, len(rows)))
+
+
+def _batched(
+    data: DomainData, rows: Sequence[Any], tokenizer: PreTrainedTokenizerBase, size: int
+) -> list[dict[str, Tensor]]:
+    return batches(tokenize(examples(data.domain, list(rows)), tokenizer), size, int(tokenizer.pad_token_id))
 
 
 def prepare(study: StudySettings, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> StudyData:

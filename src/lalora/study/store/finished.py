@@ -10,6 +10,8 @@ from lalora.files import write_json
 from lalora.study.store.records import read_json
 
 METRICS, TIMING, ADAPTER = "metrics.jsonl", "timing.jsonl", "adapter_model.safetensors"
+AFTER = "after.jsonl"
+"""What each part of what was done after training took."""
 DONE = "done.json"
 _HASHED = (METRICS, ADAPTER)
 

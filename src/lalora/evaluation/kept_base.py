@@ -1,0 +1,33 @@
+"""What the base says of the scored rows, kept while several versions of one model are measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lalora.domains import DOMAINS
+from lalora.scoring import MOST_BYTES, Compared, TextScore
+
+
+class KeptBase:
+    """Scores a model on the domains that drift is measured on, with one forward pass of the base for all versions."""
+
+    def __init__(self, model: torch.nn.Module, text: Mapping[str, Sequence[Mapping[str, Tensor]]]) -> None:
+        """Take the scored rows by domain; nothing is computed yet."""
+        compared = [domain for domain in text if DOMAINS[domain].role != "target"]
+        share = MOST_BYTES // max(len(compared), 1)
+        self._texts = {domain: Compared(model, text[domain], most_bytes=share) for domain in compared}
+
+    def score(self, domain: str) -> TextScore:
+        """Score the model as it is now.
+
+        Args:
+            domain: One that drift is measured on.
+
+        Returns:
+            What `score_text` gives, to the bit.
+        """
+        rows = self._texts[domain].score()
+        return TextScore(rows.mean_loss, rows.mean_kl, int(rows.tokens.sum()))
