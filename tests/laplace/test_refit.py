@@ -99,7 +99,7 @@ def test_two_tasks_add_up_around_where_the_second_starts(kind: str, tmp_path: Pa
     parts.append(float(of_first.quadratic(delta)) / 2)
     assert all(part > 0 for part in parts)
     assert both.penalty(model).item() == pytest.approx(sum(parts), rel=1e-4)
-    with pytest.warns(UserWarning, match="not calibrated"):
+    with pytest.warns(UserWarning, match="not calibrated: it adds up the drifts on the text of 2 tasks"):
         both.forecast(model)
 
 

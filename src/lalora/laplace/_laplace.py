@@ -184,13 +184,16 @@ class Laplace(Saved):
             model: The PEFT model.
 
         Returns:
-            Nats per token. With `labels="data"`, `combine="sum"` or `fisher="batch"` the scale is not calibrated,
-            which a warning says once.
+            Nats per token. With `labels="data"`, `combine="sum"` or `fisher="batch"` the scale is not calibrated, and
+            of several tasks it is the sum; a warning says so once.
         """
         if not self.provenance.calibrated and not self._warned:
             self._warned = True
+            tasks = self.provenance.tasks
             warn(
-                "this forecast is not calibrated in nats per token: fit with labels='sampled', combine='mean' and "
+                f"this forecast is not calibrated: it adds up the drifts on the text of {tasks} tasks"
+                if tasks > 1
+                else "this forecast is not calibrated in nats per token: fit with labels='sampled', combine='mean' and "
                 "fisher='sequence' or 'token' for that",
             )
         bound = self._bind(model)
