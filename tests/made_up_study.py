@@ -89,6 +89,20 @@ def run(label: str, strength: float | None, gain: float, kl: float, rise: float,
             }
             for s in (0.1, 1.0, 10.0)
         ],
+        "after": [
+            {
+                **evaluation(60, gain * (1 - s / 10), kl * (1 - s) ** 2, rise, False),
+                "kind": "after",
+                "rival": rival,
+                "knob": s if rival == "regmean" else 1 - s,
+            }
+            for rival in ("lines", "regmean")
+            for s in (0.5, 0.25)
+        ],
+        "after_costs": [
+            {"rival": "regmean", "part": part, "seconds": seconds, "memory": 2**20}
+            for part, seconds in (("target weight-kfac", 8.0), ("prepare", 0.5), ("at 0.5", 0.25), ("at 0.25", 0.125))
+        ],
         "train": train,
         "seconds": 331.4,
         "step_seconds": 5.52 if strength is None else 5.55,
@@ -176,6 +190,10 @@ def results() -> dict[str, Any]:
         "methods": {
             "lora": {"label": "LoRA", "knob": "learning_rate"},
             "lalora": {"label": "LaLoRA", "knob": "strength"},
+        },
+        "rivals": {
+            "lines": {"label": "LiNeS", "knob": "α", "adapter": 1.0},
+            "regmean": {"label": "RegMean", "knob": "λ", "adapter": 0.0},
         },
         "runs": [
             run("LoRA", None, 0.724, 0.182, 0.121),

@@ -10,6 +10,7 @@ import torch
 
 from lalora.methods import weight_changes
 from lalora.methods.catalogue import knob_of, label_of
+from lalora.posthoc import rival_named
 from lalora.study import load_recipe
 from lalora.study.recipe.plan import RunPlan
 from lalora.study.recipe.recipe import Recipe
@@ -71,6 +72,7 @@ def synthetic(name: str, *overrides: str) -> dict[str, Any]:
         "recipe": recipe.document,
         "notes": recipe.document.get("notes", []),
         "base": _row(recipe, BASE, 0, 0, bool(recipe.study.accuracy_rows)),
+        "rivals": {name: rival_named(name).names() for name in recipe.study.after},
         "methods": {method: {"label": label_of(method), "knob": knob_of(method)} for method in methods},
         "published": recipe.document.get("published", []),
         "published_validation": recipe.document.get("published_validation", []),
@@ -98,6 +100,11 @@ def _run(recipe: Recipe, plan: RunPlan) -> dict[str, Any]:
         "final": curve[-1],
         "curve": curve,
         "validation": validation if study.validation_rows else None,
+        "after": [
+            {**_row(recipe, f"{plan.label} {rival} {knob}", seed, last, False), "rival": rival, "knob": knob}
+            for rival, knobs in study.after.items()
+            for knob in knobs
+        ],
         "costs": [
             {"part": part, **{key: cost(plan.label, part, key) for key in ("seconds", "allocated", "peak", "reserved")}}
             for part in parts

@@ -65,6 +65,7 @@ def test_list_names_the_built_in_recipes(run: Run) -> None:
     assert {line[width : width + 2] for line in out.splitlines()} == {"  "}
     assert not any(line[width + 2].isspace() for line in out.splitlines())
     assert [line.split()[0] for line in out.splitlines()] == [
+        "after-training",
         "budgets",
         "calibration",
         "curvatures",
@@ -108,7 +109,9 @@ def test_version_and_help(run: Run) -> None:
 
 
 def test_mistakes_in_a_study_are_one_line(refused: Callable[..., str], recipe_file: Callable[..., str]) -> None:
-    assert "no recipe 'quickstrat': built in are calibration, curvatures, paper/batches" in refused("run", "quickstrat")
+    assert "no recipe 'quickstrat': built in are after-training, calibration, curvatures, paper/batches" in refused(
+        "run", "quickstrat"
+    )
     assert "which recipe? `lalora run quickstart`" in refused("run")
     assert "line 20: unknown key 'modle': did you mean 'model'?" in refused("run", recipe_file(modle=3))
     assert "--set strength=-1: 'strength' is -1" in refused("run", recipe_file(), "--set", "strength=-1")

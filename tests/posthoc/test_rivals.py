@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lalora import LaloraError, fit
+from lalora import LaloraError, fit, methods
 from lalora.adapter import linear_pairs
 from lalora.batches import Batch
 from lalora.curvature import Factor, WeightDiagonal
@@ -19,7 +19,7 @@ from lalora.posthoc.mats import Rotated
 from lalora.posthoc.regmean import averaged
 from lalora.posthoc.rewind import between
 from lalora.softening._naive import minimiser
-from tiny import batches, llama, lora, rows
+from tiny import batches, llama, lora, rows, shake
 
 TARGET, SOURCE = batches(rows(4, 1), 2), batches(rows(5, 2), 2)
 
@@ -102,6 +102,22 @@ def test_rewinding_interpolates_changes_of_weights_between_two_steps() -> None:
 def test_adapters_are_kept_around_each_share_of_the_steps() -> None:
     assert kept_steps([0.1, 0.25, 0.5, 1.0, 0.0], 30) == {3, 7, 8, 15}
     assert between(0.1, 30) == (3, 3, 0.0)
+
+
+def test_intruders_are_those_that_peft_reduces() -> None:
+    of = trained()
+    shake(of.model, 2.0)
+    theirs = lora(b_scale=0.3).eval()
+    shake(theirs, 2.0)
+    method = methods.build("intruders", removed=0.5)
+    method.prepare(theirs, {})
+    before = logits(theirs)
+    method.after_training(theirs)
+    rival = rival_named("intruders")(Trained(of.model, {"target": TARGET}, {"source": SOURCE}))
+    rival.prepare()
+    with rival.at(0.5):
+        torch.testing.assert_close(logits(of.model), logits(theirs), rtol=1e-3, atol=1e-3)
+    assert (logits(theirs) - before).norm() > 0.1 * before.norm()
 
 
 def test_fisher_averaging_weighs_each_weight_by_both_fishers() -> None:

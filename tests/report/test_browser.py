@@ -282,6 +282,14 @@ def test_softened_adapters_are_dotted_lines(visit: Any) -> None:
     assert page.locator("#tradeoff .softened").count() == 3
 
 
+def test_rivals_after_training_are_marked_lines_from_the_end_of_their_run(visit: Any) -> None:
+    page = visit()
+    assert page.locator("#tradeoff .run-1 .rival-1 .after").get_attribute("d").count("L") == 2
+    assert page.locator("#tradeoff .run-1 .rival-1 .mark title").first.text_content() == "LaLoRA λ=1, RegMean λ = 0.25"
+    page.locator("input[value=heldout_kl]").check()
+    assert page.locator("#tradeoff .after").count() == 6
+
+
 @pytest.mark.parametrize("runs", [[], [{"name": "bare", "method": "lalora", "label": "Bare"}]])
 def test_a_page_with_nothing_to_plot(visit: Any, runs: list[dict[str, Any]]) -> None:
     page = visit({"format": 1, "name": "little", "base": {}, "runs": runs})

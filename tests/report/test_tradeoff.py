@@ -65,7 +65,7 @@ def test_runs_without_a_way_are_joined_by_strength(results: dict[str, Any], draw
 
 
 def test_seeds_are_not_joined(results: dict[str, Any], drawn: Any) -> None:
-    template = {**results["runs"][1], "scaled": [], "softened": []}
+    template = {**results["runs"][1], "scaled": [], "softened": [], "after": []}
     runs = []
     for seed in (0, 1):
         for strength in (1, 10):

@@ -1,12 +1,13 @@
 """Ways to fine-tune with LoRA, all behind one small base class."""
 
+from lalora.methods._base_weights import base_weight, require_floating
 from lalora.methods.base import Method
 from lalora.methods.catalogue import METHODS, build
 from lalora.methods.corda import Corda
 from lalora.methods.ewc_lora import EwcLora
 from lalora.methods.flat_lora import FlatLora
 from lalora.methods.in_turn import InTurn
-from lalora.methods.intruders import Intruders, reduce_intruders, require_reducible
+from lalora.methods.intruders import Intruders
 from lalora.methods.kl import KL
 from lalora.methods.l2 import L2
 from lalora.methods.l2_b import L2B
@@ -36,9 +37,9 @@ __all__ = [
     "Migu",
     "Milora",
     "Replay",
+    "base_weight",
     "build",
     "precision_groups",
-    "reduce_intruders",
-    "require_reducible",
+    "require_floating",
     "weight_changes",
 ]

@@ -41,41 +41,31 @@ class Intruders(Method):
 
     def prepare(self, model: nn.Module, sources: Sources) -> None:
         """Refuse before training what could not be reduced after it."""
-        require_reducible(model)
+        adapted = peft_model(model)
+        pairs = linear_pairs(adapted)
+        require_plain(adapted, pairs, self.name)
+        require_floating(adapted, pairs, self.name)
+        try:
+            import peft.tuners.lora.intruders  # ruff: ignore[unused-import]
+        except ImportError as error:
+            raise LaloraError("method 'intruders' needs peft 0.19 or newer: pip install -U peft") from error
 
+    @torch.no_grad()
     def after_training(self, model: PeftModel) -> None:
         """Reduce the intruders."""
-        reduce_intruders(model, self.removed)
+        if self.removed == 0:
+            return
+        from peft.tuners.lora.intruders import reduce_intruder_dimension
 
-
-def require_reducible(model: nn.Module) -> None:
-    """Refuse an adapter whose intruders PEFT cannot reduce."""
-    adapted = peft_model(model)
-    pairs = linear_pairs(adapted)
-    require_plain(adapted, pairs, Intruders.name)
-    require_floating(adapted, pairs, Intruders.name)
-    try:
-        import peft.tuners.lora.intruders  # ruff: ignore[unused-import]
-    except ImportError as error:
-        raise LaloraError("method 'intruders' needs peft 0.19 or newer: pip install -U peft") from error
-
-
-@torch.no_grad()
-def reduce_intruders(model: PeftModel, removed: float) -> None:
-    """Take a share of each intruder dimension of the active adapter away, and cut the rest back to its rank."""
-    if removed == 0:
-        return
-    from peft.tuners.lora.intruders import reduce_intruder_dimension
-
-    adapter = model.active_adapters[0]
-    reduce_intruder_dimension(  # type: ignore[no-untyped-call]
-        model, adapter, _REDUCED, mitigation_lambda=1 - removed, logging_sink=None
-    )
-    for layer in lora_layers(model).values():
-        for half in (layer.lora_A, layer.lora_B):
-            reduced, kept = half[_REDUCED], half[adapter]
-            assert isinstance(reduced, nn.Linear)
-            assert isinstance(kept, nn.Linear)
-            kept.weight.copy_(reduced.weight)
-    model.set_adapter(adapter)
-    model.delete_adapter(_REDUCED)
+        adapter = model.active_adapters[0]
+        reduce_intruder_dimension(  # type: ignore[no-untyped-call]
+            model, adapter, _REDUCED, mitigation_lambda=1 - self.removed, logging_sink=None
+        )
+        for layer in lora_layers(model).values():
+            for half in (layer.lora_A, layer.lora_B):
+                reduced, kept = half[_REDUCED], half[adapter]
+                assert isinstance(reduced, nn.Linear)
+                assert isinstance(kept, nn.Linear)
+                kept.weight.copy_(reduced.weight)
+        model.set_adapter(adapter)
+        model.delete_adapter(_REDUCED)

@@ -172,7 +172,8 @@ def _measure_trained(run: Run, model: PeftModel) -> None:
 
 def _finish(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Laplace]) -> None:
     context, steps = run.context, run.plan.settings.steps
-    base = KeptBase(model, context.evalset.text)
+    # Kept in memory where another version of the model is measured, and nowhere else.
+    base = KeptBase(model, context.evalset.text) if context.study.scales else None
     # A run killed between any two of these goes on after the last that was written.
     if not run.has("eval", step=steps):
         context.say(f"{run.title}: measuring the result")
@@ -187,7 +188,7 @@ def _finish(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Lap
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
-def _scale(run: Run, model: PeftModel, base: KeptBase) -> None:
+def _scale(run: Run, model: PeftModel, base: KeptBase | None) -> None:
     for alpha in dict.fromkeys(run.context.study.scales):
         if not run.has("scale", alpha=alpha):
             run.context.say(f"{run.title}: measuring the adapter times {alpha:g}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lalora.evaluation import EvalSet
+from lalora.posthoc import Rewind, kept_steps
 from lalora.study.recipe.recipe import Recipe
 from lalora.study.recipe.settings import StudySettings
 from lalora.study.setup.base_model import load_base, load_words
@@ -28,7 +29,8 @@ def open_context(recipe: Recipe, folder: Path, say: Say) -> Context:
     common = common_identity(study, study_data, **known)
     for plan in recipe.runs:
         require_same_run(folder / plan.name, run_identity(common, plan))
-    require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs))
+    kept = max(len(kept_steps(study.after.get(Rewind.name, ()), plan.settings.steps)) for plan in recipe.runs)
+    require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs), kept)
     shared = folder / SHARED
     evalset, validation = evaluation_sets(study, study_data)
     return Context(study, study_data, evalset, validation, common, shared, say)

@@ -99,10 +99,10 @@ def require_writable(file: Path) -> None:
         raise LaloraError(f"{file}: cannot be written; choose another --out")
 
 
-def require_room_for_runs(folder: Path, model: nn.Module, runs: int) -> None:
-    """Refuse a disk that cannot hold the adapters of so many runs and the checkpoints of one."""
+def require_room_for_runs(folder: Path, model: nn.Module, runs: int, kept: int = 0) -> None:
+    """Refuse a disk that cannot hold the adapters of so many runs, and of one its checkpoints and `kept` adapters."""
     adapter = 4 * sum(tensor.numel() for tensor in trainable_tensors(model).values())
-    require_room(folder, adapter * (runs + _COPIES_A_RUN))
+    require_room(folder, adapter * (runs + _COPIES_A_RUN + kept))
 
 
 def require_room(folder: Path, needed: int) -> None:
