@@ -109,7 +109,7 @@ def test_version_and_help(run: Run) -> None:
 
 
 def test_mistakes_in_a_study_are_one_line(refused: Callable[..., str], recipe_file: Callable[..., str]) -> None:
-    assert "no recipe 'quickstrat': built in are after-training, calibration, curvatures, paper/batches" in refused(
+    assert "no recipe 'quickstrat': built in are after-training, budgets, calibration, curvatures" in refused(
         "run", "quickstrat"
     )
     assert "which recipe? `lalora run quickstart`" in refused("run")

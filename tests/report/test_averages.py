@@ -16,7 +16,16 @@ from lalora.results import parse
 from synthetic_study import synthetic
 
 # Each run for itself, or a map that names the setting; a selection is refused when it is made.
-WITHOUT_SUCH_MEANS = {"results", "prediction", "calibration", "changes", "reproduce", "selection", "heatmaps"}
+WITHOUT_SUCH_MEANS = {
+    "results",
+    "prediction",
+    "calibration",
+    "changes",
+    "reproduce",
+    "selection",
+    "heatmaps",
+    "budgets",
+}
 # Plain LoRA varies in nothing in this study, so that these have nothing to show.
 WITHOUT_SUCH_MEANS |= {"by-value", "by-method"}
 
@@ -24,7 +33,7 @@ WITHOUT_SUCH_MEANS |= {"by-value", "by-method"}
 @pytest.fixture
 def mixed() -> dict[str, Any]:
     """A study in which seed 1 of one label was run at another rank than seed 0, with something for every mean."""
-    content = synthetic("small/batches", "timed_steps=2", "evaluate_at=[30, 60]")
+    content = synthetic("small/batches", "timed_steps=2", "evaluate_at=[30, 60]", "after={regmean: [1]}")
     label = "LaLoRA λ=1000 source_rows=4"
     first, second, _ = (run for run in content["runs"] if run["label"] == label)
     assert first["costs"]

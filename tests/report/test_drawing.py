@@ -16,6 +16,7 @@ BARE = {"name": "bare", "method": "lalora", "label": "Bare", "curve": [], "train
 def test_writes_pictures_tables_and_a_page(tmp_path: Path, results: dict[str, Any]) -> None:
     draw(found(results), tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        *("after-training.csv", "after-training.md", "after-training.tex"),
         *("by-data-set.pdf", "by-data-set.png"),
         *("curves.pdf", "curves.png", "report.html", "results.csv", "results.md", "results.tex"),
         *("tradeoff.pdf", "tradeoff.png"),

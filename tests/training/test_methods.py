@@ -217,7 +217,6 @@ def test_methods_get_ready_anew_for_each_model_that_model_init_makes(arguments: 
 
 
 REFUSED: dict[str, tuple[list[Method], str]] = {
-    "none": ([], "a run needs at least one method"),
     "twice": ([KL(), KL(2.0)], "method 'kl' is there twice"),
     "lora": ([Lora(), KL()], "method 'lora' adds nothing to others: leave it out"),
     "two starts": ([Milora(), lalora.methods.Corda()], "'milora' and 'corda' both choose the start"),
