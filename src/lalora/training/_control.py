@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 
 from lalora.errors import LaloraError
 from lalora.files import parse_json, read_small, write_atomically
@@ -14,9 +15,6 @@ from lalora.methods.base import STRENGTH, Method
 
 GAIN = 0.7
 DAMPING = 0.5
-ALLOWED = 3.0
-"""How many budgets of drift the size of the steps themselves may make at the start."""
-_SETTLED = 0.9
 _MOST_ERROR = 1.5
 _LEAST, _MOST = 1e-3, 1e3
 _FILE = "control.json"
@@ -28,11 +26,13 @@ class Control:
 
     At each measurement ln factor grows by GAIN·e + DAMPING·(e − e before), where e is how far the drift, in logarithms,
     is outside of a band. This is the adaptive KL controller of Ziegler et al. (2019, arXiv 1909.08593) in logarithms,
-    with a term for the slope and a band that narrows to the budget, which it is at nine tenths of the steps. Above
-    stands the budget times 1 + ALLOWED·(share of the steps left)², for steps of AdamW are as large as the learning rate
-    whatever the gradient, and make a drift of its square that no strength takes away and that goes when it falls. Below
-    stands the budget times the share done, for drift adds up. A single step can throw the drift far up for the moment,
-    so the smaller of the last two measurements counts.
+    with a term for the slope and a band that narrows to the budget. The band is there because steps of AdamW are as
+    large as the learning rate whatever the gradient: they throw the drift up and down, no strength takes this away, and
+    it goes with the square of a learning rate that falls. How much of the drift that is, is read off the measurements:
+    half of the median second difference, each divided by the square of the share of the steps that were left. The band
+    goes from the budget and half of it to the budget and all of it; in the first half of the training the lower end
+    grows with the steps, for drift adds up. The smaller of the last two measurements counts. Nothing is changed before
+    the third.
 
     Attributes:
         budget: KL(base ‖ model) in nats per token.
@@ -89,13 +89,24 @@ class Control:
         self.factor, self.drifts = factor, drifts
 
     def _error(self, steps: int) -> float:
-        *_, last = self.drifts
-        drift = min(list(self.drifts.values())[-2:])
-        done = min(last / steps / _SETTLED, 1.0)
-        used = math.log(max(drift, 1e-12) / self.budget)
-        above, below = math.log(1 + ALLOWED * (1 - done) ** 2), math.log(done)
-        outside = max(used - above, 0.0) + min(used - below, 0.0)
+        made_by_steps = self._made_by_steps(steps)
+        if made_by_steps is None:
+            return 0.0
+        *_, (_, before), (last, now) = self.drifts.items()
+        drift = max(min(before, now), 1e-12)
+        above = self.budget + made_by_steps
+        below = (self.budget + made_by_steps / 2) * min(2 * last / steps, 1.0)
+        outside = max(math.log(drift / above), 0.0) + min(math.log(drift / below), 0.0)
         return min(max(outside, -_MOST_ERROR), _MOST_ERROR)
+
+    def _made_by_steps(self, steps: int) -> float | None:
+        """Estimate how much of the last drift goes when the learning rate has fallen to zero."""
+        measured = [(drift, 1 - step / steps) for step, drift in self.drifts.items()]
+        thrown = [
+            abs(one - 2 * two + three) / (2 * left**2)
+            for (one, _), (two, left), (three, _) in zip(measured, measured[1:], measured[2:], strict=False)
+        ]
+        return median(thrown) * measured[-1][1] ** 2 if thrown else None
 
 
 def controlled(methods: InTurn) -> list[Method]:
