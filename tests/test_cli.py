@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from peft import LoraConfig, get_peft_model
 
+from drawn_once import no_files_of_pictures
 from lalora.assets import load_model
 from lalora.laplace import Laplace
 from lalora.study.recipe.plan import RunPlan
@@ -24,6 +25,14 @@ from lalora.version import __version__
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.fixture
+def pages_only() -> Iterator[None]:
+    """Pages are drawn, files of pictures are not: they take seconds."""
+    with no_files_of_pictures():
+        yield
+
+
+@pytest.mark.usefixtures("pages_only")
 def test_run_ends_with_a_table_and_a_report(run: Run, recipe_file: Callable[..., str], tmp_path: Path) -> None:
     status, out, err = run("run", recipe_file())
     assert status == 0
@@ -50,6 +59,7 @@ def test_run_ends_with_a_table_and_a_report(run: Run, recipe_file: Callable[...,
     assert (tmp_path / "both" / "results.md").read_text().count("| LoRA |") == 1
 
 
+@pytest.mark.usefixtures("pages_only")
 def test_overrides_and_out(run: Run, recipe_file: Callable[..., str], tmp_path: Path) -> None:
     status, _, _ = run(
         "run", recipe_file(), "--out", tmp_path / "here", "--set", "grid=[{method: lora}]", "--set", "steps=2"
@@ -139,6 +149,7 @@ def test_ctrl_c_keeps_and_says_how_to_go_on(
     assert last == (f"interrupted: finished runs and checkpoints are kept in runs/tiny; to go on: lalora run {recipe}")
 
 
+@pytest.mark.usefixtures("pages_only")
 def test_ctrl_c_and_divergence_still_draw_what_there_is(
     run: Run, recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

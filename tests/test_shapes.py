@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
+from hostile.sandbox import Sandbox
 from lalora.completion import Completion
 from lalora.curvature import Factor
 from lalora.softening import _adapter, _krylov, _layers, _low_rank, _naive, _whole
@@ -66,7 +66,8 @@ def test_right_shapes_pass() -> None:
     assert shrunk().times(zeros(3, 2)).shape == (3, 2)
 
 
-def test_users_pay_for_no_check() -> None:
+def test_users_pay_for_no_check(sandbox: Sandbox, tmp_path: Path) -> None:
     asked = "import sys, lalora, lalora.softening; print('beartype' in sys.modules, lalora.softening._krylov._new)"
-    found = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout
+    (tmp_path / "asked.py").write_text(asked)
+    found, _ = sandbox.start(tmp_path / "asked.py").communicate()
     assert found.startswith("False <function _new at")

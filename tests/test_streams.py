@@ -38,22 +38,30 @@ def test_symbols_are_spelled_out(sandbox: Sandbox) -> None:
 
 
 def test_where_the_system_says_ascii() -> None:
+    # An error that needs nothing imported, which would take seconds.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON"))}
     path = os.environ.get("PYTHONPATH", "")
     ended = subprocess.run(
-        [sys.executable, "-m", "lalora", "run", "λ‖"], capture_output=True, check=False,
-        env={**environment, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": path},
+        [sys.executable, "-m", "lalora", "run", "x"], capture_output=True, check=False,
+        env={
+            **environment, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": path,
+            "WORLD_SIZE": "λ‖",
+        },
     )  # fmt: skip
     assert ended.returncode == 2
     assert b"Traceback" not in ended.stderr
+    assert b"error: " in ended.stderr
     assert ended.stderr.isascii()
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "| head -c 1 >/dev/null"])
-def test_closed_streams(closed: str) -> None:
-    ended = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m lalora run --list {closed}"], capture_output=True, check=False
-    )
+# Help imports no library; with stdout closed or cut short, one that speaks when it is imported would be heard.
+@pytest.mark.parametrize(
+    ("asked", "closed"),
+    [("--list", ">&-"), ("--help", "2>&-"), ("--help", ">&- 2>&-"), ("--list", "| head -c 1 >/dev/null")],
+)
+def test_closed_streams(asked: str, closed: str) -> None:
+    command = f"set -o pipefail; {sys.executable} -m lalora run {asked} {closed}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert b"Traceback" not in ended.stderr
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,8 @@ from types import MappingProxyType
 
 import pytest
 
+from hostile.sandbox import Sandbox
+from hostile.started import Started
 from lalora.assets import asset_folder, fetch, home, statuses, store, verify
 from lalora.assets.catalogue import ASSETS, Asset
 from lalora.errors import LaloraError
@@ -31,9 +32,13 @@ store.fetch("tiny")
 """
 
 
-def start(asset: Asset, seconds: float) -> subprocess.Popen[str]:
-    code = CHILD.format(asset=asset, seconds=seconds)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ)
+def start(sandbox: Sandbox, folder: Path, asset: Asset, seconds: float) -> Started:
+    """Starts to build an asset; returns when that has begun."""
+    (folder / "child.py").write_text(CHILD.format(asset=asset, seconds=seconds))
+    names = ("LALORA_HOME", "PIP_NO_INDEX", "PIP_FIND_LINKS")
+    child = sandbox.start(folder / "child.py", environment={name: os.environ[name] for name in names})
+    child.until_it_says("building\n")
+    return child
 
 
 def leftovers() -> list[Path]:
@@ -137,13 +142,10 @@ def test_ctrl_c_leaves_nothing(tiny_asset: Asset, monkeypatch: pytest.MonkeyPatc
     assert [status.state for status in statuses()] == ["missing"]
 
 
-def test_killed_process_is_cleaned_up_after(tiny_asset: Asset) -> None:
-    child = start(tiny_asset, seconds=60)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "building\n"
-    child.send_signal(signal.SIGKILL)
+def test_killed_process_is_cleaned_up_after(tiny_asset: Asset, sandbox: Sandbox, tmp_path: Path) -> None:
+    child = start(sandbox, tmp_path, tiny_asset, seconds=60)
+    child.kill()
     child.wait()
-    child.stdout.close()
     assert len(leftovers()) == 1
     fetch("tiny")
     verify("tiny")
@@ -151,17 +153,15 @@ def test_killed_process_is_cleaned_up_after(tiny_asset: Asset) -> None:
 
 
 def test_two_processes_build_once(
-    tiny_asset: Asset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    child = start(tiny_asset, seconds=1)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "building\n"
+    tiny_asset: Asset, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    child = start(sandbox, tmp_path, tiny_asset, seconds=1)
     monkeypatch.setattr(store, "_build", lambda *_: pytest.fail("built twice"))
     fetch("tiny")
     verify("tiny")
     assert "another process is fetching tiny; waiting for it" in capsys.readouterr().err
-    child.communicate(timeout=120)
-    assert child.returncode == 0
+    assert child.wait(120) == 0
 
 
 def test_unknown_names(tiny_asset: Asset) -> None:

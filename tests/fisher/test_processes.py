@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -12,6 +9,7 @@ import torch
 from torch import Tensor
 
 import lalora
+from hostile.sandbox import Sandbox
 from lalora.curvature import Kfac
 from tiny import Batch, batches, lora, rows
 
@@ -154,17 +152,13 @@ dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
+def found(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
     """What each of two processes ends with, by case."""
     folder = tmp_path_factory.mktemp("processes")
     script = folder / "work.py"
     script.write_text(WORKER.format(kinds=KINDS, rows_of_first=ROWS_OF_FIRST))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(folder)], env=environment, check=False, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[:4000]
+    for process in sandbox.launch(2, script, folder):
+        assert process.wait() == 0, process.communicate()[1][:4000]
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hostile.started import Started
 
 _TESTS = Path(__file__).parents[1]
 
@@ -51,14 +55,16 @@ class Sandbox:
     """A server that forks a child a call; use it as a context."""
 
     def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
         path = [str(_TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        self._environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(path)}
         self._server = subprocess.Popen(
             [sys.executable, "-m", "hostile.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(path)},
+            env=self._environment,
         )
         assert self._server.stdout is not None
         assert self._server.stdout.readline() == "ready\n"
@@ -71,6 +77,7 @@ class Sandbox:
             assert stream is not None
             stream.close()
         self._server.wait()
+        self._folder.cleanup()
 
     def lalora(
         self, *argv: object, timeout: float = 10, cwd: Path | None = None, environment: dict[str, str] | None = None
@@ -84,9 +91,55 @@ class Sandbox:
         """Call `module:function`, which the tests or lalora define, with arguments that JSON holds."""
         return self._ask({"call": function, "arguments": arguments}, timeout, None, {})
 
+    def start(
+        self,
+        *argv: object,
+        environment: dict[str, str] | None = None,
+        said: Path | None = None,
+        file_limit: int | None = None,
+    ) -> Started:
+        """Start a script (`….py`) or a module with arguments, which goes on by itself.
+
+        Both streams go into `said` if it is given. No file may grow beyond `file_limit` bytes.
+        """
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        status, out, err = folder / "status", said or folder / "out", said or folder / "err"
+        request = {
+            "argv": [str(word) for word in argv], "environment": environment or {}, "file_limit": file_limit,
+            "status": str(status), "out": str(out), "err": str(err),
+        }  # fmt: skip
+        return Started(self._asked(request)["pid"], status, out, err)
+
+    def launch(self, processes: int, *argv: object, anew: bool = False) -> list[Started] | list[subprocess.Popen[str]]:
+        """Start a script several times, as a launcher does.
+
+        A process that begins `anew` imports everything itself: what is decided before torch is imported can be seen.
+        """
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes), "ACCELERATE_USE_CPU": "true",
+        }  # fmt: skip
+        ranks = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+        if not anew:
+            return [self.start(*argv, environment=rank) for rank in ranks]
+        return [
+            subprocess.Popen(
+                [sys.executable, *map(str, argv)], env={**self._environment, **rank}, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+            )
+            for rank in ranks
+        ]  # fmt: skip
+
     def _ask(self, request: dict[str, Any], timeout: float, cwd: Path | None, environment: dict[str, str]) -> Outcome:
+        whole = {**request, "timeout": timeout, "cwd": str(cwd) if cwd else None, "environment": environment}
+        return Outcome(**self._asked(whole))
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        whole = {**request, "timeout": timeout, "cwd": str(cwd) if cwd else None, "environment": environment}
-        print(json.dumps(whole), file=self._server.stdin, flush=True)
-        return Outcome(**json.loads(self._server.stdout.readline()))
+        print(json.dumps(request), file=self._server.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self._server.stdout.readline())
+        return answer

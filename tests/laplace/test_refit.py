@@ -120,7 +120,8 @@ def test_a_decay_that_is_no_share_is_refused(decay: float) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_automatic_prior_is_the_mean_eigenvalue(kind: str, tmp_path: Path) -> None:
     """Hutchinson in full: the mean of zᵀΛz over the unit vectors of the weights with a penalty, or of ΔW, times one."""
-    model = lora(b_scale=0.3)
+    # Two layers with the same input and one with another.
+    model = lora(b_scale=0.3, target_modules=["q_proj", "v_proj", "down_proj"], layers_to_transform=[1])
     laplace = fitted(model, kind)
     laplace.save(tmp_path)
     auto = lalora.Laplace.load(tmp_path, prior="auto")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from hostile.sandbox import Sandbox
 from lalora import LaloraError, methods
 from lalora.adapter import snapshot, trainable_tensors
 from tiny import batches, lora, rows
@@ -155,16 +153,11 @@ torch.save(snapshot(model), f"{out}.{args.process_index}")
 
 
 @pytest.mark.parametrize("variant", ["frozen", "official"])
-def test_two_processes_mask_the_same_rows_as_one(variant: str, tmp_path: Path) -> None:
+def test_two_processes_mask_the_same_rows_as_one(variant: str, sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TWO_PROCESSES)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     for processes, size in ((1, 4), (2, 2)):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        done = subprocess.run(
-            [*command, str(tmp_path / "train.py"), str(size), str(tmp_path / str(processes)), variant],
-            env=environment, check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        for process in sandbox.launch(processes, tmp_path / "train.py", size, tmp_path / str(processes), variant):
+            assert process.wait() == 0, process.communicate()[1][-3000:]
     alone, first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("1.0", "2.0", "2.1"))
     assert furthest(first, second) == 0.0
     # Adam divides by gradients that differ in their last bits; padding, which `official` counts, is by process.

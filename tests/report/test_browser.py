@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lalora.report import draw
-from made_up_study import found
+from drawn_once import page_with_pictures
+from made_up_study import page as without_pictures
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,8 +47,11 @@ def visit(browser: Any, tmp_path: Path, results: dict[str, Any]) -> Iterator[Any
         if not asked.url.startswith(("file://", "data:")):
             wrong.append(f"request to {asked.url}")
 
-    def visited(study: dict[str, Any] = results, width: int = 1600, scheme: str = "light") -> Any:
-        draw(found(study), tmp_path)
+    def visited(
+        study: dict[str, Any] = results, width: int = 1600, scheme: str = "light", pictures: bool = True
+    ) -> Any:
+        drawn = page_with_pictures(study) if pictures else without_pictures(study).encode()
+        (tmp_path / "report.html").write_bytes(drawn)
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -128,7 +131,7 @@ def test_seeds_accuracies_and_maps_fit(visit: Any, seeded: dict[str, Any], width
 def test_a_label_is_told_once_with_its_range(visit: Any, seeded: dict[str, Any]) -> None:
     for seed, kl in enumerate((0.1, 0.2, 0.6)):
         seeded["runs"][seed]["final"]["source_kl"] = kl
-    page = visit(seeded)
+    page = visit(seeded, pictures=False)
     assert page.locator("#tradeoff .run-0 .point.end").count() == 1
     assert page.locator("#tradeoff .run-0 .point.seed").count() == 3
     page.locator("#tradeoff .run-0 .point.end").focus()

@@ -6,9 +6,19 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 
+from drawn_once import files_of
 from lalora.errors import LaloraError
-from lalora.report import draw
+from lalora.report import draw, drawing
+from lalora.report.panels.heatmaps import HeatmapsPanel
 from made_up_study import found, page
+
+
+@pytest.fixture
+def drawn_already(results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing is tested, not drawing."""
+    files = files_of(results)
+    monkeypatch.setattr(drawing, "drawn", lambda _: files)
+
 
 BARE = {"name": "bare", "method": "lalora", "label": "Bare", "curve": [], "train": [], "precision_groups": None}
 
@@ -28,24 +38,30 @@ def test_writes_pictures_tables_and_a_page(tmp_path: Path, results: dict[str, An
         assert picture.std() > 0.05
 
 
-def test_heat_maps_are_drawn_where_there_are_some(tmp_path: Path, seeded: dict[str, Any]) -> None:
+def test_heat_maps_are_drawn_where_there_are_some(
+    tmp_path: Path, seeded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "PANELS", [HeatmapsPanel])
     draw(found(seeded), tmp_path)
     assert imread(tmp_path / "heatmaps.png").shape[1] > 1000
     assert (tmp_path / "heatmaps.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.usefixtures("drawn_already")
 def test_what_was_there_is_replaced(tmp_path: Path, results: dict[str, Any]) -> None:
     (tmp_path / "report.html").write_text("old")
     draw(found(results), tmp_path)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") != "old"
 
 
+@pytest.mark.usefixtures("drawn_already")
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, results: dict[str, Any]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LaloraError, match=r"file/tradeoff\.png: cannot be written"):
         draw(found(results), tmp_path / "file")
 
 
+@pytest.mark.usefixtures("drawn_already")
 def test_a_file_that_cannot_be_replaced_leaves_nothing_half_written(tmp_path: Path, results: dict[str, Any]) -> None:
     (tmp_path / "curves.png").mkdir()
     with pytest.raises(LaloraError, match=r"curves\.png: cannot be written"):

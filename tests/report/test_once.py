@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from drawn_once import no_files_of_pictures
 from lalora.cli.report import report
 from lalora.report import findings, rows
 from lalora.results import load
@@ -61,7 +62,8 @@ def test_studies_that_are_merged_are_parsed_once_each(
     results: dict[str, Any], tmp_path: Path, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # labels name the folders as they were given
-    report([kept(Path(name), deepcopy(results)) for name in ("a", "b", "c")], Path("together"))
+    with no_files_of_pictures():
+        report([kept(Path(name), deepcopy(results)) for name in ("a", "b", "c")], Path("together"))
     assert calls["parse"] == 3
     assert calls["by_label"] == calls["rows"] == 1
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lalora import LaloraError
-from lalora.report import Findings, draw
+from lalora.report import Findings, draw, drawing
+from lalora.report.panels.results import ResultsPanel
 from lalora.results import Results, merged, parse
 
 
@@ -16,7 +17,9 @@ def together(**studies: dict[str, Any]) -> Results:
     return merged({name: parse(study) for name, study in studies.items()})
 
 
-def test_runs_of_both_stand_side_by_side(results: dict[str, Any], tmp_path: Any) -> None:
+def test_runs_of_both_stand_side_by_side(
+    results: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = deepcopy(results)
     other["runs"] = [{**other["runs"][0], "seed": seed} for seed in (0, 1)] + [{**other["runs"][1], "label": "KL λ=1"}]
     found = together(**{"runs/a": results, "runs/b": other})
@@ -31,6 +34,7 @@ def test_runs_of_both_stand_side_by_side(results: dict[str, Any], tmp_path: Any)
     assert len({run.name for run in found.runs[:4]}) == 4
     assert found.name == "runs/a and runs/b"
     assert len(found.notes) == 1
+    monkeypatch.setattr(drawing, "PANELS", [ResultsPanel])
     draw(Findings(found), tmp_path)
     assert "KL λ=1" in (tmp_path / "results.md").read_text()
 

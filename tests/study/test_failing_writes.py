@@ -40,14 +40,21 @@ def require_whole(folder: Path, whole: dict[str, bytes]) -> None:
         assert {run["name"] for run in written["runs"]} <= {done.parent.name for done in folder.glob("*/done.json")}
 
 
-def study(recipe: str, folder: Path) -> None:
-    draw(Findings(parse(run_study(load_recipe(recipe), folder, "lalora run tiny", lambda _: None))), folder)
+def study(recipe: str, folder: Path) -> dict[str, bytes]:
+    """Does a study to the end; returns the files of its report."""
+    findings = Findings(parse(run_study(load_recipe(recipe), folder, "lalora run tiny", lambda _: None)))
+    files = drawing.drawn(findings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "drawn", lambda _: files)
+        draw(findings, folder)
+    return files
 
 
-def every(recipe: str, numbers: Iterable[int], tmp_path: Path) -> list[str]:
+def every(recipe: str, numbers: Iterable[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What failed at each of these steps; the last of them may lie beyond the end."""
     undisturbed = tmp_path / "undisturbed"
-    study(recipe, undisturbed)
+    report = study(recipe, undisturbed)
+    monkeypatch.setattr(drawing, "drawn", lambda _: report)
     whole, failed = outcome(undisturbed), []
     for number in numbers:
         folder = tmp_path / f"study-{number}"
@@ -71,16 +78,20 @@ def every(recipe: str, numbers: Iterable[int], tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_some_steps_of_a_study_fail(recipe_file: Callable[..., str], tmp_path: Path) -> None:
-    failed = every(recipe_file(grid=GRID, steps=2, evaluate_at=[]), range(3, 300, 29), tmp_path)
+def test_some_steps_of_a_study_fail(
+    recipe_file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = every(recipe_file(grid=GRID, steps=2, evaluate_at=[]), range(3, 300, 29), tmp_path, monkeypatch)
     assert len(failed) > 3
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("one_thread")
-def test_any_step_of_a_study_fails(recipe_file: Callable[..., str], tmp_path: Path) -> None:
-    failed = every(recipe_file(grid=GRID, steps=2, evaluate_at=[]), itertools.count(), tmp_path)
+def test_any_step_of_a_study_fails(
+    recipe_file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = every(recipe_file(grid=GRID, steps=2, evaluate_at=[]), itertools.count(), tmp_path, monkeypatch)
     print(f"\n{len(failed)} steps: {dict(Counter(what.split()[0] for what in failed))}")
     assert len(failed) > 100
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
+from hostile.sandbox import Sandbox
 from lalora.errors import LaloraError
 from lalora.study import load_recipe, run_study
 
@@ -21,23 +19,23 @@ LIMITS = {"adapter": 60_000, "optimizer": 170_000}
 
 
 @pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
-def test_files_that_cannot_be_written_to_their_end(limit: int, recipe_file: Callable[..., str], tmp_path: Path) -> None:
+def test_files_that_cannot_be_written_to_their_end(
+    limit: int, recipe_file: Callable[..., str], sandbox: Sandbox, tmp_path: Path
+) -> None:
     recipe = recipe_file(rank=64, grid=[{"method": "lora"}], evaluate_at=[])
 
-    def run(most: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "lalora", "run", recipe, "--out", str(tmp_path / "study")],
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, capture_output=True, text=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY)),
-        )  # fmt: skip
+    def run(most: int) -> tuple[int, str]:
+        process = sandbox.start("hostile.undrawn", "run", recipe, "--out", tmp_path / "study", file_limit=most)
+        _, err = process.communicate()
+        return process.wait(), err
 
-    ended = run(limit)
-    assert ended.returncode == 2, ended.stderr
-    assert "Traceback" not in ended.stderr
-    last = ended.stderr.strip().splitlines()[-1]
+    status, err = run(limit)
+    assert status == 2, err
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
     assert last.startswith(f"error: {tmp_path / 'study' / 'lora-seed-0' / 'checkpoints'}: cannot be saved (")
     assert "); make room and run again; 0 of 1 runs are finished" in last
-    assert run(resource.RLIM_INFINITY).returncode == 0
+    assert run(resource.RLIM_INFINITY)[0] == 0
 
 
 @pytest.mark.parametrize("error", [SafetensorError("I/O error"), RuntimeError("enforce fail"), OSError(28, "full")])

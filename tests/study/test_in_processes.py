@@ -6,8 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from hostile.sandbox import Sandbox
 from lalora import LaloraError
 from lalora.study import load_recipe, run_study
 from lalora.study.runners.in_processes import InProcesses
@@ -27,6 +26,14 @@ from tiny_study import GRID, outcome
 
 def die(*_: object) -> None:
     os._exit(9)
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from a process that has imported everything; those of a command are started anew."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([InProcesses.__module__])
+    monkeypatch.setattr("lalora.study.runners.in_processes.multiprocessing.get_context", lambda _: context)
 
 
 @pytest.fixture
@@ -66,25 +73,13 @@ def test_a_worker_that_is_killed_loses_nothing(recipe: Any, one_thread: None, tm
 
 
 def test_workers_end_when_the_process_that_was_started_is_killed(
-    recipe_file: Callable[..., str], tmp_path: Path
+    recipe_file: Callable[..., str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    recipe_file(grid=GRID, steps=400)
-    folder = tmp_path / "study"
-    command = [
-        sys.executable,
-        "-m",
-        "lalora",
-        "run",
-        str(tmp_path / "tiny.yaml"),
-        "--out",
-        str(folder),
-        "--workers",
-        "2",
-    ]
-    with (tmp_path / "said").open("wb") as said:
-        started = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+    recipe = recipe_file(grid=GRID, steps=400)
+    folder, said = tmp_path / "study", tmp_path / "said"
+    started = sandbox.start("lalora", "run", recipe, "--out", folder, "--workers", "2", said=said)
     while not list(folder.glob("*/timing.jsonl")):
-        assert started.poll() is None, (tmp_path / "said").read_text()
+        assert started.poll() is None, said.read_text()
         time.sleep(0.05)
     started.kill()
     started.wait()
@@ -93,7 +88,7 @@ def test_workers_end_when_the_process_that_was_started_is_killed(
             break
         time.sleep(0.05)
     assert not _alive(started.pid)
-    assert "step/s" not in (tmp_path / "said").read_text()
+    assert "step/s" not in said.read_text()
 
 
 def _alive(session: int) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,10 +12,14 @@ from typing import Any
 
 import pytest
 
+from hostile.sandbox import Sandbox
+from hostile.started import Started
 from lalora.methods import METHODS
 from lalora.study import load_recipe
 from lalora.study.store.records import read_json
 from tiny_study import outcome
+
+Start = Callable[..., Started]
 
 # Three values of the knob of each method that has one.
 STRENGTHS: dict[str, dict[str, Any]] = {
@@ -45,11 +47,17 @@ def every_method() -> list[dict[str, Any]]:
     return [*({"method": name, **knob} for name, knob in STRENGTHS.items()), more]
 
 
-def start(recipe: str, folder: Path, said: Path, *more: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LALORA_HOME": str(folder.parent / "home")}
-    command = [sys.executable, "-m", "lalora", "run", recipe, "--out", str(folder), *more]
-    with said.open("ab") as out:
-        return subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+@pytest.fixture
+def start(sandbox: Sandbox) -> Start:
+    """Starts a study in a process group of its own."""
+
+    def started(recipe: str, folder: Path, said: Path, *more: str) -> Started:
+        environment = {"LALORA_HOME": str(folder.parent / "home")}
+        return sandbox.start(
+            "hostile.undrawn", "run", recipe, "--out", folder, *more, environment=environment, said=said
+        )
+
+    return started
 
 
 def finished(folder: Path) -> dict[Path, int]:
@@ -57,12 +65,14 @@ def finished(folder: Path) -> dict[Path, int]:
     return {path.parent: path.stat().st_mtime_ns for path in folder.glob("*/done.json")}
 
 
-def undisturbed(recipe: str, folder: Path, said: Path, *more: str) -> dict[str, bytes]:
+def undisturbed(start: Start, recipe: str, folder: Path, said: Path, *more: str) -> dict[str, bytes]:
     assert start(recipe, folder, said, *more).wait() == 0, said.read_text()[-2000:]
     return outcome(folder)
 
 
-def killed(recipe: str, folder: Path, said: Path, moments: Sequence[float], *more: str) -> dict[str, bytes]:
+def killed(
+    start: Start, recipe: str, folder: Path, said: Path, moments: Sequence[float], *more: str
+) -> dict[str, bytes]:
     """Kills the study each time when so many seconds have gone by since it began to write, then lets it end."""
     for moment in moments:
         before = finished(folder)
@@ -75,7 +85,7 @@ def killed(recipe: str, folder: Path, said: Path, moments: Sequence[float], *mor
         after = finished(folder)
         assert {run: after[run] for run in before} == before
     before = finished(folder)
-    found = undisturbed(recipe, folder, said, *more)
+    found = undisturbed(start, recipe, folder, said, *more)
     assert {run: finished(folder)[run] for run in before} == before
     assert said.read_text().count("done already") >= len(before)
     return found
@@ -98,32 +108,32 @@ def test_all_are_there() -> None:
     assert set(STRENGTHS) == set(METHODS)
 
 
-def test_a_few_runs_killed_three_times(recipe_file: Callable[..., str], tmp_path: Path) -> None:
+def test_a_few_runs_killed_three_times(recipe_file: Callable[..., str], start: Start, tmp_path: Path) -> None:
     grid = [{"method": "lora"}, {"method": "lalora", "curvature": "weight-kfac", "strength": [1, 10]}]
     recipe = recipe_file(grid=grid, **CHANGING)
     moments = [random.Random(0).uniform(0, 3) for _ in range(3)]
-    whole = undisturbed(recipe, tmp_path / "whole", tmp_path / "said")
-    assert killed(recipe, tmp_path / "killed", tmp_path / "killed-said", moments) == whole
+    whole = undisturbed(start, recipe, tmp_path / "whole", tmp_path / "said")
+    assert killed(start, recipe, tmp_path / "killed", tmp_path / "killed-said", moments) == whole
     assert same_results(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
 def test_every_method_three_strengths_three_seeds_killed_ten_times_and_with_two_workers(
-    recipe_file: Callable[..., str], tmp_path: Path
+    recipe_file: Callable[..., str], start: Start, tmp_path: Path
 ) -> None:
     recipe = recipe_file(grid=every_method(), seeds=[0, 1, 2], **CHANGING)
     runs = load_recipe(recipe).runs
     assert len(runs) == 9 * (len(METHODS) + 4)
     began = time.monotonic()
-    whole = undisturbed(recipe, tmp_path / "whole", tmp_path / "said")
+    whole = undisturbed(start, recipe, tmp_path / "whole", tmp_path / "said")
     took = time.monotonic() - began
     assert len(whole) == 5 * len(runs)
     draw = random.Random(1)
     # So that on the average the last kill comes when the study is all but done.
     moments = [draw.uniform(0, took / 6) for _ in range(10)]
-    assert killed(recipe, tmp_path / "killed", tmp_path / "killed-said", moments) == whole
+    assert killed(start, recipe, tmp_path / "killed", tmp_path / "killed-said", moments) == whole
     assert same_results(tmp_path / "killed", tmp_path / "whole")
 
-    assert undisturbed(recipe, tmp_path / "both", tmp_path / "both-said", "--workers", "2") == whole
+    assert undisturbed(start, recipe, tmp_path / "both", tmp_path / "both-said", "--workers", "2") == whole
     assert same_results(tmp_path / "both", tmp_path / "whole")

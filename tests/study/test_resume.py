@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from hostile.sandbox import Sandbox
+from hostile.started import Started
 from lalora.files import UNFINISHED
 from lalora.study import load_recipe, run_study
 from lalora.study.store import records
@@ -145,35 +144,36 @@ def test_what_a_kill_leaves_after_the_last_file_is_cleaned_up(dropping: str, tmp
     assert sorted(folder.rglob("*")) == files
 
 
-def start(recipe: str, folder: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LALORA_HOME": str(folder.parent / "home")}
-    command = [sys.executable, "-m", "lalora", "run", recipe, "--out", str(folder)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for(path: Path, process: Started) -> None:
     deadline = time.monotonic() + 120
     while not path.exists():
-        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def test_a_real_kill_and_a_real_ctrl_c_lose_nothing(recipe_file: Callable[..., str], tmp_path: Path) -> None:
-    recipe = recipe_file(dropout=0.1, steps=300, evaluate_at=[], grid=[{"method": "lalora", "strength": 3}])
+def test_a_real_kill_and_a_real_ctrl_c_lose_nothing(
+    recipe_file: Callable[..., str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    def start(recipe: str, folder: Path) -> Started:
+        return sandbox.start(
+            "hostile.undrawn", "run", recipe, "--out", folder, environment={"LALORA_HOME": str(tmp_path)}
+        )
+
+    recipe = recipe_file(dropout=0.1, steps=150, evaluate_at=[], grid=[{"method": "lalora", "strength": 3}])
     run = tmp_path / "study" / "lalora-strength-3-seed-0"
     process = start(recipe, tmp_path / "study")
-    wait_for(run / "checkpoints" / "checkpoint-30" / "trainer_state.json", process)
+    wait_for(run / "checkpoints" / "checkpoint-15" / "trainer_state.json", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (run / "done.json").exists()
 
     process = start(recipe, tmp_path / "study")
-    wait_for(run / "checkpoints" / "checkpoint-90", process)
+    wait_for(run / "checkpoints" / "checkpoint-45", process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    last = said.decode().strip().splitlines()[-1]
+    last = said.strip().splitlines()[-1]
     assert last.startswith("interrupted: finished runs and checkpoints are kept in")
     assert last.endswith(f"to go on: lalora run {recipe} --out {tmp_path / 'study'}")
 

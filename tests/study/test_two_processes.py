@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from hostile.sandbox import Sandbox
+from hostile.started import Started
 from lalora.curvature import Kfac
 from lalora.laplace import Laplace
 from lalora.study.single.fit import fit_laplace
@@ -81,50 +80,21 @@ dist.destroy_process_group()
 """
 
 
-def started(processes: int, *arguments: str, **environment: str) -> list[subprocess.Popen[str]]:
-    """Start one command several times, as a launcher does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
-        "ACCELERATE_USE_CPU": "true",
-        **environment,
-    }
-    return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-
-
-def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+def ended(processes: list[Started] | list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     """Wait for all; exit status, stdout and stderr of each."""
     try:
         said = [process.communicate(timeout=300) for process in processes]
     finally:
         for process in processes:
             process.kill()
-            process.wait()
-    return [(process.returncode, *each) for process, each in zip(processes, said, strict=True)]
+    return [(process.wait(), *each) for process, each in zip(processes, said, strict=True)]
 
 
 @pytest.fixture(scope="module")
-def alike(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def alike(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("alike")
     (folder / "worker.py").write_text(ALIKE)
-    for status, _, err in ended(started(2, str(folder / "worker.py"), str(folder / "results.pt"))):
+    for status, _, err in ended(sandbox.launch(2, folder / "worker.py", folder / "results.pt")):
         assert status == 0, err
     results: list[dict[str, Any]] = torch.load(folder / "results.pt", weights_only=True)
     return results
@@ -208,7 +178,9 @@ else:
 
 
 @pytest.fixture(scope="module")
-def commands(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+def commands(
+    tiny_model: Path, tiny_data: Path, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Any]]:
     """The folder in which everything was done, and what the processes of the last start said."""
     out = tmp_path_factory.mktemp("commands")
     exact: dict[str, Any] = {"model": str(tiny_model), "dtype": "float32"}
@@ -221,8 +193,7 @@ def commands(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPat
     train_adapter(study, settings, out / "laplace", out / "alone", print)
     (out / "worker.py").write_text(COMMANDS)
     for job in ("kill", "resume"):
-        processes = started(2, str(out / "worker.py"), str(tiny_model), str(tiny_data), str(out), job)
-        said = ended(processes)
+        said = ended(sandbox.launch(2, out / "worker.py", tiny_model, tiny_data, out, job, anew=job == "resume"))
     return out, said
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 from typing_extensions import Doc
 
 import lalora
+from hostile.sandbox import Sandbox
 from lalora import LaloraError, LaplaceTrainer, MethodMixin, MethodTrainer, TrainingDivergedError
 from lalora.adapter import snapshot, trainable_tensors
 from lalora.methods import KL, L2, L2B, FlatLora, LaLoRA, Lora, Method, Migu, Milora, Replay
@@ -340,18 +338,13 @@ if args.process_index == 0:
 """
 
 
-def test_two_processes_train_the_same_model_by_two_methods_and_go_on_alike(tmp_path: Path) -> None:
+def test_two_processes_train_the_same_model_by_two_methods_and_go_on_alike(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TWO_PROCESSES)
     results = []
     for processes, size, job in ((1, 4, "whole"), (2, 2, "whole"), (2, 2, "resume")):
         out = tmp_path / f"{processes}.pt"
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, str(tmp_path / "train.py"), str(size), "2", str(out), job],
-            env=environment, check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        for process in sandbox.launch(processes, tmp_path / "train.py", size, 2, out, job):
+            assert process.wait() == 0, process.communicate()[1][-3000:]
         results.append(torch.load(f"{out}{'.again' if job == 'resume' else ''}", weights_only=True))
     assert [int(result.pop("processes")) for result in results] == [1, 2, 2]
     assert distance(results[0], results[1]) < 1e-8
