@@ -75,7 +75,7 @@ def options_of(kind: Any) -> dict[str, Option]:
 @cache
 def _options_of(kind: Any) -> dict[str, Option]:
     found: dict[str, Option] = {}
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     for field in fields(kind):
         hint: Any = hints[field.name]
         if is_dataclass(hint):
@@ -91,7 +91,7 @@ def values_of(options: Any) -> dict[str, Any]:
     """Read the options of a dataclass as `options_of` names them."""
     found: dict[str, Any] = {}
     kind: Any = type(options)
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     for field in fields(options):
         value = getattr(options, field.name)
         if is_dataclass(hints[field.name]):
@@ -99,6 +99,11 @@ def values_of(options: Any) -> dict[str, Any]:
         elif field.name in options_of(kind):
             found[field.name] = value
     return found
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def check(options: Any) -> None:
@@ -132,7 +137,7 @@ def _shown(value: object) -> str:
 
 @cache
 def _adapters(kind: Any) -> dict[str, TypeAdapter[Any]]:
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     # What has no range, such as a Laplace that is given, checks itself.
     return {
         field.name: TypeAdapter(hints[field.name])

@@ -51,8 +51,9 @@ def _start(request: dict[str, Any]) -> dict[str, int]:
     if watch == 0:
         child = os.fork()
         if child == 0:
+            _enter(request["out"], request["err"], request["environment"])
+            os.write(tells, str(os.getpid()).encode())  # it can be killed, and what it says can be read
             _command(request)  # leaves by the end of the interpreter, as any command does
-        os.write(tells, str(child).encode())
         _, status = os.waitpid(child, 0)
         Path(request["status"] + ".part").write_text(str(os.waitstatus_to_exitcode(status)))
         os.rename(request["status"] + ".part", request["status"])
@@ -117,7 +118,6 @@ def _enter(out: str, err: str, environment: dict[str, str]) -> None:
 
 
 def _command(request: dict[str, Any]) -> None:
-    _enter(request["out"], request["err"], request["environment"])
     if request["file_limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], resource.RLIM_INFINITY))
     sys.argv = request["argv"]

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def killed(
         while not list(folder.glob("*/metrics.jsonl")) and process.poll() is None:
             time.sleep(0.02)
         time.sleep(moment)
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         after = finished(folder)
         assert {run: after[run] for run in before} == before
@@ -111,7 +113,8 @@ def test_all_are_there() -> None:
 def test_a_few_runs_killed_three_times(recipe_file: Callable[..., str], start: Start, tmp_path: Path) -> None:
     grid = [{"method": "lora"}, {"method": "lalora", "curvature": "weight-kfac", "strength": [1, 10]}]
     recipe = recipe_file(grid=grid, **CHANGING)
-    moments = [random.Random(0).uniform(0, 3) for _ in range(3)]
+    draw = random.Random(0)
+    moments = [draw.uniform(0, 3) for _ in range(3)]
     whole = undisturbed(start, recipe, tmp_path / "whole", tmp_path / "said")
     assert killed(start, recipe, tmp_path / "killed", tmp_path / "killed-said", moments) == whole
     assert same_results(tmp_path / "killed", tmp_path / "whole")

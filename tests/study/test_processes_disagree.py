@@ -48,7 +48,8 @@ def study(method):
     )
     method.prepare(model, {})
     StudyTrainer(
-        methods=InTurn([method]), run="", model=model, args=args, train_dataset=target, data_collator=collate
+        methods=InTurn([method]), run="", model=model, args=args, train_dataset=target, data_collator=collate,
+        before_softening=lambda: None,
     ).train()
 
 

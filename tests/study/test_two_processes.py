@@ -62,7 +62,7 @@ def work(batch_size):
     method.prepare(model, {})
     trainer = StudyTrainer(
         methods=InTurn([method]), run="tiny", model=model, args=args, train_dataset=rows(80, seed=5),
-        data_collator=collate,
+        data_collator=collate, before_softening=lambda: None,
     )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

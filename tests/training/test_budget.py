@@ -184,7 +184,7 @@ def test_the_controller_settles_where_the_drift_answers_as_a_power_of_the_streng
 
 
 def test_what_large_steps_throw_up_is_not_answered() -> None:
-    """A drift that goes up and down about 0.1 while the learning rate is high, and would end at the budget by itself."""
+    """A drift that goes up and down while the learning rate is high, and would end at the budget by itself."""
     control, draw = Control(budget=0.02, every=4), random.Random(1)
     for step in range(4, 161, 4):
         control.update(step, 160, 0.02 + 0.2 * (1 - step / 160) ** 2 * draw.expovariate(1))
