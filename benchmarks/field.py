@@ -121,7 +121,7 @@ def costs(methods: Mapping[str, Sequence[Row]], study: Row) -> str:
         passes = "forward and backward" if name == SOFTENED else "–" if kind is None else kind.passes
         text = f"{rows_of} of the target and of each of {len(base.get('sources', {}))} sources" if reads else "none"
         needs = {SCALED: "nothing", SOFTENED: "text of both; a gradient of both"}.get(name) or RIVALS[name].needs
-        rank = "any" if kind is not None and kind.full_rank else "r"
+        rank = "r" if kind is None or not kind.full_rank else "r or 2r" if kind.rewinds else "any"
         rows.append([title(name), needs, text, passes, *_spent(runs, name), rank])
     head = ["change", "needs", "rows", "passes over them", "s to fit", "s once", "s a version", "MiB at most", "rank"]
     machine = f"Medians over runs, on {study.get('machine', 'a machine')}; fits that several share are told with each."

@@ -19,6 +19,7 @@ from lalora.report.pictures import STYLE, framed, legend, saved
 COLOURS = [hue.light for hue in (ORANGE, BLUE, VIOLET, GREEN, GOLD, PINK, SLATE)]
 # Of a task's own learning, below which a share of it says nothing.
 LITTLE = 0.01
+OF_A_WAY = {"way", "seed", "hold", "strength", "budget", "give_up"}
 Result = dict[str, Any]
 
 
@@ -47,11 +48,11 @@ def label(result: Result) -> str:
 
 
 def require_alike(ways: Mapping[str, Sequence[Result]]) -> None:
-    """Refuse runs of other tasks or texts, and a seed that is there twice."""
-    runs = [run for several in ways.values() for run in several]
-    for name in ("tasks", "sources", "held_out"):
-        if len({tuple(run[name]) for run in runs}) > 1:
-            raise SystemExit(f"the runs differ in their {name}: give those of one sequence")
+    """Refuse runs of other tasks, texts or settings, and a seed that is there twice."""
+    runs = [run["settings"] for several in ways.values() for run in several]
+    for name in sorted(runs[0].keys() - OF_A_WAY):
+        if any(settings[name] != runs[0][name] for settings in runs):
+            raise SystemExit(f"the runs differ in '{name}': give those of one sequence")
     for way, several in ways.items():
         seeds = [run["settings"]["seed"] for run in several]
         if len(set(seeds)) < len(seeds):

@@ -44,6 +44,7 @@ WAYS = {
     "kl+soften": "kl while training, soften afterwards",
 }
 HOLD = {"replay": 0.25, "kl": 1.0, "kl+soften": 1.0, "lalora": 30.0}
+OF_SOFTENING = ("strength", "budget", "give_up")
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 KIND = {"curvature": "weight-kfac", "target_modules": "all-linear"}
 Batch = dict[str, Tensor]
@@ -79,7 +80,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--rank", type=int, default=16)
     add("--seed", type=int, default=0)
     add("--out", type=Path, required=True, help="a folder; what is in it already is not done again")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    used = (["hold"] if options.way in HOLD else []) + ([*OF_SOFTENING] if "soften" in options.way else [])
+    for name in ("hold", *OF_SOFTENING):
+        if name not in used and getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} changes nothing with --way {options.way}: leave it out")
+    return options
 
 
 class Run:

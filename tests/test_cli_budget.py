@@ -39,8 +39,15 @@ def test_the_adapter_ends_within_the_budget_beside_the_trained_one(
 
 REFUSED = {
     "no budget": (("--source", "winogrande"), "--source names what a budget keeps: give one with --budget"),
-    "no penalty": (("--budget", 0.1, "--budget-by", "control", "--source", None), "'lora' has none above 0"),
-    "another way": (("--budget", 0.1, "--budget-by", "luck", "--source", None), "'budget_by' is 'luck'"),
+    "a way without a budget": (("--budget-by", "both"), "--budget-by tells how a budget is kept: give one"),
+    "no penalty": (
+        ("--budget", 0.1, "--budget-by", "control", "--source", None),
+        "--budget-by control: control is of a penalty's strength; give one with --laplace",
+    ),
+    "another way": (
+        ("--budget", 0.1, "--budget-by", "luck", "--laplace", "no", "--source", None),
+        "'budget_by' is 'luck'",
+    ),
     "zero": (("--budget", 0, "--source", None), "'budget' is 0"),
 }
 

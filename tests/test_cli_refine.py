@@ -37,5 +37,6 @@ def test_the_front_begins_nearer_to_the_base_and_says_so(run: Run, adapter: tupl
 
 
 def test_a_laplace_has_no_rows_to_refine_on(refused: Callable[..., str], adapter: tuple[object, ...]) -> None:
+    assert "give them with --refine-steps" in refused(*adapter, "--refine-rate", 1e-3)
     said = refused(*adapter, "--refine-steps", 2, "--laplace", "laplace")
     assert "--refine-steps read source rows, which a Laplace does not have: leave --laplace out" in said

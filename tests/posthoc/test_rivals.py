@@ -97,6 +97,8 @@ def test_rewinding_interpolates_changes_of_weights_between_two_steps() -> None:
             close(logits(of.model), merged({name: change * times for name, change in of.changes.items()}))
     with pytest.raises(LaloraError, match="none was"), rival_named("rewind")(trained()).at(0.5):
         pass
+    with pytest.raises(LaloraError, match="give Trained the steps of the training, and earlier="):
+        rival_named("rewind")(Trained(of.model, {"target": TARGET}, {"source": SOURCE})).prepare()
 
 
 def test_adapters_are_kept_around_each_share_of_the_steps() -> None:

@@ -81,6 +81,18 @@ def test_a_front_of_it_begins_nearer_to_the_base_and_leaves_the_model_alone() ->
     assert again.predict(1.0) == front.predict(1.0)
 
 
+def test_gradients_that_are_there_already_count_nowhere_and_stay() -> None:
+    model, clean = trained(), trained()
+    model(**TARGET["target"][0]).loss.backward()
+    before = {
+        name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
+    assert before
+    fronts = [lalora.soften(one, TARGET, source=SOURCE, refine_steps=3, progress=False) for one in (model, clean)]
+    assert fronts[0].predict(1.0) == fronts[1].predict(1.0)
+    assert all(torch.equal(before[name], dict(model.named_parameters())[name].grad) for name in before)
+
+
 def test_without_source_rows_it_is_refused() -> None:
     laplace = lalora.fit(lora(), SOURCE, curvature="weight-kfac", progress=False)
     with pytest.raises(LaloraError, match="give source=, not a Laplace"):

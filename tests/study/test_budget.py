@@ -12,6 +12,7 @@ from lalora import LaloraError
 from lalora.report import Findings, draw
 from lalora.results import load_results
 from lalora.study import load_recipe, run_study
+from lalora.study.setup.context import run_identity
 from lalora.study.store import records
 
 Recipe = Callable[..., str]
@@ -34,7 +35,7 @@ def test_a_kill_changes_nothing_and_results_tell_both_adapters(
         {"method": "lora", "budget": 1e-5, "budget_rows": 2},
         {"method": "kl", "budget_by": ["control", "both"], **kept},
     ]
-    recipe = recipe_file(grid=grid, scales=[0.5])
+    recipe = recipe_file(grid=grid)
     whole = study(recipe, tmp_path / "whole")
     append, writes = records.append_row, 0
 
@@ -57,7 +58,7 @@ def test_a_kill_changes_nothing_and_results_tell_both_adapters(
                 assert kills < 40
     assert kills > len(grid)
     for one, other in zip(whole["runs"], found["runs"], strict=True):
-        for key in ("curve", "train", "trained", "budgeted", "controlled", "scaled"):
+        for key in ("curve", "train", "trained", "budgeted", "controlled"):
             assert one[key] == other[key], (one["name"], key)
         for adapter in (tmp_path / "whole" / one["name"]).rglob("adapter_model.safetensors"):
             again = tmp_path / "killed" / adapter.relative_to(tmp_path / "whole")
@@ -80,6 +81,10 @@ def test_a_kill_changes_nothing_and_results_tell_both_adapters(
 WRONG = {
     "a negative one": ({"budget": -1.0}, "'budget' is -1.0: input should be greater than 0"),
     "rows without one": ({"budget_rows": 3}, "a run without a budget has no 'budget_rows'"),
+    "softening twice": (
+        {"budget": 1.0},
+        "'soften' changes adapters as they were trained, and 'LoRA budget=1' is softened to its budget",
+    ),
     "another way": ({"budget": 1.0, "budget_by": "luck"}, "'budget_by' is 'luck'"),
 }
 
@@ -87,7 +92,20 @@ WRONG = {
 @pytest.mark.parametrize(("entry", "message"), WRONG.values(), ids=WRONG.keys())
 def test_what_is_wrong_is_told_with_its_place(recipe_file: Recipe, entry: dict[str, Any], message: str) -> None:
     with pytest.raises(LaloraError, match=message):
-        load_recipe(recipe_file(grid=[{"method": "lora", **entry}]))
+        load_recipe(recipe_file(grid=[{"method": "lora", **entry}], soften=[1.0]))
+
+
+def test_what_a_budget_is_softened_by_belongs_to_the_run(recipe_file: Recipe) -> None:
+    """Rows that softening is fitted on, and rows that a budget must not be measured on."""
+
+    def identity(**base: Any) -> Any:
+        recipe = load_recipe(recipe_file(grid=[{"method": "l2", "budget": 1.0, **base.pop("run", {})}], **base))
+        return run_identity({}, recipe.study, recipe.runs[0])
+
+    assert identity(soften_rows=8) != identity(soften_rows=16)
+    control = {"budget_by": "control"}
+    assert identity(run={**control, "source_rows": 8}) != identity(run={**control, "source_rows": 16})
+    assert identity(run=control, soften_rows=8) == identity(run=control, soften_rows=16)
 
 
 def test_a_study_without_budgets_is_the_study_that_it_was(recipe_file: Recipe) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from datasets import IterableDataset
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import TrainingArguments
 
 import lalora
-from lalora import LaloraError, MethodTrainer
-from lalora.adapter import snapshot
+from lalora import LaloraError, LaplaceTrainer, MethodTrainer
+from lalora.adapter import linear_pairs, snapshot
 from lalora.methods import KL, LaLoRA, Method, Milora
 from lalora.scoring import score_text
 from lalora.training._control import Control
@@ -25,6 +26,10 @@ Arguments = Callable[..., TrainingArguments]
 TARGET = rows(16, seed=5)
 SOURCE = {"arc": batches(rows(6), 2), "hella": batches(rows(5, seed=2), 3)}
 HELD = {"arc": batches(rows(6, seed=31), 3), "hella": batches(rows(6, seed=32), 3)}
+
+
+STREAM = IterableDataset.from_generator(lambda: iter(TARGET))
+NOTHING = {"arc": [{**HELD["arc"][0], "labels": torch.full_like(HELD["arc"][0]["labels"], -100)}]}
 
 
 def build(model: Any, args: TrainingArguments, budget: float, **settings: Any) -> MethodTrainer:
@@ -152,6 +157,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "nothing to measure on": ({"budget_batches": ()}, "a budget is measured: give budget_batches"),
     "rows that are fitted": ({"budget_batches": SOURCE}, "rows of source 'arc' were fitted on"),
     "nothing to fit": ({"sources": {}}, "softening fits the source's curvature: give sources="),
+    "sources left out": ({"sources": ()}, "softening fits the source's curvature: give sources="),
+    "rows of a Laplace that is not softened by": (
+        {"methods": [LaLoRA(laplace=lalora.fit(lora(), HELD, progress=False))]},
+        "rows of source 'arc' were fitted on",
+    ),
+    "no token to measure on": ({"budget_batches": NOTHING}, r"budget_batches\['arc'\] has no completion token"),
+    "never measured": (
+        {"methods": [KL()], "budget_by": "control", "budget_every": 0},
+        "budget_every must be 1 or more",
+    ),
+    "a stream": ({"train_dataset": STREAM}, "they are a stream, which would lose those that are taken.*budget_target"),
+    "no batches": ({"data_collator": lambda items: items}, "the collator makes a list of them.*give budget_target"),
     "no strength": ({"budget_by": "control"}, "'lora' has none above 0"),
     "a way": ({"budget_by": "luck"}, "budget_by is 'luck': choose softening, control, both"),
     "other base weights": ({"methods": [Milora()]}, "whose weights 'milora' replaces"),
@@ -165,6 +182,84 @@ def test_what_cannot_be_kept_is_refused_before_training(
 ) -> None:
     with pytest.raises(LaloraError, match=message):
         build(lora(), arguments(), 0.02, **settings)
+
+
+def other_adapter() -> PeftModel:
+    return get_peft_model(llama(), LoraConfig(r=2, target_modules=["q_proj"]), adapter_name="trained")
+
+
+def changing_the_head() -> PeftModel:
+    return get_peft_model(llama(), LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"]))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (other_adapter, "the model has an adapter 'trained'.*: rename it, or delete it"),
+        (changing_the_head, r"this adapter also changes '.*lm_head"),
+    ],
+)
+def test_adapters_that_cannot_be_kept_or_softened_are_refused(
+    model: Callable[[], PeftModel], message: str, arguments: Arguments
+) -> None:
+    with pytest.raises(LaloraError, match=message):
+        build(model(), arguments(), 0.02)
+
+
+def test_an_adapter_that_has_not_changed_is_left_alone(arguments: Arguments) -> None:
+    model = lora()
+    trainer = build(model, arguments(max_steps=1, learning_rate=0.0), 0.02)
+    trainer.train()
+    assert trainer.front is None
+    assert set(model.peft_config) == {"default"}
+
+
+def test_a_budget_changes_nothing_of_the_training(arguments: Arguments) -> None:
+    dropping = {"lora_dropout": 0.3}
+    unbounded, model = lora(**dropping), lora(**dropping)
+    MethodTrainer(model=unbounded, args=arguments(), train_dataset=TARGET, data_collator=collate).train()
+    build(model, arguments(), drift(unbounded) / 4).train()
+    model.set_adapter("trained")
+    assert all(
+        torch.equal(pair.up.weight, other.up.weight) and torch.equal(pair.down.weight, other.down.weight)
+        for pair, other in zip(linear_pairs(model), linear_pairs(unbounded), strict=True)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:the budget of")
+def test_a_second_training_is_controlled_as_the_first(arguments: Arguments) -> None:
+    trainer = build(lora(), arguments(max_steps=6), 1e-4, methods=[KL()], budget_by="control", budget_every=2)
+    for _ in range(2):
+        trainer.train()
+        assert [row["step"] for row in _kept(trainer)] == [2, 4, 6]
+        first, *_ = (row["strength_factor"] for row in _kept(trainer))
+        assert first == 1
+
+
+@pytest.mark.filterwarnings("ignore:the budget of")
+@pytest.mark.parametrize("now", [{"budget_by": "softening"}, {"budget": None, "budget_batches": ()}])
+def test_a_checkpoint_of_control_is_not_gone_on_from_without(
+    now: dict[str, Any], arguments: Arguments, tmp_path: Path
+) -> None:
+    args = arguments(save_strategy="steps", save_steps=4, max_steps=4)
+    given: dict[str, Any] = {"train_dataset": TARGET, "data_collator": collate, "sources": SOURCE}
+    given |= {"methods": [KL()], "budget": 0.02, "budget_batches": HELD, "budget_by": "both", "budget_every": 2}
+    MethodTrainer(model=lora(), args=args, **given).train()
+    with pytest.raises(LaloraError, match="was trained to a budget by control: give the same budget and budget_by"):
+        MethodTrainer(model=lora(), args=arguments(max_steps=8), **(given | now)).train(
+            resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4")
+        )
+
+
+def test_a_laplace_trainer_takes_sources_for_its_budget(arguments: Arguments) -> None:
+    model = lora()
+    laplace = lalora.fit(model, SOURCE, progress=False)
+    trainer = LaplaceTrainer(
+        model=model, args=arguments(), train_dataset=TARGET, data_collator=collate, laplace=laplace,
+        sources=SOURCE, budget=1e-3, budget_batches=HELD,
+    )  # fmt: skip
+    trainer.train()
+    assert drift(model) <= 1e-3
 
 
 def test_rows_without_a_budget_are_refused(arguments: Arguments) -> None:

@@ -36,8 +36,8 @@ def soften(
         int, typer.Option(min=0, help="Steps without labels on these rows before it is softened.")
     ] = 0,
     refine_rate: Annotated[
-        float, typer.Option(min=0, help="Learning rate of these steps: that of the training.")
-    ] = 2e-3,
+        float | None, typer.Option(min=0, help="Learning rate of these steps: that of the training (default 0.002).")
+    ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the target and of each source to fit on.")] = 32,
     scored_rows: Annotated[int, typer.Option(min=1, help="Other rows of each domain to measure on.")] = 32,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 8,
@@ -54,6 +54,8 @@ def soften(
     wish.check()
     if refine_steps and laplace is not None:
         raise LaloraError("--refine-steps read source rows, which a Laplace does not have: leave --laplace out")
+    if refine_rate is not None and not refine_steps:
+        raise LaloraError("--refine-rate is of steps before softening: give them with --refine-steps")
     require_absent(out)
     domains = {"target": places([target]), "source": places(source), "held-out": places(held_out or [])}
     with resumable("nothing was written"):
@@ -64,7 +66,15 @@ def soften(
             domains,
             laplace,
             wish,
-            Rows(rows, scored_rows, batch_size, max_length, seed, refine_steps, refine_rate),
+            Rows(
+                rows,
+                scored_rows,
+                batch_size,
+                max_length,
+                seed,
+                refine_steps,
+                2e-3 if refine_rate is None else refine_rate,
+            ),
             say,
         )
         with whole(out) as partial:

@@ -70,7 +70,7 @@ def train(
         "target_modules": target_modules or "all-linear",
         "seed": seed,
         **_weight(strength, laplace),
-        **_budget(budget, budget_by, source_rows, source),
+        **_budget(budget, budget_by, source_rows, source, laplace),
     }
     study = {
         "model": model,
@@ -99,9 +99,15 @@ def _weight(strength: float | None, laplace: Path | None) -> dict[str, float]:
     return {"strength": strength}
 
 
-def _budget(budget: float | None, by: str, source_rows: int, source: list[str] | None) -> dict[str, Any]:
+def _budget(
+    budget: float | None, by: str, source_rows: int, source: list[str] | None, laplace: Path | None
+) -> dict[str, Any]:
     if budget is not None:
+        if by != "softening" and laplace is None:
+            raise LaloraError(f"--budget-by {by}: control is of a penalty's strength; give one with --laplace")
         return {"budget": budget, "budget_by": by, "source_rows": source_rows}
     if source:
         raise LaloraError("--source names what a budget keeps: give one with --budget, or leave --source out")
+    if by != "softening":
+        raise LaloraError("--budget-by tells how a budget is kept: give one with --budget, or leave --budget-by out")
     return {}

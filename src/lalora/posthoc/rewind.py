@@ -36,6 +36,17 @@ class Rewind(Rival):
     rewinds = True
     full_rank = True
 
+    def prepare(self) -> None:
+        """Ask for the steps.
+
+        Raises:
+            LaloraError: If it is not known how many there were.
+        """
+        if self.trained.steps < 1:
+            raise LaloraError(
+                "earlier adapters are found by their step: give Trained the steps of the training, and earlier="
+            )
+
     def at(self, knob: float) -> AbstractContextManager[None]:
         """Put the earlier adapter in the place of the last one."""
         model, (below, above, share) = self.trained.model, between(knob, self.trained.steps)

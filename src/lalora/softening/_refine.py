@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
@@ -44,7 +45,7 @@ def refine(
         )
     weights = [weight for pair in linear_pairs(model) for weight in (pair.up.weight, pair.down.weight)]
     trained = [weight.detach().clone() for weight in weights]
-    with random_state_kept(model), trainability_kept(model), evaluating(model):
+    with random_state_kept(model), trainability_kept(model), evaluating(model), _without_gradients(weights):
         model.requires_grad_(False)
         for weight in weights:
             weight.requires_grad_(True)
@@ -64,6 +65,18 @@ def refine(
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
+
+
+@contextmanager
+def _without_gradients(weights: Sequence[Tensor]) -> Generator[None, None, None]:
+    kept = [weight.grad for weight in weights]
+    for weight in weights:
+        weight.grad = None
+    try:
+        yield
+    finally:
+        for weight, gradient in zip(weights, kept, strict=True):
+            weight.grad = gradient
 
 
 def in_turn(named: Mapping[str, Sequence[Batch]]) -> list[Batch]:

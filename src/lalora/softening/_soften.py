@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from peft import PeftModel
 from torch import nn
 
-from lalora.adapter import linear_pairs, peft_model
+from lalora.adapter import adapter_tensors, linear_pairs, peft_model
 from lalora.batches import Batch
 from lalora.curvature import Anchor, Factors, WeightKfac, weight_kfacs
 from lalora.errors import LaloraError
@@ -154,6 +154,9 @@ def require_softenable(model: PeftModel) -> None:
         raise LaloraError(f"with its adapter switched off this model is not its base model, since {reason}: convert it")
     if odd := [pair.layer for pair in linear_pairs(model) if not pair.plain]:
         raise LaloraError(f"softening serves plain LoRA layers; '{odd[0]}' is of another kind, such as DoRA")
+    served = {name for pair in linear_pairs(model) for name in (pair.a, pair.b)}
+    if others := sorted(set(adapter_tensors(model)) - served):
+        raise LaloraError(f"softening serves LoRA of linear layers; this adapter also changes '{others[0]}'")
 
 
 def trained_anchors(model: PeftModel) -> Mapping[str, Anchor]:

@@ -12,7 +12,7 @@ from lalora.batches import Batch
 from lalora.curvature import WeightKfac
 from lalora.errors import LaloraError, warn
 from lalora.fisher import Sources, named_sources
-from lalora.laplace import Laplace
+from lalora.laplace import Laplace, anchors_of, require_integer
 from lalora.methods import InTurn, LaLoRA
 from lalora.scoring import ready_batches
 from lalora.softening import (
@@ -26,7 +26,7 @@ from lalora.softening import (
     soften,
     within,
 )
-from lalora.training._control import Control, controlled
+from lalora.training._control import Control, controlled, require_uncontrolled
 
 WAYS = ("softening", "control", "both")
 NEAR = 1.2
@@ -58,6 +58,7 @@ class Budget:
         require_budget("budget", drift)
         if by not in WAYS:
             raise LaloraError(f"budget_by is {by!r}: choose {', '.join(WAYS)}")
+        require_integer("budget_every", every, 1)
         if not rows:
             raise LaloraError("a budget is measured: give budget_batches, source rows that nothing else is fitted on")
         self.drift, self.by, self._every = drift, by, every
@@ -65,6 +66,7 @@ class Budget:
         self.control: Control | None = None
         self.front: Front | None = None
         self.choice: Choice | None = None
+        self._keeps_trained = False
         self._target: list[Batch] = []
         self._sources: Sources = {}
 
@@ -80,6 +82,11 @@ class Budget:
             LaloraError: If rows are unusable, the budget is measured on rows that something is fitted on, no method has
                 a strength to control, one trains on other base weights, or there is nothing to fit a source on.
         """
+        if TRAINED in model.peft_config and not self._keeps_trained:
+            raise LaloraError(
+                f"the model has an adapter '{TRAINED}', and under this name a budget keeps what it softens: rename it, "
+                "or delete it"
+            )
         if methods.own_start:
             raise LaloraError(f"a budget is measured against the base model, whose weights '{methods.name}' replaces")
         if self.by != "softening" and not controlled(methods):
@@ -88,25 +95,31 @@ class Budget:
                 "method such as KL(), or choose budget_by='softening'"
             )
         self.held = HeldOut(model, self._rows)
+        for name, text in self.held.sources.items():
+            if not any(bool((batch["labels"] != -100).any()) for batch in text.batches):
+                raise LaloraError(f"budget_batches['{name}'] has no completion token: every label is -100")
         self.control = None if self.by == "softening" else Control(self.drift, self._every)
         self.front, self.choice = None, None
         self._target, self._sources = list(target), sources
         fitted = set().union(*(hashes(list(ready_batches(model, batches))) for batches in [*sources.values(), target]))
-        laplace = _of_base(methods)
-        if laplace is not None:
-            fitted |= {dataset.sha256 for dataset in laplace.provenance.datasets}
+        fitted |= {dataset.sha256 for laplace in _given(methods) for dataset in laplace.provenance.datasets}
         self.held.require_unseen(fitted)
         if self.softens:
             require_softenable(model)
-            if laplace is None and not sources:
+            if _of_base(methods) is None and not any(sources.values()):
                 raise LaloraError(
                     "softening fits the source's curvature: give sources=, or a Laplace with curvature='weight-kfac'"
+                )
+            if not target:
+                raise LaloraError(
+                    "softening fits the target's curvature, and no training row is left for it: give budget_target"
                 )
 
     def begin(self, model: PeftModel) -> None:
         """Leave the adapter of an earlier training out of this one."""
-        if TRAINED in model.peft_config:
+        if self._keeps_trained:
             model.delete_adapter(TRAINED)
+            self._keeps_trained = False
 
     def before_step(self, step: int, steps: int, methods: InTurn) -> dict[str, float]:
         """Measure and control the strengths if it is time.
@@ -114,6 +127,9 @@ class Budget:
         Returns:
             What to log: `drift` and `strength_factor`, or nothing.
         """
+        if self.control is not None and step == 0 and self.control.drifts:  # trained once more, from the start
+            self.control = Control(self.drift, self._every)
+            self.control.set(methods)
         if self.control is None or not self.control.is_due(step):
             return {}
         return self._controlled(step, steps, methods)
@@ -126,9 +142,11 @@ class Budget:
         """
         if not self.softens:
             assert self.control is not None
-            found = {} if step in self.control.drifts else self._controlled(step, step, methods)
+            found = self._controlled(step, step, methods)
             self._tell(self.control)
             return found
+        if not any(anchor.changes for anchor in anchors_of(model, WeightKfac.kind).values()):
+            return {"trained_drift": 0.0, "drift": 0.0, "softening_strength": 0.0}
         self.choice = self._soften(model, methods, seed)
         if not self.choice.met:
             warn(
@@ -142,6 +160,10 @@ class Budget:
             "softening_strength": self.choice.strength,
         }
 
+    def facts(self) -> dict[str, object]:
+        """Collect what all processes have to agree in."""
+        return {"budget": self.drift, "budget_by": self.by, "budget_every": self._every}
+
     def save(self, folder: Path) -> None:
         """Keep in a checkpoint what is not found again."""
         if self.control is not None:
@@ -149,9 +171,11 @@ class Budget:
 
     def load(self, folder: Path, methods: InTurn) -> None:
         """Go on as a checkpoint says."""
-        if self.control is not None:
-            self.control.load(folder)
-            self.control.set(methods)
+        if self.control is None:
+            require_uncontrolled(folder)
+            return
+        self.control.load(folder)
+        self.control.set(methods)
 
     def _controlled(self, step: int, steps: int, methods: InTurn) -> dict[str, float]:
         assert self.control is not None
@@ -183,6 +207,7 @@ class Budget:
         strength = processes.all_gather(choice.strength)[0]
         if strength > 0:
             keep_beside(model, TRAINED)
+            self._keeps_trained = True
             front.apply(model, strength)
         self.front = front
         return choice
@@ -190,9 +215,16 @@ class Budget:
 
 def _of_base(methods: InTurn) -> Laplace | None:
     """Find a Laplace among the methods that softening can use: around the base, and never fitted again."""
-    for method in methods:
-        if isinstance(method, LaLoRA) and method.refit_every is None and method.laplace is not None:
-            curvature = method.laplace.curvature
-            if isinstance(curvature, WeightKfac) and not any(one.changes for one in curvature.anchors.values()):
-                return method.laplace
+    for laplace in _given(methods, never_refitted=True):
+        curvature = laplace.curvature
+        if isinstance(curvature, WeightKfac) and not any(one.changes for one in curvature.anchors.values()):
+            return laplace
     return None
+
+
+def _given(methods: InTurn, never_refitted: bool = False) -> list[Laplace]:
+    return [
+        method.laplace
+        for method in methods
+        if isinstance(method, LaLoRA) and method.laplace is not None and not (never_refitted and method.refit_every)
+    ]

@@ -51,11 +51,13 @@ class Control:
         return step > 0 and step % self.every == 0 and step not in self.drifts
 
     def update(self, step: int, steps: int, drift: float) -> None:
-        """Take a measurement after so many of all steps, and choose the factor."""
-        before = self._error(steps) if self.drifts else None
+        """Take a measurement after so many of all steps, and choose the factor of those to come."""
+        before = self._error(steps)
         self.drifts[step] = drift
+        if step == steps:
+            return
         now = self._error(steps)
-        change = GAIN * now + DAMPING * (now - (now if before is None else before))
+        change = GAIN * now + DAMPING * (now - before)
         self.factor = min(max(self.factor * math.exp(change), _LEAST), _MOST)
 
     def set(self, methods: InTurn) -> None:
@@ -83,7 +85,7 @@ class Control:
             drifts = {int(step): float(drift) for step, drift in kept["drifts"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LaloraError(f"{path} is damaged: resume from another checkpoint") from error
-        for name, value, now in (("budget", budget, self.budget), ("control_every", every, self.every)):
+        for name, value, now in (("budget", budget, self.budget), ("budget_every", every, self.every)):
             if value != now:
                 raise LaloraError(f"{folder} was trained with {name} {value:g}, not {now:g}: give the same to resume")
         self.factor, self.drifts = factor, drifts
@@ -107,6 +109,12 @@ class Control:
             for (one, _), (two, left), (three, _) in zip(measured, measured[1:], measured[2:], strict=False)
         ]
         return median(thrown) * measured[-1][1] ** 2 if thrown else None
+
+
+def require_uncontrolled(folder: Path) -> None:
+    """Refuse a checkpoint whose strengths were controlled, for a run whose are not."""
+    if (folder / _FILE).is_file():
+        raise LaloraError(f"{folder} was trained to a budget by control: give the same budget and budget_by to resume")
 
 
 def controlled(methods: InTurn) -> list[Method]:

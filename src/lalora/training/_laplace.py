@@ -44,7 +44,7 @@ class LaplaceMixin(MethodMixin):
             strength: λ ≥ 0; 0 is plain LoRA.
             refit_every: Optimizer steps after which the curvature is fitted again where the adapter is then, and
                 averaged in; the mean stays. None for never.
-            refit_sources: Source text for that, as in `lalora.fit`; read once and kept.
+            refit_sources: Source text for that, as in `lalora.fit`; read once and kept. `sources` is another name.
             refit_decay: Weight of what was known before.
             **kwargs: The Trainer's own.
 
@@ -55,7 +55,7 @@ class LaplaceMixin(MethodMixin):
         self._brought = laplace
         self._target_norm: Tensor | None = None
         method = LaLoRA(strength, laplace=laplace, refit_every=refit_every, refit_decay=refit_decay)
-        super().__init__(*args, methods=[method], sources=refit_sources, **kwargs)
+        super().__init__(*args, methods=[method], sources=kwargs.pop("sources", refit_sources), **kwargs)
         if refit_every is not None:
             require_sources(self._sources)
         laplace.check(self._adapted)

@@ -16,6 +16,7 @@ from lalora.methods import Method
 from lalora.scoring import ready_batches
 from lalora.softening import Choice, Front
 from lalora.training._budget import ROWS, Budget
+from lalora.training._control import require_uncontrolled
 from lalora.training._in_turn import InTurnMixin
 from lalora.training._target_rows import target_rows
 
@@ -61,7 +62,7 @@ class MethodMixin(InTurnMixin):
             budget_by: `softening`, `control` of the strengths while training, or `both`.
             budget_every: Optimizer steps from one measurement to the next, for control.
             budget_target: Batches of what is trained on, for the target's curvature in softening. By default 32
-                training rows, which have to be rows of tokens with labels.
+                training rows, which have to be rows of tokens with labels, and no stream.
             **kwargs: The Trainer's own.
 
         Raises:
@@ -141,6 +142,14 @@ class MethodMixin(InTurnMixin):
             self._log(self._budget.after_training(self._adapted, self.methods, self.state.global_step, self.args.seed))
         return outcome
 
+    def facts(self) -> dict[str, object]:
+        """Collect what all processes have to agree in, the budget included.
+
+        Returns:
+            Values by name.
+        """
+        return super().facts() | ({} if self._budget is None else self._budget.facts())
+
     def before_softening(self) -> None:
         """Do something with the trained adapter before a budget softens it; by default nothing."""
 
@@ -173,7 +182,9 @@ class MethodMixin(InTurnMixin):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self._budget is not None:
+        if self._budget is None:
+            require_uncontrolled(Path(resume_from_checkpoint))
+        else:
             self._budget.load(Path(resume_from_checkpoint), self.methods)
 
 

@@ -159,9 +159,9 @@ def _plan(entry: Entry, seed: int, marks: Marked) -> RunPlan:
 
 def _unused(settings: RunSettings, methods: Sequence[Chosen]) -> frozenset[str]:
     """Name the settings that change nothing in a run of these methods."""
-    softens = settings.budget is not None and settings.budget_by != "control"
-    unused = frozenset() if softens or any(one.kind.needs_source for one in methods) else OF_SOURCES
-    unused |= OF_BUDGET if settings.budget is None else frozenset()
+    unused = frozenset() if settings.softens or any(one.kind.needs_source for one in methods) else OF_SOURCES
+    # The rows of a budget are others than those that methods may see.
+    unused = unused | OF_BUDGET if settings.budget is None else unused - {"source_rows"}
     # What starts elsewhere writes over A.
     return unused | ({"init"} if any(one.kind.own_start for one in methods) else set())
 

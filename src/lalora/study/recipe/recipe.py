@@ -87,6 +87,7 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     runs = expand(base, document.grid, document.seeds, marks)
     checked = validated(StudySettings, study, ("base",), marks)
     _refuse_unknown_names(document, runs, checked, bool(overrides), marks)
+    _refuse_softening_twice(runs, checked, marks)
     if document.select is not None:
         _refuse_choice_without_rows(document.select, checked, marks)
     return Recipe(name, document.description, checked, tuple(runs), document.select, marks.value)
@@ -111,6 +112,17 @@ def _refuse_unknown_names(
         if run not in labels and not narrowed:
             place = marks.place((key, index, "run"))
             raise LaloraError(f"{place}: no run is called '{run}'; there are {', '.join(sorted(labels))}")
+
+
+def _refuse_softening_twice(runs: Sequence[RunPlan], study: StudySettings, marks: Marked) -> None:
+    changed = next((key for key in ("scales", "soften", "after") if getattr(study, key)), None)
+    softened = next((plan for plan in runs if plan.settings.softens), None)
+    if changed and softened:
+        raise LaloraError(
+            f"{marks.place(('base', changed))}: '{changed}' changes adapters as they were trained, and "
+            f"'{softened.label}' is softened to its budget: give {changed} to a study without such runs, or set "
+            "budget_by: control"
+        )
 
 
 def _refuse_choice_without_rows(select: Criteria, study: StudySettings, marks: Marked) -> None:

@@ -177,3 +177,8 @@ class RunSettings(_Settings):
     )
     source_length: int = Field(128, ge=2, description="Most tokens of a text that the base model writes.")
     source_temperature: Positive = Field(1.0, description="At which it writes.")
+
+    @property
+    def softens(self) -> bool:
+        """Whether the run is softened to its budget."""
+        return self.budget is not None and self.budget_by != "control"

@@ -151,7 +151,7 @@ def _budget(run: Run, model: PeftModel) -> dict[str, Any]:
     settings, context = run.plan.settings, run.context
     if settings.budget is None:
         return {}
-    softens = settings.budget_by != "control"
+    softens = settings.softens
     return {
         "budget": settings.budget,
         "budget_batches": context.data.budget_batches(settings),
@@ -164,7 +164,7 @@ def _budget(run: Run, model: PeftModel) -> dict[str, Any]:
 
 def _measure_trained(run: Run, model: PeftModel) -> None:
     with processes.on_all_ranks():
-        if processes.is_main() and run.plan.settings.budget_by != "control" and not run.has("trained"):
+        if processes.is_main() and run.plan.settings.softens and not run.has("trained"):
             run.context.say(f"{run.title}: measuring it as trained")
             row = run.context.measure(model, run.plan.settings.steps, accuracy=False)
             append_row(run.metrics, row | {"kind": "trained"})

@@ -54,7 +54,7 @@ class Context:
 
     def identity(self, plan: RunPlan) -> Identity:
         """Write down all that the result of a run depends on."""
-        return run_identity(self.common, plan)
+        return run_identity(self.common, self.study, plan)
 
     def start(self, settings: RunSettings) -> PeftModel:
         """Make the model at its start."""
@@ -168,8 +168,10 @@ def common_identity(study: StudySettings, study_data: StudyData, **facts: Any) -
     return {**facts, "study": study.model_dump(mode="json", exclude=places), "data": data}
 
 
-def run_identity(common: Identity, plan: RunPlan) -> Identity:
+def run_identity(common: Identity, study: StudySettings, plan: RunPlan) -> Identity:
     """Write down all that the result of a run depends on."""
     # Forecasts are fitted on source rows, whatever the method itself looks at.
-    seen = {"source_rows": plan.settings.source_rows} if common["study"].get("forecasts") else {}
+    seen = {"source_rows": plan.settings.source_rows} if study.forecasts else {}
+    if plan.settings.softens:
+        seen["soften_rows"] = study.soften_rows
     return {**common, "run": plan.effective | seen}

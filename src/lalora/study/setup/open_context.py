@@ -28,7 +28,7 @@ def open_context(recipe: Recipe, folder: Path, say: Say) -> Context:
     study_data = prepare(study, load_words(study), base.config)
     common = common_identity(study, study_data, **known)
     for plan in recipe.runs:
-        require_same_run(folder / plan.name, run_identity(common, plan))
+        require_same_run(folder / plan.name, run_identity(common, study, plan))
     kept = max(len(kept_steps(study.after.get(Rewind.name, ()), plan.settings.steps)) for plan in recipe.runs)
     require_room_for_runs(folder, with_adapter(base, recipe.runs[0].settings), len(recipe.runs), kept)
     shared = folder / SHARED

@@ -115,6 +115,8 @@ def soften_adapter(
     whole = is_model(folder)
     if not whole:
         adapter_settings(folder)
+    elif rows.refine_steps:
+        raise LaloraError("--refine-steps refine an adapter, and this is a fully fine-tuned model: leave it out")
     # Changes of whole weights are small beside them, and would be lost in bfloat16.
     kind = resolve_dtype("float32" if whole and dtype == "auto" else dtype)
     curvature = None if laplace is None else Laplace.load(laplace)
@@ -138,8 +140,6 @@ def soften_adapter(
     tuned: nn.Module
     if whole:
         tuned = load_model(str(folder), kind).to(device())  # type: ignore[arg-type]
-        if rows.refine_steps:
-            raise LaloraError("--refine-steps refine an adapter, and this is a fully fine-tuned model: leave it out")
         front = soften_weights(tuned, base, **given)
     else:
         tuned = load_adapter(base, folder, model).to(device())

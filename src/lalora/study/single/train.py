@@ -93,7 +93,7 @@ def _context(
         known["processes"] = processes.world_size()
     study_data = prepare(study, load_words(study), base.config)
     common = common_identity(study, study_data, **known)
-    require_same_run(out, run_identity(common, plan))
+    require_same_run(out, run_identity(common, study, plan))
     model = _start(base, given, plan.settings)
     if given:
         given.check(model)
