@@ -25,10 +25,11 @@ from lalora.adapter import trainable_tensors
 from lalora.assets import load_model, load_tokenizer
 from lalora.completion import completion
 from lalora.curvature import Diagonal, Kfac
-from lalora.domains import examples, tokenize
+from lalora.domains import examples
 from lalora.study.recipe.settings import RunSettings
 from lalora.study.setup.data import load_all, source_batches, training_items
 from lalora.study.setup.start import with_adapter
+from lalora.text import tokenize
 
 SEEDS = (0, 1, 2)
 ROWS, MOST_SEEDS = 4, 4

@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lalora.assets import load_model, load_tokenizer
 from lalora.completion import completion
-from lalora.domains import batches, examples, load_domain, tokenize
+from lalora.domains import examples, load_domain
+from lalora.text import batches, tokenize
 
 MODEL = "smollm2-135m"
 SOURCES = ("winogrande", "arc_challenge", "hellaswag")

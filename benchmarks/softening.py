@@ -21,13 +21,14 @@ from lalora.adapter import linear_pairs
 from lalora.assets import load_adapter, load_model, load_tokenizer
 from lalora.completion import completion
 from lalora.curvature import Factors, WeightKfac
-from lalora.domains import batches, examples, load_domain, tokenize, tokenize_short
+from lalora.domains import examples, load_domain
 from lalora.laplace import anchors_of
 from lalora.softening import HeldOut, Measured, _krylov
 from lalora.softening._adapter import put, unchanged, without_change
 from lalora.softening._layers import Layer, decomposed
 from lalora.softening._low_rank import _best, filtered
 from lalora.softening._shrinkage import SHARE
+from lalora.text import batches, tokenize, tokenize_short
 
 STRENGTHS = (0.3, 1.0)
 LONGEST = 160

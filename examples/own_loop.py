@@ -8,7 +8,8 @@ from peft import LoraConfig, get_peft_model
 
 import lalora
 from lalora.assets import load_model, load_tokenizer
-from lalora.domains import batches, examples, load_domain, tokenize
+from lalora.domains import examples, load_domain
+from lalora.text import batches, tokenize
 
 tokenizer = load_tokenizer("smollm2-135m")
 base = load_model("smollm2-135m", torch.float32)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lalora import LaloraError
-from lalora.domains import DOMAINS, Example, examples, load_domain, tokenize_short
+from lalora.domains import DOMAINS, examples, load_domain
+from lalora.text import Example, tokenize_short
 
 Item = dict[str, list[int]]
 MOST = 1000

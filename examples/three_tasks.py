@@ -28,11 +28,11 @@ from transformers import TrainingArguments, set_seed
 import lalora
 from lalora import LaloraError
 from lalora.assets import load_model, load_tokenizer
-from lalora.domains import batches, collate
 from lalora.files import json_bytes, whole_folder, write_json
 from lalora.methods import KL, LaLoRA, Lora, Method, Replay
 from lalora.scoring import score_loss
 from lalora.softening import HeldOut
+from lalora.text import batches, collate
 
 WAYS = {
     "plain": "the loss of the task alone",

@@ -93,13 +93,13 @@ def test_the_traceback_is_shown_to_whoever_asks(
 
 
 def test_the_place_is_the_innermost_one_of_lalora() -> None:
-    from lalora.domains.tokens import collate
+    from lalora.text.tokens import collate
 
     try:
         collate([], 0)
     except ValueError as error:
         assert "ValueError: " in fault(error)
-        assert ", at lalora/domains/tokens.py:" in fault(error)
+        assert ", at lalora/text/tokens.py:" in fault(error)
 
 
 def test_a_library_that_cannot_be_imported_is_no_fault_of_lalora(

@@ -8,10 +8,13 @@ from lalora.version import __version__
 
 if TYPE_CHECKING:
     from lalora.laplace import Laplace, fit
+    from lalora.scoring import Drift, drift
     from lalora.softening import Front, soften
+    from lalora.text import source_batches
     from lalora.training import LaplaceMixin, LaplaceTrainer, MethodMixin, MethodTrainer
 
 __all__ = [
+    "Drift",
     "Front",
     "LaloraError",
     "Laplace",
@@ -21,8 +24,10 @@ __all__ = [
     "MethodTrainer",
     "TrainingDivergedError",
     "__version__",
+    "drift",
     "fit",
     "soften",
+    "source_batches",
 ]
 
 
@@ -31,7 +36,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'lalora' has no attribute '{name}'")
     trainers = dict.fromkeys(("LaplaceMixin", "LaplaceTrainer", "MethodMixin", "MethodTrainer"), "training")
-    rooms = {**trainers, "Front": "softening", "soften": "softening"}
+    rooms = {**trainers, "Front": "softening", "soften": "softening", "source_batches": "text"}
+    rooms |= {"Drift": "scoring", "drift": "scoring"}
     return getattr(import_module(f"lalora.{rooms.get(name, 'laplace')}"), name)
 
 

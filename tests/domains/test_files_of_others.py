@@ -16,7 +16,7 @@ import zstandard
 from hostile.sandbox import Sandbox
 from lalora import LaloraError
 from lalora.domains.load import load_domain
-from lalora.domains.read import read_rows
+from lalora.text import read_rows
 
 ROWS: list[dict[str, Any]] = [
     {"question": f"How much is {n} and one?", "answer": f"{n + 1} #### {n + 1}"} for n in range(12)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lalora.domains import DOMAINS, load_domain, places
+from lalora.domains.checked import checked
 from lalora.domains.load import DomainData
-from lalora.domains.read import checked
 from lalora.errors import LaloraError
 
 Rows = Callable[..., list[dict[str, Any]]]

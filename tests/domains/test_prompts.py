@@ -8,9 +8,10 @@ from typing import Any
 import datasets
 import pytest
 
-from lalora.domains import DOMAINS, DomainData, Example, examples, harness_tasks, load_domain
+from lalora.domains import DOMAINS, DomainData, examples, harness_tasks, load_domain
 from lalora.domains.task_files import load_task
 from lalora.errors import LaloraError
+from lalora.text import Example
 
 Rows = Callable[..., list[dict[str, Any]]]
 

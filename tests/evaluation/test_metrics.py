@@ -11,9 +11,10 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerFast
 
 from lalora import LaloraError
-from lalora.domains import DomainData, batches, examples, tokenize
+from lalora.domains import DomainData, examples
 from lalora.evaluation import EvalSet, evaluate
 from lalora.scoring import score_text
+from lalora.text import batches, tokenize
 
 SOURCES = ("winogrande", "arc_challenge", "hellaswag")
 Data = dict[str, DomainData]

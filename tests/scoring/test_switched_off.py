@@ -12,10 +12,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from lalora import LaloraError
-from lalora.domains import sample_text
 from lalora.methods.kl import KL
 from lalora.scoring import score_text
 from lalora.switched_off import why_not_base
+from lalora.text import sample_text
 from tiny import Batch, batches, llama, lora, rows
 
 ITEMS = rows(4)

@@ -6,6 +6,7 @@ import copy
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from lalora.adapter import snapshot, trainable_tensors
 from lalora.methods import KL, L2, L2B, FlatLora, LaLoRA, Lora, Method, Migu, Milora, Replay
 from lalora.methods.kl import kl_to_base
 from lalora.options import NonNegative
-from tiny import Batch, batches, collate, llama, lora, rows, shake
+from tiny import Batch, batches, collate, llama, lora, rows, shake, tokenizer
 
 Arguments = Callable[..., TrainingArguments]
 TARGET = rows(16, seed=5)
@@ -266,8 +267,6 @@ def test_with_trl(tmp_path: Path) -> None:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from tiny import tokenizer
-
     class MethodSFTTrainer(MethodMixin, SFTTrainer):
         pass
 
@@ -285,6 +284,27 @@ def test_with_trl(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint-1" / "methods.json").is_file()
     with pytest.raises(LaloraError, match="mix source rows in yourself, before the data are tokenised"):
         MethodSFTTrainer(model=lora(), methods=[Replay()], **common)
+
+
+def test_sources_and_a_budget_can_be_text(arguments: Arguments) -> None:
+    text = {"general": [f"{one} {other}" for one in "abcd" for other in "efg"]}
+    unseen = [f"{one} {other} d" for one in "hij" for other in "klm"]
+    given: dict[str, Any] = {"methods": [KL(2.0)], "train_dataset": TARGET, "data_collator": collate}
+    models = []
+    for tokenized in (False, True):
+        as_given: Callable[[Any], Any] = partial(lalora.source_batches, tokenizer=tokenizer(), seed=arguments().seed)
+        if not tokenized:
+            as_given = copy.copy
+        sources = {name: as_given(data) for name, data in text.items()}
+        model = lora()
+        MethodTrainer(
+            model=model, args=arguments(), processing_class=tokenizer(), sources=sources, budget=1e-3,
+            budget_batches=as_given(unseen), **given,
+        ).train()  # fmt: skip
+        models.append(snapshot(model))
+    assert all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
+    with pytest.raises(LaloraError, match="the sources are text: give tokenizer="):
+        MethodTrainer(model=lora(), args=arguments(), sources=text, **given)
 
 
 @dataclass

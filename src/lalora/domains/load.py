@@ -10,9 +10,9 @@ from lalora.assets import is_fetched
 from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain
 from lalora.domains.places import from_embedded, from_hub, from_local
-from lalora.domains.read import Row, kind_of
 from lalora.errors import LaloraError
 from lalora.files import is_path
+from lalora.text import Row, kind_of
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def load_domain(name: str, place: str = "embedded") -> DomainData:
 
     Args:
         name: one of the names in `DOMAINS`.
-        place: `"embedded"`, a data file (`read.KINDS`), a folder of such files, `"hub"` for the domain's own
+        place: `"embedded"`, a data file (`text.files.KINDS`), a folder of such files, `"hub"` for the domain's own
             data set on the Hugging Face hub, or the id of another one there.
 
     Returns:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lalora.assets import asset_folder, why_unavailable
+from lalora.domains.checked import checked
 from lalora.domains.domain import Domain
-from lalora.domains.read import KINDS, Row, checked, read_rows
 from lalora.errors import LaloraError, one_line
+from lalora.text import KINDS, Row, read_rows
 
 Splits = tuple[list[Row] | None, list[Row]]
 """The rows of the training split, `None` where there is one split only, and the rows to score."""

@@ -3,31 +3,15 @@
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lalora.domains.checked import Placed
 from lalora.domains.domain import Domain
-from lalora.domains.read import Placed, Row
 from lalora.domains.task_files import load_task, write_task
 from lalora.errors import LaloraError, one_line, short
-
-
-@dataclass(frozen=True)
-class Example:
-    """A text in two parts.
-
-    Attributes:
-        prompt: what is given; its tokens carry no loss.
-        completion: what follows; its tokens carry the loss.
-        ends: whether the text is over after the completion, so that the model has to learn to stop there.
-        where: the place of its row, for messages.
-    """
-
-    prompt: str
-    completion: str
-    ends: bool = False
-    where: str = field(default="", compare=False)
+from lalora.text import Example, Row
 
 
 def examples(domain: Domain, rows: Sequence[Row]) -> list[Example]:

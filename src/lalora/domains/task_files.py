@@ -10,9 +10,9 @@ import yaml
 from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain
 from lalora.domains.load import DomainData
-from lalora.domains.read import Row
 from lalora.errors import LaloraError
 from lalora.files import write_atomically
+from lalora.text import Row
 
 _PREFIX = "lalora_"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains import DOMAINS, without_appended
+from lalora.domains import DOMAINS
 from lalora.domains.task_files import require_own_tasks
+from lalora.text import without_appended
 from lalora.undisturbed import undisturbed
 
 

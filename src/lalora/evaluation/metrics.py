@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains import DOMAINS, DomainData, batches, examples, harness_tasks, tokenize, tokenize_short
+from lalora.domains import DOMAINS, DomainData, examples, harness_tasks
 from lalora.errors import LaloraError
 from lalora.evaluation.harness import score_accuracy
 from lalora.evaluation.kept_base import KeptBase
 from lalora.scoring import score_loss, score_text
+from lalora.text import batches, tokenize, tokenize_short
 
 Row = dict[str, Any]
 Item = dict[str, list[int]]

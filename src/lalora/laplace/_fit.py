@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from lalora.fisher import Batch, Sources
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._settings import FitSettings
 from lalora.laplace._stage_one import fit_with
+from lalora.text import Text, batches_of_sources
 
 
 def fit(
     model: nn.Module,
-    sources: Sources | Iterable[Batch],
+    sources: Sources | Iterable[Batch] | Text,
     *,
     curvature: str = "diagonal",
     target_modules: str | Sequence[str] | None = None,
@@ -24,6 +26,7 @@ def fit(
     factor_rank: int | None = None,
     factor_keep: float | None = None,
     prior: float | str = 0.0,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Laplace:
@@ -36,7 +39,8 @@ def fit(
             model without an adapter.
         sources: Source text: a mapping of dataset names to iterables of batches, or one such iterable. A batch is a
             dict of `input_ids`, unshifted `labels` (-100 where a token is no completion) and `attention_mask`, each
-            (rows, length), one sequence a row.
+            (rows, length), one sequence a row. With `tokenizer`, in the place of batches whatever
+            `lalora.source_batches` takes, such as strings, chats, the path of a file, or `self`.
         curvature: `diagonal` (Eq. 6), `kfac` (Eq. 8), `tri-kfac` (Eq. 10), or one whose penalty is on the true change
             of the merged weight and so stays right when A moves: `weight-kfac`, `weight-diagonal` (EWC-LoRA).
         target_modules: For a base model without an adapter: the layers to know about, as in `peft.LoraConfig`, such as
@@ -53,6 +57,7 @@ def fit(
         prior: Precision δ ≥ 0 that the penalty has besides Λ, for the directions of which a few batches say nothing:
             δ‖Δ‖², or δ‖ΔW‖²_F in weight space. `auto` is the mean eigenvalue of Λ: an unknown direction is as stiff as
             the average one. The strength multiplies it too; the forecast leaves it out.
+        tokenizer: Of the model, where the sources are text.
         seed: Seed of the sampled labels, which also depend on dataset, row and process, never on batch size.
         progress: Whether to show a progress bar.
 
@@ -64,4 +69,5 @@ def fit(
             cannot serve, a dataset is empty or malformed, or a loss or gradient is not finite.
     """
     settings = FitSettings(curvature, fisher, labels, combine, factor_rank, factor_keep, seed)
-    return fit_with(settings, model, sources, target_modules=target_modules, prior=prior, progress=progress)
+    batches = batches_of_sources(sources, tokenizer, model, seed)
+    return fit_with(settings, model, batches, target_modules=target_modules, prior=prior, progress=progress)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from peft import PeftModel
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from lalora.adapter import adapter_tensors, linear_pairs, peft_model
 from lalora.batches import Batch
@@ -23,16 +25,19 @@ from lalora.softening._layers import decomposed
 from lalora.softening._refine import LEARNING_RATE, refine
 from lalora.softening._start import best_scale
 from lalora.switched_off import why_not_base
+from lalora.text import Text as AnyText
+from lalora.text import batches_of_sources
 
 
 def soften(
     model: nn.Module,
-    target: Sources | Iterable[Batch],
+    target: Sources | Iterable[Batch] | AnyText,
     laplace: Laplace | None = None,
     strengths: Sequence[float] = STRENGTHS,
     *,
-    source: Sources | Iterable[Batch] | None = None,
-    held_out: Iterable[Batch] | None = None,
+    source: Sources | Iterable[Batch] | AnyText | None = None,
+    held_out: Iterable[Batch] | AnyText | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     refine_steps: int = 0,
     refine_strength: float = 1.0,
     refine_rate: float = LEARNING_RATE,
@@ -55,6 +60,7 @@ def soften(
         source: In the place of a Laplace: batches of source text, some 32 rows of each kind, that one is fitted on.
         held_out: Batches of target rows that were not trained on. The front begins at the scale of the adapter with the
             least loss on them, and at the adapter itself where none are given.
+        tokenizer: Of the model, where any of these is text, as `lalora.source_batches` takes it.
         refine_steps: Steps of KL(trained ‖ model) on target rows + λ·KL(base ‖ model) on source rows, from the trained
             adapter and without labels, before it is softened: the front is of what they end with. They need `source`.
         refine_strength: λ of these steps.
@@ -69,13 +75,14 @@ def soften(
         LaloraError: If a strength is negative, the adapter is of another base or kind, changes nothing or is not
             finite, the Laplace is no `weight-kfac` around the base, or held-out rows are among those of the target.
     """
+    rows = partial(batches_of_sources, tokenizer=tokenizer, model=model, seed=seed)
     return soften_with(
         model,
-        target,
+        rows(target),
         laplace,
         strengths,
-        source=source,
-        held_out=held_out,
+        source=None if source is None else rows(source),
+        held_out=None if held_out is None else rows(held_out),
         refine_steps=refine_steps,
         refine_strength=refine_strength,
         refine_rate=refine_rate,

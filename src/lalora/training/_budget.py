@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from peft import PeftModel
@@ -26,6 +26,7 @@ from lalora.softening import (
     soften,
     within,
 )
+from lalora.text import Text
 from lalora.training._control import Control, controlled, require_uncontrolled
 
 WAYS = ("softening", "control", "both")
@@ -49,7 +50,7 @@ class Budget:
         choice: Where on that front it is within the budget, or nearest to it.
     """
 
-    def __init__(self, drift: float, rows: Sources | Iterable[Batch], by: str, every: int) -> None:
+    def __init__(self, drift: float, rows: Text, by: str, every: int) -> None:
         """Take the rows, and refuse what cannot be kept.
 
         Raises:
@@ -62,7 +63,7 @@ class Budget:
         if not rows:
             raise LaloraError("a budget is measured: give budget_batches, source rows that nothing else is fitted on")
         self.drift, self.by, self._every = drift, by, every
-        self._rows = {name: list(batches) for name, batches in named_sources(rows).items()}
+        self.rows = rows
         self.control: Control | None = None
         self.front: Front | None = None
         self.choice: Choice | None = None
@@ -94,7 +95,8 @@ class Budget:
                 f"budget_by='{self.by}' raises and lowers strengths, and '{methods.name}' has none above 0: add a "
                 "method such as KL(), or choose budget_by='softening'"
             )
-        self.held = HeldOut(model, self._rows)
+        self.rows = {name: list(batches) for name, batches in named_sources(self.rows).items()}
+        self.held = HeldOut(model, self.rows)
         for name, text in self.held.sources.items():
             if not any(bool((batch["labels"] != -100).any()) for batch in text.batches):
                 raise LaloraError(f"budget_batches['{name}'] has no completion token: every label is -100")

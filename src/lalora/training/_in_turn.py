@@ -18,6 +18,7 @@ from lalora.errors import LaloraError
 from lalora.fisher import Batch, Sources, named_sources
 from lalora.methods import InTurn, Lora, Method
 from lalora.methods.compatible import require_methods
+from lalora.text import Text, batches_of_sources
 from lalora.training._after_step import AfterStep
 from lalora.training._gradient_hook import GradientHookMixin
 from lalora.training._rows import with_rows_of
@@ -30,7 +31,7 @@ class InTurnMixin(GradientHookMixin):
     """Lets methods act in turn on the same gradient, complete but not yet clipped, so that their penalties add."""
 
     def __init__(
-        self, *args: Any, methods: Sequence[Method], sources: Sources | Iterable[Batch] = (), **kwargs: Any
+        self, *args: Any, methods: Sequence[Method], sources: Sources | Iterable[Batch] | Text = (), **kwargs: Any
     ) -> None:
         """Build the Trainer, and let the methods get ready.
 
@@ -38,7 +39,8 @@ class InTurnMixin(GradientHookMixin):
             *args: The Trainer's own.
             methods: What acts, each once; plain LoRA where there is none.
             sources: Source text for those that need it, as in `lalora.fit`: a mapping of dataset names to iterables of
-                batches, or one such iterable, the same in every process; read once and kept.
+                batches, or one such iterable, the same in every process; read once and kept. Where the Trainer has a
+                `processing_class`, also whatever `lalora.source_batches` takes.
             **kwargs: The Trainer's own.
 
         Raises:
@@ -49,8 +51,7 @@ class InTurnMixin(GradientHookMixin):
         self._given = list(methods) or [Lora()]
         # Copies, so that nothing of one training is left in what another one is given.
         self._after_step = AfterStep(self._fresh())
-        named = {} if isinstance(sources, Mapping) and not sources else named_sources(sources)
-        self._sources = {name: list(batches) for name, batches in named.items()}
+        self._sources: dict[str, list[Batch]] = {}
         self._begins_a_step = True
         self._is_built = False
         arguments = kwargs.get("args", args[1] if len(args) > 1 else None)
@@ -61,10 +62,19 @@ class InTurnMixin(GradientHookMixin):
             )
         super().__init__(*args, **kwargs)
         self._is_built = True
+        batches = self._as_batches(sources)
+        named = {} if isinstance(batches, Mapping) and not batches else named_sources(batches)
+        self._sources = {name: list(batches) for name, batches in named.items()}
         self._rows = self.train_dataset
         self.add_callback(self._after_step)
         if self.model_init is None:
             self.prepare(self._adapted)
+
+    def _as_batches(self, text: Any) -> Any:
+        # By the tokenizer that the Trainer has.
+        return batches_of_sources(
+            text, cast("Any", self.processing_class), cast("nn.Module", self.model), self.args.seed
+        )
 
     def _fresh(self) -> InTurn:
         return InTurn([replace(method) for method in self._given])

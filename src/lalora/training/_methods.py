@@ -15,6 +15,7 @@ from lalora.fisher import Batch, Sources
 from lalora.methods import Method
 from lalora.scoring import ready_batches
 from lalora.softening import Choice, Front
+from lalora.text import Text
 from lalora.training._budget import ROWS, Budget
 from lalora.training._control import require_uncontrolled
 from lalora.training._in_turn import InTurnMixin
@@ -42,12 +43,12 @@ class MethodMixin(InTurnMixin):
         self,
         *args: Any,
         methods: Sequence[Method] = (),
-        sources: Sources | Iterable[Batch] = (),
+        sources: Sources | Iterable[Batch] | Text = (),
         budget: float | None = None,
-        budget_batches: Sources | Iterable[Batch] = (),
+        budget_batches: Sources | Iterable[Batch] | Text = (),
         budget_by: str = "softening",
         budget_every: int = 4,
-        budget_target: Iterable[Batch] | None = None,
+        budget_target: Iterable[Batch] | Text | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the Trainer, and let the methods get ready.
@@ -56,7 +57,8 @@ class MethodMixin(InTurnMixin):
             *args: The Trainer's own.
             methods: What acts, each once; plain LoRA where there is none.
             sources: Source text for those that need it, as in `lalora.fit`: a mapping of dataset names to iterables of
-                batches, or one such iterable, the same in every process; read once and kept.
+                batches, or one such iterable, the same in every process; read once and kept. Where the Trainer has a
+                `processing_class`, here and below also whatever `lalora.source_batches` takes.
             budget: Most KL(base ‖ model), in nats per token, averaged over the sources of `budget_batches`.
             budget_batches: Source rows that the budget is measured on, as `sources`; nothing is fitted on them.
             budget_by: `softening`, `control` of the strengths while training, or `both`.
@@ -70,7 +72,7 @@ class MethodMixin(InTurnMixin):
                 gradients are sharded, or the budget cannot be kept with these methods and rows.
         """
         self._budget = _budget(budget, budget_batches, budget_by, budget_every)
-        self._budget_target = None if budget_target is None else list(budget_target)
+        self._budget_target = budget_target
         super().__init__(*args, methods=methods, sources=sources, **kwargs)
 
     @property
@@ -105,6 +107,7 @@ class MethodMixin(InTurnMixin):
             LaloraError: If it cannot be kept with these methods, or its rows are unusable.
         """
         if self._budget is not None:
+            self._budget.rows = self._as_batches(self._budget.rows)
             self._budget.prepare(peft_model(model), self.methods, self._sources, self._target(model))
 
     def _target(self, model: nn.Module) -> list[Batch]:
@@ -112,6 +115,7 @@ class MethodMixin(InTurnMixin):
         if not self._budget.softens:
             return []
         if self._budget_target is not None:
+            self._budget_target = list(self._as_batches(self._budget_target))
             return list(ready_batches(model, self._budget_target))
         try:
             return list(ready_batches(model, target_rows(self, self._rows, ROWS, self.args.seed)))
@@ -192,9 +196,9 @@ class MethodTrainer(MethodMixin, Trainer):
     """`transformers.Trainer` with `methods`, `sources` and a `budget`."""
 
 
-def _budget(drift: float | None, batches: Sources | Iterable[Batch], by: str, every: int) -> Budget | None:
+def _budget(drift: float | None, rows: Text, by: str, every: int) -> Budget | None:
     if drift is not None:
-        return Budget(drift, batches, by, every)
-    if batches:
+        return Budget(drift, rows, by, every)
+    if rows:
         raise LaloraError("budget_batches are what a budget is measured on: give budget, in nats per token")
     return None

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lalora.adapter import snapshot
 from lalora.completion import completion
-from lalora.domains import collate
 from lalora.laplace import fit
 from lalora.methods import InTurn, LaLoRA
 from lalora.study.recipe.plan import RunPlan
@@ -20,6 +19,7 @@ from lalora.study.run.prepared import prepared
 from lalora.study.run.timed import timed
 from lalora.study.setup.context import Context
 from lalora.study.store.records import Row
+from lalora.text import collate
 
 COSTS = "costs.json"
 # In the order of the paper, whose regularizer is a part of the loss; here its gradient follows the backward pass.

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lalora.assets import load_adapter
 from lalora.curvature import WeightKfac
-from lalora.domains import batches
 from lalora.evaluation import KeptBase
 from lalora.files import write_json
 from lalora.laplace import Laplace, fit
@@ -25,6 +24,7 @@ from lalora.study.setup.context import Context
 from lalora.study.setup.device import device
 from lalora.study.store.finished import AFTER, METRICS
 from lalora.study.store.records import Row, append_row, read_json
+from lalora.text import batches
 
 SOURCE: Fit = "source weight-kfac"
 TARGET: Fit = "target weight-kfac"

@@ -10,7 +10,6 @@ from peft import PeftModel
 from transformers import PrinterCallback, TrainingArguments
 
 from lalora import processes
-from lalora.domains import collate
 from lalora.evaluation import KeptBase
 from lalora.files import write_atomically, write_json
 from lalora.laplace import Laplace
@@ -33,6 +32,7 @@ from lalora.study.store.finished import ADAPTER, AFTER, METRICS, TIMING, is_done
 from lalora.study.store.folder import saving
 from lalora.study.store.identity import CONFIG, key
 from lalora.study.store.records import append_row, cut_back, read_json, read_rows
+from lalora.text import collate
 from lalora.training import TRAINED
 
 CHECKPOINTS = "checkpoints"

@@ -13,7 +13,6 @@ from peft import PeftModel
 from torch import Tensor
 
 from lalora.curvature import Diagonal
-from lalora.domains import batches, read_text, sample_text, write_text
 from lalora.evaluation import EvalSet, KeptBase, evaluate
 from lalora.files import write_json
 from lalora.laplace import Laplace, fit
@@ -25,6 +24,7 @@ from lalora.study.setup.data import StudyData
 from lalora.study.setup.start import with_adapter
 from lalora.study.store.identity import Identity, key
 from lalora.study.store.records import Row, read_json
+from lalora.text import batches, read_text, sample_text, write_text
 
 Say = Callable[[str], None]
 _LATER_KEYS = ("forecasts", "scales", "soften", "after", "validation_rows", "accuracy_at", "timed_steps", "all_logits")

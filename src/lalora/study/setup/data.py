@@ -10,10 +10,11 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lalora import processes
-from lalora.domains import DomainData, batches, examples, load_domain, tokenize, tokenize_short
+from lalora.domains import DomainData, examples, load_domain
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.study.recipe.settings import RunSettings, StudySettings
+from lalora.text import batches, tokenize, tokenize_short
 
 Item = dict[str, list[int]]
 _BATCH = 8

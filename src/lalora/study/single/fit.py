@@ -9,7 +9,6 @@ import torch
 
 from lalora import processes
 from lalora.assets import load_model, load_tokenizer
-from lalora.domains import batches, sample_text, write_text
 from lalora.fisher import own_part
 from lalora.laplace import fit
 from lalora.methods import LaLoRA
@@ -22,6 +21,7 @@ from lalora.study.setup.device import device
 from lalora.study.setup.precision import resolve_dtype
 from lalora.study.setup.start import with_adapter
 from lalora.study.store.folder import held_for_all
+from lalora.text import batches, sample_text, write_text
 
 SELF_SOURCE_FILE = "self-source.jsonl"
 

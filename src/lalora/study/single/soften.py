@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from lalora.assets import adapter_folder, adapter_settings, is_model, load_adapter, load_model, load_tokenizer
-from lalora.domains import DomainData, batches
+from lalora.domains import DomainData
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.laplace import Laplace, require_non_negative
@@ -22,6 +22,7 @@ from lalora.study.setup.context import Say
 from lalora.study.setup.data import limit_to_context, load_all, source_batches, training_items
 from lalora.study.setup.device import device
 from lalora.study.setup.precision import resolve_dtype
+from lalora.text import batches
 from lalora.version import __version__
 
 FORMAT = 1

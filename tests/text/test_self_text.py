@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from lalora import LaloraError
-from lalora.domains import read_text, sample_text, write_text
+from lalora.text import read_text, sample_text, write_text
 from tiny import llama, lora, shake
 from tiny import tokenizer as words_of
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains.appended import added, without_appended
-from lalora.domains.prompts import Example
 from lalora.errors import LaloraError, short
+from lalora.text.appended import added, without_appended
+from lalora.text.example import Example
 
 Item = dict[str, list[int]]
 _UNLIMITED = 1 << 40

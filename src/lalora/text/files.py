@@ -1,4 +1,4 @@
-"""Read rows from data files and make sure that they have what a domain needs."""
+"""Read rows from data files: JSON Lines, JSON, CSV, Parquet."""
 
 import codecs
 import csv
@@ -8,38 +8,22 @@ import itertools
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-import zstandard
-
-from lalora.domains.domain import Domain
 from lalora.errors import LaloraError, one_line
 
 Row = dict[str, Any]
 
 KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".csv", ".parquet")
 """How the names of data files end."""
-_DAMAGED = (zlib.error, zstandard.ZstdError, csv.Error)
+_DAMAGED = (zlib.error, csv.Error)
 _LARGEST_ARRAY = 1 << 30
 _LONGEST_LINE = 1 << 26
 _MOST_BYTES = 1 << 33
 _MOST_BLANK_LINES = 10_000
-
-
-class Placed(Row):
-    """A row that knows where it came from, for messages about it."""
-
-    def __init__(self, row: Row, where: str) -> None:
-        """Place a row.
-
-        Args:
-            row: its columns.
-            where: such as `file:line`.
-        """
-        super().__init__(row)
-        self.where = where
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -68,6 +52,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
         raise LaloraError(f"{path}: is not UTF-8 ({error.reason})") from error
     except (OSError, EOFError, *_DAMAGED) as error:
         raise LaloraError(f"cannot read {path}: {one_line(error, 200)}") from error
+    except ImportError as error:
+        raise LaloraError(f"{path}: '{error.name}' is not installed: pip install 'lalora[lab]'") from error
 
 
 def kind_of(path: Path) -> str | None:
@@ -86,14 +72,23 @@ def _opened(path: Path) -> IO[bytes]:
     # Not through Arrow, whose reader of JSON brings the process down on some damaged files.
     if path.suffix == ".gz":
         return cast("IO[bytes]", gzip.open(path, "rb"))
-    if path.suffix == ".zst":
-        return cast("IO[bytes]", io.BufferedReader(zstandard.open(path, "rb")))
     return path.open("rb")
+
+
+@contextmanager
+def _zstd(path: Path) -> Generator[IO[bytes], None, None]:
+    import zstandard
+
+    try:
+        with zstandard.open(path, "rb") as file:
+            yield cast("IO[bytes]", io.BufferedReader(file))
+    except zstandard.ZstdError as error:
+        raise LaloraError(f"cannot read {path}: {one_line(error, 200)}") from error
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
     read = blank = 0
-    with _opened(path) as file:
+    with _zstd(path) if path.suffix == ".zst" else _opened(path) as file:
         for number in itertools.count(1):
             line = file.readline(_LONGEST_LINE + 1)
             read += len(line)
@@ -176,50 +171,3 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
         raise LaloraError(f"cannot read {path}: {one_line(error, 200)}") from error
     for number, row in enumerate(rows):
         yield f"{path} row {number}", row
-
-
-def checked(domain: Domain, rows: Iterable[tuple[str, Row]], origin: str) -> list[Row]:
-    """Keep a domain's columns of every row whose answer is known, and check them.
-
-    Args:
-        domain: what the rows are for.
-        rows: pairs of where a row stands and the row.
-        origin: the file or data set, named in messages.
-
-    Returns:
-        The rows with exactly the columns of the domain, each with its place.
-
-    Raises:
-        LaloraError: a column is missing or of another type, there are no rows, or none has an answer.
-    """
-    kept: list[Row] = []
-    seen = 0
-    for where, row in rows:
-        seen += 1
-        for column in domain.columns:
-            if column not in row:
-                raise LaloraError(
-                    f"{where}: no column '{column}'; {domain.name} needs {', '.join(domain.columns)}, "
-                    f"the row has {', '.join(map(str, row))}"
-                )
-        if domain.label is None or (row[domain.label] is not None and str(row[domain.label]).strip()):
-            typed = {column: _typed(row[column], kind, column, where) for column, kind in domain.columns.items()}
-            kept.append(Placed(typed, where))
-    if not seen:
-        raise LaloraError(f"{origin} is empty; {domain.name} needs at least one row")
-    if not kept:
-        raise LaloraError(f"{origin}: no rows left: the column '{domain.label}' is empty in all {seen} of them")
-    return kept
-
-
-def _typed(value: Any, kind: type, column: str, where: str) -> Any:
-    # A label written as the number 1 instead of the text "1" means the same.
-    if kind is str and type(value) is int:
-        return str(value)
-    if not isinstance(value, kind):
-        found = _PLAIN.get(type(value), type(value).__name__)
-        raise LaloraError(f"{where}: column '{column}' should be {_PLAIN[kind]}, found {found}")
-    return value
-
-
-_PLAIN = {str: "text", list: "a list", dict: "an object", float: "a number", type(None): "null", bool: "true or false"}

@@ -9,10 +9,10 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from lalora.domains.tokens import Item
 from lalora.errors import LaloraError
 from lalora.files import write_atomically
 from lalora.switched_off import why_not_base
+from lalora.text.tokens import Item
 
 _ROWS_AT_ONCE = 8
 

@@ -8,8 +8,8 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
 
-from lalora.domains import Example, tokenize, without_appended
 from lalora.errors import LaloraError
+from lalora.text import Example, tokenize, without_appended
 
 EXAMPLES = [
     Example("She has", " 2", ends=True),

@@ -8,8 +8,8 @@ from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedTokenizerBase
 
 import tiny
-from lalora.domains import Example, batches, collate, tokenize, tokenize_short
 from lalora.errors import LaloraError
+from lalora.text import Example, batches, collate, tokenize, tokenize_short
 
 WORDS = st.text(alphabet="ab cé .\n1", min_size=1, max_size=12)
 

@@ -1,0 +1,69 @@
+"""Rows of whatever holds text: lists, data sets, streams, files, folders; each with where it stands."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lalora.errors import LaloraError, one_line, short
+from lalora.text.files import KINDS, kind_of, read_rows
+
+TEXT_FILE = ".txt"
+_MOST_BYTES = 1 << 30
+_WHAT = (
+    "strings, rows with 'text', 'prompt' and 'completion', 'messages' or 'input_ids', a data set of such rows, or the "
+    f"path of a file or a folder ({', '.join((*KINDS, TEXT_FILE))})"
+)
+
+
+def rows_of(data: Any, seed: int) -> Iterator[tuple[str, Any]]:
+    """Go through the rows: those that can be counted in an order drawn at random, those of a stream as they come."""
+    if isinstance(data, str | Path):
+        found = list(_of_path(Path(data)))
+        return iter(random.Random(f"rows {seed}").sample(found, len(found)))
+    if isinstance(data, Mapping):
+        splits = ", ".join(f"['{name}']" for name in data)
+        raise LaloraError(f"the text is a mapping of {splits}: give one of them, or [row] if it is a single row")
+    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return ((f"row {place}", data[place]) for place in _shuffled(len(data), seed))
+    if hasattr(data, "__iter__"):
+        return ((f"row {place}", row) for place, row in enumerate(data))
+    raise LaloraError(f"the text is a {type(data).__name__}: give {_WHAT}")
+
+
+def _shuffled(count: int, seed: int) -> Iterator[int]:
+    # Fisher and Yates, a step at a time: the first of millions cost no more than of hundreds.
+    draw, moved = random.Random(f"rows {seed}"), dict[int, int]()
+    for place in range(count):
+        other = draw.randrange(place, count)
+        yield moved.get(other, other)
+        moved[other] = moved.get(place, place)
+
+
+def _of_path(path: Path) -> Iterator[tuple[str, Any]]:
+    if path.is_dir():
+        files = sorted(one for one in path.iterdir() if one.suffix == TEXT_FILE or kind_of(one))
+        if not files:
+            raise LaloraError(f"{path} holds no file of text: {', '.join((*KINDS, TEXT_FILE))}")
+        for file in files:
+            yield from _of_path(file)
+    elif path.suffix == TEXT_FILE:
+        yield from _paragraphs(path)
+    elif kind_of(path) is None and not path.exists():
+        raise LaloraError(f"the text '{short(str(path))}' is no file or folder: a text itself stands in a list, [text]")
+    else:
+        yield from read_rows(path)
+
+
+def _paragraphs(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            raise LaloraError(f"{path} is no regular file of at most {_MOST_BYTES:,} bytes")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LaloraError(f"cannot read {path}: {one_line(error, 200)}") from error
+    for number, paragraph in enumerate(re.split(r"\n\s*\n", text), start=1):
+        yield f"{path}, paragraph {number}", paragraph.strip("\n")
