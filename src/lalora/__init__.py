@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from lalora.scoring import Drift, drift
     from lalora.softening import Front, soften
     from lalora.text import source_batches
-    from lalora.training import LaplaceMixin, LaplaceTrainer, MethodMixin, MethodTrainer
+    from lalora.training import DriftCallback, LaplaceMixin, LaplaceTrainer, MethodMixin, MethodTrainer
 
 __all__ = [
     "Drift",
+    "DriftCallback",
     "Front",
     "LaloraError",
     "Laplace",
@@ -31,14 +32,27 @@ __all__ = [
 ]
 
 
+_ROOMS = {
+    "Drift": "scoring",
+    "DriftCallback": "training",
+    "Front": "softening",
+    "Laplace": "laplace",
+    "LaplaceMixin": "training",
+    "LaplaceTrainer": "training",
+    "MethodMixin": "training",
+    "MethodTrainer": "training",
+    "drift": "scoring",
+    "fit": "laplace",
+    "soften": "softening",
+    "source_batches": "text",
+}
+
+
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; the command line must be able to end Ctrl-C well from its first moment.
-    if name not in __all__:
+    if name not in _ROOMS:
         raise AttributeError(f"module 'lalora' has no attribute '{name}'")
-    trainers = dict.fromkeys(("LaplaceMixin", "LaplaceTrainer", "MethodMixin", "MethodTrainer"), "training")
-    rooms = {**trainers, "Front": "softening", "soften": "softening", "source_batches": "text"}
-    rooms |= {"Drift": "scoring", "drift": "scoring"}
-    return getattr(import_module(f"lalora.{rooms.get(name, 'laplace')}"), name)
+    return getattr(import_module(f"lalora.{_ROOMS[name]}"), name)
 
 
 def __dir__() -> list[str]:
