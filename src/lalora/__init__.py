@@ -32,27 +32,19 @@ __all__ = [
 ]
 
 
-_ROOMS = {
-    "Drift": "scoring",
-    "DriftCallback": "training",
-    "Front": "softening",
-    "Laplace": "laplace",
-    "LaplaceMixin": "training",
-    "LaplaceTrainer": "training",
-    "MethodMixin": "training",
-    "MethodTrainer": "training",
-    "drift": "scoring",
-    "fit": "laplace",
-    "soften": "softening",
-    "source_batches": "text",
-}
-
-
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; the command line must be able to end Ctrl-C well from its first moment.
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'lalora' has no attribute '{name}'")
-    return getattr(import_module(f"lalora.{_ROOMS[name]}"), name)
+    rooms = {
+        "laplace": ("Laplace", "fit"),
+        "scoring": ("Drift", "drift"),
+        "softening": ("Front", "soften"),
+        "text": ("source_batches",),
+        "training": ("DriftCallback", "LaplaceMixin", "LaplaceTrainer", "MethodMixin", "MethodTrainer"),
+    }
+    for room, names in rooms.items():
+        if name in names:
+            return getattr(import_module(f"lalora.{room}"), name)
+    raise AttributeError(f"module 'lalora' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
