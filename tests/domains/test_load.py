@@ -141,7 +141,7 @@ def test_missing_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         load_domain("gsm8k", str(tmp_path / "nothing"))
     with pytest.raises(LaloraError, match="holds none of train, test, validation, dev, val"):
         load_domain("gsm8k", str(tmp_path))
-    with pytest.raises(LaloraError, match="no domain is called 'maths'; there are: winogrande"):
+    with pytest.raises(LaloraError, match="no domain is called 'maths'; there are winogrande"):
         load_domain("maths")
 
 

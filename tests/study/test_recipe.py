@@ -130,7 +130,7 @@ def test_every_built_in_recipe_is_valid() -> None:
         ("base: {\n", "wrong.yaml, line 2: not valid YAML"),
         ("base: &a [*a]\n" + GRID, "wrong.yaml"),
         (BASE.replace("winogrande", "winogrand") + GRID, "wrong.yaml, line 3: 'sources' is {'winogrand': 'embedded'}"),
-        (BASE.replace("gsm8k", "winogrande") + GRID, "'winogrande' is no target domain; there are gsm8k"),
+        (BASE.replace("gsm8k", "winogrande") + GRID, "'winogrande' stands in two of sources, target and held_out"),
         (BASE.replace("{winogrande: embedded}", "{}") + GRID, "wrong.yaml, line 3: 'sources' is empty"),
         (
             BASE + "  accuracy_at: [2]\n" + GRID,

@@ -26,13 +26,19 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="JSON file for the numbers, if wanted.")] = None,
 ) -> None:
     """Measure an adapter against its base model: loss, KL(base ‖ model), accuracy."""
+    from lalora.domains.domain import Role
     from lalora.files import write_json
     from lalora.study.single.evaluate import evaluate_adapter
     from lalora.study.store.folder import require_writable
 
     if out is not None:
         require_writable(out)
-    domains = places([*source, *(target or []), *(held_out or [])])
+    places([*source, *(target or []), *(held_out or [])])  # a name has one role
+    domains: dict[Role, dict[str, str]] = {
+        "source": places(source),
+        "target": places(target or []),
+        "held-out": places(held_out or []),
+    }
     with resumable("nothing was written"):
         base, tuned = evaluate_adapter(
             model, dtype, adapter, domains, say,

@@ -46,6 +46,7 @@ def soften(
     seed: Seed = 0,
 ) -> None:
     """Soften a trained adapter: all its trade-offs between learning and forgetting, without training."""
+    from lalora.domains.domain import Role
     from lalora.report import draw_front, front_table, sentences
     from lalora.study.single.soften import Rows, Wish, soften_adapter
     from lalora.study.store.folder import require_absent, whole
@@ -57,7 +58,11 @@ def soften(
     if refine_rate is not None and not refine_steps:
         raise LaloraError("--refine-rate is of steps before softening: give them with --refine-steps")
     require_absent(out)
-    domains = {"target": places([target]), "source": places(source), "held-out": places(held_out or [])}
+    domains: dict[Role, dict[str, str]] = {
+        "target": places([target]),
+        "source": places(source),
+        "held-out": places(held_out or []),
+    }
     with resumable("nothing was written"):
         found = soften_adapter(
             model,

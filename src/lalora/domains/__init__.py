@@ -2,8 +2,21 @@
 
 from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain
+from lalora.domains.items import items, short_items
 from lalora.domains.load import DomainData, is_here, load_domain
+from lalora.domains.own import require_place
 from lalora.domains.prompts import examples
 from lalora.domains.task_files import harness_tasks
 
-__all__ = ["DOMAINS", "Domain", "DomainData", "examples", "harness_tasks", "is_here", "load_domain"]
+__all__ = [
+    "DOMAINS",
+    "Domain",
+    "DomainData",
+    "examples",
+    "harness_tasks",
+    "is_here",
+    "items",
+    "load_domain",
+    "require_place",
+    "short_items",
+]

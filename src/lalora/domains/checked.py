@@ -5,7 +5,7 @@ from typing import Any
 
 from lalora.domains.domain import Domain
 from lalora.errors import LaloraError
-from lalora.text import Row
+from lalora.text import Row, known_columns
 
 
 class Placed(Row):
@@ -22,7 +22,7 @@ class Placed(Row):
         self.where = where
 
 
-def checked(domain: Domain, rows: Iterable[tuple[str, Row]], origin: str) -> list[Row]:
+def checked(domain: Domain, rows: Iterable[tuple[str, Any]], origin: str) -> list[Row]:
     """Keep a domain's columns of every row whose answer is known, and check them.
 
     Args:
@@ -38,6 +38,11 @@ def checked(domain: Domain, rows: Iterable[tuple[str, Row]], origin: str) -> lis
     """
     kept: list[Row] = []
     seen = 0
+    if domain.own:
+        kept = [Placed(known_columns(row, where), where) for where, row in rows]
+        if not kept:
+            raise LaloraError(f"{origin} is empty; {domain.name} needs at least one row")
+        return kept
     for where, row in rows:
         seen += 1
         for column in domain.columns:

@@ -27,6 +27,7 @@ class Domain:
         share: the part of the families that goes to training where the data has one split only.
         embedded: where the embedded data keep it; `None` where it does not hold it.
         note: what a reader of the embedded results has to be told.
+        own: whether it is a user's own, whose rows are of any kind that `text.row` knows.
     """
 
     name: str
@@ -44,3 +45,4 @@ class Domain:
     share: float
     embedded: str | None
     note: str | None = None
+    own: bool = False

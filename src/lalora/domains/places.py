@@ -7,7 +7,7 @@ from lalora.assets import asset_folder, why_unavailable
 from lalora.domains.checked import checked
 from lalora.domains.domain import Domain
 from lalora.errors import LaloraError, one_line
-from lalora.text import KINDS, Row, read_rows
+from lalora.text import KINDS, Row, read_rows, rows_in
 
 Splits = tuple[list[Row] | None, list[Row]]
 """The rows of the training split, `None` where there is one split only, and the rows to score."""
@@ -48,8 +48,9 @@ def from_local(domain: Domain, place: Path) -> Splits:
     Raises:
         LaloraError: a folder without a usable file, or with two for one split.
     """
+    read = rows_in if domain.own else read_rows
     if not place.is_dir():
-        return None, checked(domain, read_rows(place), str(place))
+        return None, checked(domain, read(place), str(place))
     files: dict[str, Path] = {}
     for split in ("train", *domain.scored):
         there = [path for kind in KINDS if (path := place / f"{split}{kind}").exists()]
@@ -57,6 +58,8 @@ def from_local(domain: Domain, place: Path) -> Splits:
             raise LaloraError(f"{place} holds {there[0].name} and {there[1].name}: which of them is '{split}'?")
         if there:
             files[split] = there[0]
+    if domain.own and not files:
+        return None, checked(domain, rows_in(place), str(place))
     if not files:
         raise LaloraError(
             f"{place} holds none of train, {', '.join(domain.scored)} as {', '.join(KINDS)}; name one file so"

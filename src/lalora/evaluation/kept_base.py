@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lalora.domains import DOMAINS
 from lalora.scoring import MOST_BYTES, Compared, TextScore
 
 
@@ -15,10 +14,9 @@ class KeptBase:
     """Scores a model on the domains that drift is measured on, with one forward pass of the base for all versions."""
 
     def __init__(self, model: torch.nn.Module, text: Mapping[str, Sequence[Mapping[str, Tensor]]]) -> None:
-        """Take the scored rows by domain; nothing is computed yet."""
-        compared = [domain for domain in text if DOMAINS[domain].role != "target"]
-        share = MOST_BYTES // max(len(compared), 1)
-        self._texts = {domain: Compared(model, text[domain], most_bytes=share) for domain in compared}
+        """Take the scored rows of these domains; nothing is computed yet."""
+        share = MOST_BYTES // max(len(text), 1)
+        self._texts = {domain: Compared(model, rows, most_bytes=share) for domain, rows in text.items()}
 
     def score(self, domain: str) -> TextScore:
         """Score the model as it is now.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains import DOMAINS, DomainData, examples, harness_tasks
+from lalora.domains import DomainData, harness_tasks, items, short_items
+from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.evaluation.harness import score_accuracy
 from lalora.evaluation.kept_base import KeptBase
 from lalora.scoring import score_loss, score_text
-from lalora.text import batches, tokenize, tokenize_short
+from lalora.text import batches
 
 Row = dict[str, Any]
 Item = dict[str, list[int]]
@@ -33,6 +34,7 @@ class EvalSet:
         folder: Where these tasks lie.
         max_new_tokens: Length of a generated answer, in tokens.
         batch_size: Rows a forward pass.
+        roles: What each domain is here.
     """
 
     text: Mapping[str, Sequence[Mapping[str, Tensor]]]
@@ -40,6 +42,7 @@ class EvalSet:
     folder: Path
     max_new_tokens: int
     batch_size: int
+    roles: Mapping[str, Role] = field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -78,14 +81,20 @@ class EvalSet:
         for one in data:
             accuracy = target_accuracy_rows if one.domain.role == "target" else accuracy_rows
             longest = max_length if one.domain.role == "target" else None
-            rows, items = _fitting(one, tokenizer, max(scored_rows, accuracy), longest)
+            rows, found = _fitting(one, tokenizer, max(scored_rows, accuracy), longest)
             # Rows of like length side by side: padding is computed too.
-            alike = sorted(items[:scored_rows], key=lambda item: len(item["input_ids"]))
+            alike = sorted(found[:scored_rows], key=lambda item: len(item["input_ids"]))
             text[one.domain.name] = batches(alike, batch_size, tokenizer.pad_token_id)
             if one.domain.task is not None and accuracy > 0:
                 chosen.append(replace(one, test=rows[:accuracy]))
         tasks = harness_tasks(chosen, folder)
-        return cls(MappingProxyType(text), MappingProxyType(tasks), folder, max_new_tokens, batch_size)
+        roles = MappingProxyType({one.domain.name: one.domain.role for one in data})
+        return cls(MappingProxyType(text), MappingProxyType(tasks), folder, max_new_tokens, batch_size, roles)
+
+    @property
+    def drifting(self) -> dict[str, Sequence[Mapping[str, Tensor]]]:
+        """The domains that drift is measured on: all but the target."""
+        return {name: text for name, text in self.text.items() if self.roles[name] != "target"}
 
 
 def evaluate(
@@ -115,7 +124,7 @@ def evaluate(
     """
     loss, kl = {}, {}
     for domain, text in evalset.text.items():
-        if DOMAINS[domain].role == "target":
+        if evalset.roles[domain] == "target":
             # Drift is what the target is learned for: only its loss tells something.
             loss[domain] = score_loss(model, text)
         else:
@@ -123,19 +132,19 @@ def evaluate(
             loss[domain], kl[domain] = score.loss, score.kl
     row: dict[str, Any] = {"step": step, "kind": "eval", "loss": loss, "kl": kl}
     means = {
-        "target_loss": _mean_over("target", loss),
-        "source_loss": _mean_over("source", loss),
-        "heldout_loss": _mean_over("held-out", loss),
-        "source_kl": _mean_over("source", kl),
-        "heldout_kl": _mean_over("held-out", kl),
+        "target_loss": _mean_over("target", loss, evalset),
+        "source_loss": _mean_over("source", loss, evalset),
+        "heldout_loss": _mean_over("held-out", loss, evalset),
+        "source_kl": _mean_over("source", kl, evalset),
+        "heldout_kl": _mean_over("held-out", kl, evalset),
     }
     if accuracy and evalset.tasks:
         right = score_accuracy(
             model, tokenizer, evalset.tasks, evalset.folder, evalset.max_new_tokens, evalset.batch_size
         )
         row["accuracy"] = right
-        means["source_accuracy"] = _mean_over("source", right)
-        means["target_accuracy"] = _mean_over("target", right)
+        means["source_accuracy"] = _mean_over("source", right, evalset)
+        means["target_accuracy"] = _mean_over("target", right, evalset)
     return row | {name: mean for name, mean in means.items() if mean is not None}
 
 
@@ -144,13 +153,13 @@ def _fitting(
 ) -> tuple[list[Row], list[Item]]:
     if longest is None:
         rows = data.test[:count]
-        return rows, tokenize(examples(data.domain, rows), tokenizer)
-    short = dict(list(tokenize_short(examples(data.domain, data.test), tokenizer, longest).items())[:count])
+        return rows, items(data.domain, rows, tokenizer)
+    short = dict(list(short_items(data.domain, data.test, tokenizer, longest).items())[:count])
     if not short:
         raise LaloraError(f"{data.domain.name}: no row of {data.origin} that is scored has {longest} tokens or fewer")
     return [data.test[number] for number in short], list(short.values())
 
 
-def _mean_over(role: str, values: Mapping[str, float]) -> float | None:
-    of_role = [value for domain, value in values.items() if DOMAINS[domain].role == role]
+def _mean_over(role: Role, values: Mapping[str, float], evalset: EvalSet) -> float | None:
+    of_role = [value for domain, value in values.items() if evalset.roles[domain] == role]
     return sum(of_role) / len(of_role) if of_role else None

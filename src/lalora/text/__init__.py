@@ -3,21 +3,27 @@
 from lalora.text.appended import without_appended
 from lalora.text.example import Example
 from lalora.text.files import KINDS, Row, kind_of, read_rows
+from lalora.text.row import item_of, known_columns
+from lalora.text.rows import TEXT_FILE, rows_in
 from lalora.text.self_text import read_text, sample_text, write_text
 from lalora.text.source_batches import Text, batches_of_sources, source_batches
 from lalora.text.tokens import batches, collate, tokenize, tokenize_short
 
 __all__ = [
     "KINDS",
+    "TEXT_FILE",
     "Example",
     "Row",
     "Text",
     "batches",
     "batches_of_sources",
     "collate",
+    "item_of",
     "kind_of",
+    "known_columns",
     "read_rows",
     "read_text",
+    "rows_in",
     "sample_text",
     "source_batches",
     "tokenize",

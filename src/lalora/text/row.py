@@ -13,6 +13,27 @@ from lalora.text.example import Example
 from lalora.text.tokens import Item, tokenize
 
 _HIDING = ("attention_mask", "completion_mask", "assistant_masks")
+_KINDS = (("input_ids",), ("messages",), ("prompt", "completion"), ("text",))
+_BESIDE: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("input_ids",): ("labels", *_HIDING),
+    ("messages",): ("tools",),
+    ("prompt", "completion"): ("tools",),
+}
+
+
+def known_columns(row: Any, where: str) -> dict[str, Any]:
+    """Keep what is looked at of a row, a string as `text`; refuse one of no known kind."""
+    if isinstance(row, str):
+        return {"text": row}
+    if not isinstance(row, Mapping):
+        raise LaloraError(f"{where} is a {type(row).__name__}: give a string, or a row with 'text' or 'messages'")
+    for columns in _KINDS:
+        if all(row.get(name) is not None for name in columns):
+            return {name: row[name] for name in (*columns, *_BESIDE.get(columns, ())) if row.get(name) is not None}
+    raise LaloraError(
+        f"{where} has {', '.join(f'{name!r}' for name in row) or 'no columns'}: it takes 'text', 'prompt' and "
+        "'completion', 'messages', or 'input_ids'; rename the columns"
+    )
 
 
 def item_of(row: Any, where: str, tokenizer: PreTrainedTokenizerBase, longest: int) -> Item | None:
@@ -28,29 +49,26 @@ def item_of(row: Any, where: str, tokenizer: PreTrainedTokenizerBase, longest: i
     return cut if any(label != -100 for label in cut["labels"][1:]) else None
 
 
-def _encoded(row: Any, where: str, tokenizer: PreTrainedTokenizerBase) -> Item | None:
-    if isinstance(row, str):
-        return _text("", row, tokenizer, ends=False)
-    if not isinstance(row, Mapping):
-        raise LaloraError(
-            f"{where} is a {type(row).__name__}: give a string, or a row with 'text', 'messages' or others"
-        )
-    tools = row.get("tools")
-    if row.get("input_ids") is not None:
+def _encoded(whole: Any, where: str, tokenizer: PreTrainedTokenizerBase) -> Item | None:
+    row = known_columns(whole, where)
+    if "input_ids" in row:
         return _tokens(row, where)
-    if row.get("messages") is not None:
-        return chat(_messages(row, "messages", where), tokenizer, where, tools)
-    if row.get("prompt") is not None and row.get("completion") is not None:
-        if isinstance(row["prompt"], str) and isinstance(row["completion"], str):
-            return _text(row["prompt"], row["completion"], tokenizer, ends=True)
-        prompt, completion = (_messages(row, name, where) for name in ("prompt", "completion"))
-        return answer(prompt, completion, tokenizer, where, tools)
-    if isinstance(row.get("text"), str):
-        return _text("", row["text"], tokenizer, ends=False)
-    raise LaloraError(
-        f"{where} has {', '.join(f'{name!r}' for name in row) or 'no columns'}: it takes 'text', 'prompt' and "
-        "'completion', 'messages', or 'input_ids'; rename the columns"
-    )
+    if "messages" in row:
+        return chat(_messages(row, "messages", where), tokenizer, where, row.get("tools"))
+    if "text" in row:
+        return _text("", _string(row, "text", where), tokenizer, ends=False)
+    if isinstance(row["prompt"], str) or isinstance(row["completion"], str):
+        text, learned = (_string(row, name, where) for name in ("prompt", "completion"))
+        return _text(text, learned, tokenizer, ends=True)
+    prompt, completion = (_messages(row, name, where) for name in ("prompt", "completion"))
+    return answer(prompt, completion, tokenizer, where, row.get("tools"))
+
+
+def _string(row: Mapping[str, Any], name: str, where: str) -> str:
+    if not isinstance(row[name], str):
+        raise LaloraError(f"{where}: '{name}' is a {type(row[name]).__name__}, not text")
+    found: str = row[name]
+    return found
 
 
 def _text(prompt: str, completion: str, tokenizer: PreTrainedTokenizerBase, ends: bool) -> Item | None:

@@ -22,7 +22,7 @@ _WHAT = (
 def rows_of(data: Any, seed: int) -> Iterator[tuple[str, Any]]:
     """Go through the rows: those that can be counted in an order drawn at random, those of a stream as they come."""
     if isinstance(data, str | Path):
-        found = list(_of_path(Path(data)))
+        found = list(rows_in(Path(data)))
         return iter(random.Random(f"rows {seed}").sample(found, len(found)))
     if isinstance(data, Mapping):
         splits = ", ".join(f"['{name}']" for name in data)
@@ -43,13 +43,14 @@ def _shuffled(count: int, seed: int) -> Iterator[int]:
         moved[other] = moved.get(place, place)
 
 
-def _of_path(path: Path) -> Iterator[tuple[str, Any]]:
+def rows_in(path: Path) -> Iterator[tuple[str, Any]]:
+    """Read a file, or all files of a folder; of a `.txt` file each paragraph is a row."""
     if path.is_dir():
         files = sorted(one for one in path.iterdir() if one.suffix == TEXT_FILE or kind_of(one))
         if not files:
             raise LaloraError(f"{path} holds no file of text: {', '.join((*KINDS, TEXT_FILE))}")
         for file in files:
-            yield from _of_path(file)
+            yield from rows_in(file)
     elif path.suffix == TEXT_FILE:
         yield from _paragraphs(path)
     elif kind_of(path) is None and not path.exists():

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from lalora.domains import is_here, load_domain
+from lalora.domains import is_here
+from lalora.domains.domain import Role
 from lalora.results.state import RESULTS
 from lalora.study.recipe.recipe import Recipe
 from lalora.study.recipe.settings import StudySettings
 from lalora.study.runners.run_study import require_same_study
 from lalora.study.setup.base_model import absent, base_config, load_base, load_words
-from lalora.study.setup.data import prepare
+from lalora.study.setup.data import load_all, prepare
 from lalora.study.setup.open_context import evaluation_sets, open_context
 from lalora.study.store.folder import require_writable
 
@@ -21,6 +22,11 @@ def rehearse(recipe: Recipe, folder: Path) -> list[str]:
     study = recipe.study
     require_writable(folder / RESULTS)
     require_same_study(recipe, folder)
+    roles: tuple[tuple[Role, dict[str, str]], ...] = (
+        ("source", study.sources),
+        ("target", study.target),
+        ("held-out", study.held_out),
+    )
     places = study.sources | study.target | study.held_out
     here = {name: place for name, place in places.items() if is_here(name, place)}
     data = [f"{name}, whose rows would be fetched ({place})" for name, place in places.items() if name not in here]
@@ -31,8 +37,8 @@ def rehearse(recipe: Recipe, folder: Path) -> list[str]:
     elif not (models or data):
         evaluation_sets(study, prepare(study, load_words(study), base_config(study)))
     else:
-        for name, place in here.items():
-            load_domain(name, place)
+        for role, named in roles:
+            load_all({name: place for name, place in named.items() if name in here}, role)
         if loads:
             load_base(study)
     weights = (

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lalora.curvature import FITTED
-from lalora.domains import DOMAINS
+from lalora.domains import require_place
 from lalora.errors import LaloraError
 from lalora.options import Count, NonNegative, OneOf, Rank, at_most
 from lalora.posthoc import RIVALS, rival_named
@@ -18,16 +18,13 @@ LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e30, 
 CurvatureKind = Annotated[str, OneOf(tuple(FITTED))]
 
 
-def _domains(role: str) -> AfterValidator:
-    known = [name for name, domain in DOMAINS.items() if domain.role == role]
-
-    def check(places: dict[str, str]) -> dict[str, str]:
-        for name in places:
-            if name not in known:
-                raise ValueError(f"'{name}' is no {role} domain; there are {', '.join(known)}")
-        return places
-
-    return AfterValidator(check)
+def _placed(places: dict[str, str]) -> dict[str, str]:
+    for name, place in places.items():
+        try:
+            require_place(name, place)
+        except LaloraError as error:
+            raise ValueError(str(error)) from error
+    return places
 
 
 def _rivals(chosen: dict[str, list[float]]) -> dict[str, list[float]]:
@@ -59,13 +56,14 @@ class StudySettings(_Settings):
         "auto",
         description="Of the frozen weights; adapters are always float32. `auto`: bfloat16 where the device has it.",
     )
-    sources: Annotated[dict[str, Place], _domains("source")] = Field(
-        description="Domains whose knowledge is kept, each with its place: `embedded`, `hub`, a hub id or a path.",
+    sources: Annotated[dict[str, Place], AfterValidator(_placed)] = Field(
+        description="Domains whose knowledge is kept, each with its place: `embedded`, `hub`, a hub id or a path; any "
+        "name for text of one's own.",
     )
-    target: Annotated[dict[str, Place], _domains("target")] = Field(
+    target: Annotated[dict[str, Place], AfterValidator(_placed)] = Field(
         min_length=1, max_length=1, description="The domain that is learned, with its place."
     )
-    held_out: Annotated[dict[str, Place], _domains("held-out")] = Field(
+    held_out: Annotated[dict[str, Place], AfterValidator(_placed)] = Field(
         default_factory=dict, description="Text that no method ever sees, with its place: it shows drift elsewhere."
     )
     max_length: Count | None = Field(
@@ -119,6 +117,13 @@ class StudySettings(_Settings):
     soften_rows: Count = Field(
         32, description="Rows of the target and of each source that softening and its rivals are fitted on."
     )
+
+    @model_validator(mode="after")
+    def _names_of_one_role(self) -> "StudySettings":
+        named = [*self.sources, *self.target, *self.held_out]
+        if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
+            raise ValueError(f"'{twice[0]}' stands in two of sources, target and held_out: give it another name in one")
+        return self
 
     @model_validator(mode="after")
     def _rows_for_accuracy(self) -> "StudySettings":

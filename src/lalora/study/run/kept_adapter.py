@@ -109,7 +109,7 @@ class KeptAdapter:
 
     @cached_property
     def _kept_base(self) -> KeptBase:
-        return KeptBase(self.model, self._context.evalset.text)
+        return KeptBase(self.model, self._context.evalset.drifting)
 
     @cached_property
     def _source(self) -> Mapping[str, Batches]:

@@ -173,7 +173,7 @@ def _measure_trained(run: Run, model: PeftModel) -> None:
 def _finish(run: Run, model: PeftModel, methods: InTurn, laplaces: dict[str, Laplace]) -> None:
     context, steps = run.context, run.plan.settings.steps
     # Kept in memory where another version of the model is measured, and nowhere else.
-    base = KeptBase(model, context.evalset.text) if context.study.scales else None
+    base = KeptBase(model, context.evalset.drifting) if context.study.scales else None
     # A run killed between any two of these goes on after the last that was written.
     if not run.has("eval", step=steps):
         context.say(f"{run.title}: measuring the result")

@@ -10,11 +10,12 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lalora import processes
-from lalora.domains import DomainData, examples, load_domain
+from lalora.domains import DomainData, items, load_domain, short_items
+from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.study.recipe.settings import RunSettings, StudySettings
-from lalora.text import batches, tokenize, tokenize_short
+from lalora.text import batches
 
 Item = dict[str, list[int]]
 _BATCH = 8
@@ -106,30 +107,29 @@ def _drawn(rows: Sequence[Any], count: int, seed: str) -> list[Any]:
 def _batched(
     data: DomainData, rows: Sequence[Any], tokenizer: PreTrainedTokenizerBase, size: int
 ) -> list[dict[str, Tensor]]:
-    return batches(tokenize(examples(data.domain, list(rows)), tokenizer), size, int(tokenizer.pad_token_id))
+    return batches(items(data.domain, rows, tokenizer), size, int(tokenizer.pad_token_id))
 
 
 def prepare(study: StudySettings, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> StudyData:
     """Load and tokenise the data of a study."""
     limit_to_context(tokenizer, config)
-    (target,), sources, validation = load_all(study.target), load_all(study.sources), []
+    (target,), sources, validation = load_all(study.target, "target"), load_all(study.sources, "source"), []
     if study.validation_rows:
         parts = [data.held_back(study.validation_rows) for data in (target, *sources)]
         (target, *sources), validation = [rest for rest, _ in parts], [taken for _, taken in parts]
     training = training_items(target, tokenizer, study.max_length)
-    return StudyData(tokenizer, sources, target, load_all(study.held_out), training, validation)
+    return StudyData(tokenizer, sources, target, load_all(study.held_out, "held-out"), training, validation)
 
 
 def training_items(target: DomainData, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> list[Item]:
     """Tokenise what is trained on."""
-    worded = examples(target.domain, target.train)
     if max_length is None:
-        return tokenize(worded, tokenizer)
-    kept = list(tokenize_short(worded, tokenizer, max_length).values())
+        return items(target.domain, target.train, tokenizer)
+    kept = list(short_items(target.domain, target.train, tokenizer, max_length).values())
     if not kept:
         longest = min(max_length, tokenizer.model_max_length)
         raise LaloraError(
-            f"{target.domain.name} ({target.origin}): none of {len(worded)} training rows has at most {longest} "
+            f"{target.domain.name} ({target.origin}): none of {len(target.train)} training rows has at most {longest} "
             "tokens; raise max_length"
         )
     return kept
@@ -152,9 +152,9 @@ def evaluation_set(
     )
 
 
-def load_all(places: Mapping[str, str]) -> list[DomainData]:
-    """Load domains."""
-    return [load_domain(name, place) for name, place in places.items()]
+def load_all(places: Mapping[str, str], role: Role | None = None) -> list[DomainData]:
+    """Load domains; without a role each in its usual one."""
+    return [load_domain(name, place, role) for name, place in places.items()]
 
 
 def limit_to_context(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lalora.assets import adapter_settings, load_adapter, load_model, load_tokenizer
+from lalora.domains.domain import Role
 from lalora.evaluation import EvalSet
 from lalora.evaluation import evaluate as measure
 from lalora.study.recipe.settings import RunSettings
@@ -18,7 +19,7 @@ from lalora.switched_off import why_not_base
 
 
 def evaluate_adapter(
-    model: str, dtype: str, adapter: Path, domains: Mapping[str, str], say: Say, **sizes: int
+    model: str, dtype: str, adapter: Path, domains: Mapping[Role, Mapping[str, str]], say: Say, **sizes: int
 ) -> tuple[Row, Row]:
     """Measure an adapter against its base."""
     kind = resolve_dtype(dtype)
@@ -28,7 +29,8 @@ def evaluate_adapter(
     tokenizer = load_tokenizer(model)
     limit_to_context(tokenizer, base.config)
     with tempfile.TemporaryDirectory() as folder:
-        evalset = EvalSet.prepare(load_all(domains), tokenizer, Path(folder), **sizes)
+        data = [one for role, named in domains.items() for one in load_all(named, role)]
+        evalset = EvalSet.prepare(data, tokenizer, Path(folder), **sizes)
         plain = with_adapter(base, RunSettings(steps=1, rank=1))
         say("measuring the base model")
         before = measure(plain, tokenizer, evalset, 0, accuracy=True)

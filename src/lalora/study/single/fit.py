@@ -51,7 +51,7 @@ def fit_laplace(
             asked = checked.source_rows if self_source is None else self_source
             size = _rows_a_batch(checked, method, asked)
             if self_source is None:
-                seen = source_batches(load_all(sources), tokenizer, asked, size, checked.seed)
+                seen = source_batches(load_all(sources, "source"), tokenizer, asked, size, checked.seed)
             else:
                 say("letting the base model write source text")
                 made: dict[str, Any] = {

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora.assets import adapter_folder, adapter_settings, is_model, load_adapter, load_model, load_tokenizer
 from lalora.domains import DomainData
+from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.laplace import Laplace, require_non_negative
@@ -105,7 +106,7 @@ def soften_adapter(
     model: str,
     adapter: str,
     dtype: str,
-    places: Mapping[str, Mapping[str, str]],
+    places: Mapping[Role, Mapping[str, str]],
     laplace: Path | None,
     wish: Wish,
     rows: Rows,
@@ -125,7 +126,7 @@ def soften_adapter(
     base = load_model(model, kind).to(device())  # type: ignore[arg-type]
     tokenizer = load_tokenizer(model)
     limit_to_context(tokenizer, base.config)
-    data = {role: load_all(named) for role, named in places.items()}
+    data = {role: load_all(named, role) for role, named in places.items()}
     scored = _scored([*data["target"], *data["source"], *data["held-out"]], tokenizer, rows)
     (target,) = data["target"]
     given: dict[str, Any] = {
@@ -203,7 +204,7 @@ class _Measurements:
         model: nn.Module,
         base: nn.Module | None,
         scored: Mapping[str, Any],
-        data: Mapping[str, Sequence[DomainData]],
+        data: Mapping[Role, Sequence[DomainData]],
         say: Say,
     ) -> None:
         names = {role: [one.domain.name for one in data[role]] for role in data}

@@ -1,0 +1,64 @@
+"""Rows of a domain as tokens."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from lalora.domains.checked import Placed
+from lalora.domains.domain import Domain
+from lalora.domains.prompts import examples
+from lalora.errors import LaloraError
+from lalora.text import Row, item_of, tokenize, tokenize_short
+from lalora.text.tokens import Item
+
+
+def items(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Item]:
+    """Encode rows, cut at what the tokenizer allows; of a user's own those without a token to learn are left out.
+
+    Args:
+        domain: what they are rows of.
+        rows: with its columns.
+        tokenizer: of the model.
+
+    Returns:
+        One dict of `input_ids` and `labels` a row.
+
+    Raises:
+        LaloraError: a row does not fit, or none has a token to learn.
+    """
+    if not domain.own:
+        return tokenize(examples(domain, rows), tokenizer)
+    return list(_own(domain, rows, tokenizer, tokenizer.model_max_length).values())
+
+
+def short_items(
+    domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, longest: int
+) -> dict[int, Item]:
+    """Encode the rows that are short enough, whole, and leave the others out.
+
+    Args:
+        domain: what they are rows of.
+        rows: with its columns.
+        tokenizer: of the model.
+        longest: the largest number of tokens; the tokenizer's own limit holds as well.
+
+    Returns:
+        The items by the number of their row, in order.
+    """
+    if not domain.own:
+        return tokenize_short(examples(domain, rows), tokenizer, longest)
+    limit = min(longest, tokenizer.model_max_length)
+    found = _own(domain, rows, tokenizer, 1 << 40)
+    return {number: item for number, item in found.items() if len(item["input_ids"]) <= limit}
+
+
+def _own(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, longest: int) -> dict[int, Item]:
+    found = {}
+    for number, row in enumerate(rows):
+        where = row.where if isinstance(row, Placed) else f"{domain.name}, row {number}"
+        item = item_of(row, where, tokenizer, longest)
+        if item is not None:
+            found[number] = item
+    if rows and not found:
+        raise LaloraError(f"{domain.name}: no row has a token to learn")
+    return found

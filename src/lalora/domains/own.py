@@ -1,0 +1,65 @@
+"""Domains of a user's own: any name, and rows of any kind that is turned into tokens."""
+
+import re
+from dataclasses import replace
+
+from lalora.domains.catalogue import DOMAINS
+from lalora.domains.domain import Domain, Role
+from lalora.errors import LaloraError, short
+
+_NAME = re.compile(r"[^\W_][\w.+-]{0,39}")
+_SCORED = ("test", "validation", "dev", "val")
+
+
+def domain_named(name: str, role: Role | None = None) -> Domain:
+    """Find a domain, or make one of that name.
+
+    Args:
+        name: one of the names in `DOMAINS`, or any other.
+        role: what it is here; None for its usual role, which of a user's own is `source`.
+
+    Returns:
+        The domain.
+
+    Raises:
+        LaloraError: the name cannot be one.
+    """
+    known = DOMAINS.get(name)
+    if known is not None:
+        return known if role in (None, known.role) else replace(known, role=role)
+    if not _NAME.fullmatch(name):
+        raise LaloraError(f"'{short(name)}' is no name for a domain: take at most 40 letters, digits and .+-_")
+    return Domain(
+        name=name,
+        role=role or "source",
+        task=None,
+        task_file=None,
+        metric=None,
+        hub="",
+        config=None,
+        columns={},
+        label=None,
+        identity=(),
+        family=(),
+        scored=_SCORED,
+        share=0.5,
+        embedded=None,
+        own=True,
+    )
+
+
+def require_place(name: str, place: str) -> None:
+    """Refuse a name that no data come with, where no place is given.
+
+    Args:
+        name: of a domain.
+        place: where its rows are.
+
+    Raises:
+        LaloraError: it is a user's own, and its rows are said to be embedded or at its own place on the hub.
+    """
+    if name not in DOMAINS and place in ("embedded", "hub"):
+        raise LaloraError(
+            f"no domain is called '{name}'; there are {', '.join(DOMAINS)}; for text of your own give its place, "
+            f"{name}=FILE"
+        )
