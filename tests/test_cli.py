@@ -364,7 +364,7 @@ def test_a_laplace_of_another_model_or_damaged_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("fit", "{model}", "--source", "winogrnd"), "no domain is called 'winogrnd'; there are: winogrande"),
+        (("fit", "{model}", "--source", "winogrnd"), "no domain is called 'winogrnd'; there are winogrande"),
         (("fit", "{model}", "--source", "winogrande="), "the place after = is missing"),
         (("fit", "{model}", "--source", "winogrande=x.jsonl"), "there is no data file x.jsonl"),
         (("fit", "./nowhere", "--source", "{source}"), "there is no model folder ./nowhere"),
@@ -390,7 +390,7 @@ def test_a_laplace_of_another_model_or_damaged_is_refused(
         (("train", "{model}", "--target", "{target}", "--max-length", "3"), "raise max_length"),
         (("train", "{model}", "--target", "{target}", "--strength", "5"), "--strength weighs a Laplace: give one with"),
         (("train", "{model}", "--target", "{target}", "--target-modules", "x"), "target_modules={'x'}"),
-        (("evaluate", "{model}", "nowhere", "--source", "{source}"), "nowhere holds no PEFT adapter"),
+        (("evaluate", "{model}", "nowhere", "--source", "{source}"), "there is no adapter folder nowhere"),
         (
             ("evaluate", "{model}", "nowhere", "--out", "{data}/x.json"),
             "x.json: cannot be written; choose another --out",

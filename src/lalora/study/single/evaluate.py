@@ -1,13 +1,20 @@
-"""An adapter measured against its base."""
+"""What somebody fine-tuned, measured against its base."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lalora.assets import adapter_settings, load_adapter, load_model, load_tokenizer
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from lalora.assets import adapter_folder, adapter_settings, is_model, load_adapter, load_model, load_tokenizer
 from lalora.domains.domain import Role
-from lalora.evaluation import EvalSet
+from lalora.errors import short
+from lalora.evaluation import EvalSet, KeptBase
 from lalora.evaluation import evaluate as measure
+from lalora.scoring import Interval, RowScores, interval
 from lalora.study.recipe.settings import RunSettings
 from lalora.study.setup.context import Say
 from lalora.study.setup.data import limit_to_context, load_all
@@ -17,24 +24,93 @@ from lalora.study.setup.start import with_adapter
 from lalora.study.store.records import Row
 from lalora.switched_off import why_not_base
 
+_WORST = 3
+_FEWEST_TOKENS = 3
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A fine-tuned model against its base.
+
+    Attributes:
+        before: Metrics of the base.
+        after: Metrics of the fine-tuned model.
+        drift: KL(base ‖ model) of each domain but the target, with its interval.
+        mean: The same over the sources; None without any.
+        rows: What was measured on each row of these domains.
+        worst: The rows that drifted most: `domain`, `kl` in nats per token, `text`.
+    """
+
+    before: Row
+    after: Row
+    drift: Mapping[str, Interval]
+    mean: Interval | None
+    rows: Mapping[str, RowScores]
+    worst: Sequence[Mapping[str, Any]]
+
+    def document(self) -> dict[str, Any]:
+        """Return it in JSON types."""
+        drift = {name: vars(found) for name, found in self.drift.items()}
+        counts = {name: {"rows": len(one.tokens), "tokens": int(one.tokens.sum())} for name, one in self.rows.items()}
+        mean = None if self.mean is None else vars(self.mean)
+        found = {"base": self.before, "adapter": self.after, "drift": drift, "source_drift": mean}
+        return {**found, "measured": counts, "drifted_most": list(self.worst)}
+
 
 def evaluate_adapter(
-    model: str, dtype: str, adapter: Path, domains: Mapping[Role, Mapping[str, str]], say: Say, **sizes: int
-) -> tuple[Row, Row]:
-    """Measure an adapter against its base."""
+    model: str, dtype: str, adapter: str, domains: Mapping[Role, Mapping[str, str]], say: Say, **sizes: int
+) -> Evaluated:
+    """Measure an adapter, or a full fine-tuning, against its base."""
     kind = resolve_dtype(dtype)
-    adapter_settings(adapter)
+    folder = adapter_folder(adapter)
+    whole = is_model(folder)
+    if not whole:
+        adapter_settings(folder)
     say(f"loading {model} and the data")
     base = load_model(model, kind)
     tokenizer = load_tokenizer(model)
     limit_to_context(tokenizer, base.config)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as tasks:
         data = [one for role, named in domains.items() for one in load_all(named, role)]
-        evalset = EvalSet.prepare(data, tokenizer, Path(folder), **sizes)
+        evalset = EvalSet.prepare(data, tokenizer, Path(tasks), **sizes)
         plain = with_adapter(base, RunSettings(steps=1, rank=1))
         say("measuring the base model")
         before = measure(plain, tokenizer, evalset, 0, accuracy=True)
-        tuned = load_adapter(plain.unload(), adapter, model).to(device())
-        untouched = None if why_not_base(tuned) is None else load_model(model, kind).to(device())  # type: ignore[arg-type]
-        say("measuring the adapter")
-        return before, measure(tuned, tokenizer, evalset, 0, accuracy=True, base=untouched)
+        bare: Any = plain.unload()
+        tuned: nn.Module
+        if whole:
+            tuned, untouched = load_model(str(folder), kind).to(device()), bare  # type: ignore[arg-type]
+        else:
+            tuned = load_adapter(bare, folder, model).to(device())
+            untouched = None if why_not_base(tuned) is None else load_model(model, kind).to(device())  # type: ignore[arg-type]
+        kept = KeptBase(tuned, evalset.drifting, untouched)
+        say(f"measuring {'the fine-tuned model' if whole else 'the adapter'}")
+        after = measure(tuned, tokenizer, evalset, 0, accuracy=True, kept=kept)
+    rows = kept.rows
+    sources = {name: rows[name] for name in domains.get("source", {})}
+    return Evaluated(
+        before,
+        after,
+        {name: interval({name: scores}) for name, scores in rows.items()},
+        interval(sources) if sources else None,
+        rows,
+        _worst(evalset, rows, tokenizer),
+    )
+
+
+def _worst(evalset: EvalSet, rows: Mapping[str, RowScores], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    found = []
+    for name, scores in rows.items():
+        shown = [
+            ids[mask.bool()]
+            for batch in evalset.text[name]
+            for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+        ]
+        for ids, kl, tokens in zip(shown, scores.kl.tolist(), scores.tokens.tolist(), strict=True):
+            if tokens >= _FEWEST_TOKENS:
+                found.append((kl / tokens, name, ids))
+    found.sort(key=lambda one: -one[0])
+    return [
+        {"domain": name, "kl": kl, "text": short(" ".join(str(tokenizer.decode(ids)).split()))}
+        for kl, name, ids in found[:_WORST]
+    ]
