@@ -11,7 +11,7 @@ import torch
 import lalora
 from lalora import LaloraError
 from lalora.laplace import refit
-from tiny import batches, lora, rows
+from tiny import batches, llama, lora, rows
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,16 @@ def test_a_laplace_refuses_in_a_line(tmp_path: Path) -> None:
     for wrong in (True, [1], -1.0):
         with pytest.raises(LaloraError, match="prior must be a finite number"):
             lalora.Laplace.load(tmp_path, wrong)
+
+
+@pytest.mark.parametrize("curvature", ["diagonal", "tri-kfac", "weight-kfac"])
+def test_it_says_in_two_lines_what_it_is(curvature: str) -> None:
+    first, second = repr(
+        lalora.fit(lora(), {"notes": batches(rows(4), 2)}, curvature=curvature, progress=False)
+    ).splitlines()
+    assert first.startswith(f"Laplace of a LoRA adapter (r=3): unnamed, {curvature} of 14 layers, 0.")
+    assert second.startswith("  fitted on notes (")
+    base = lalora.fit(
+        llama(), {"a": batches(rows(4), 2)}, curvature="weight-kfac", target_modules="all-linear", progress=False
+    )
+    assert "the base model, for LoRA of any rank" in repr(base)

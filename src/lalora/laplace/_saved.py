@@ -49,6 +49,22 @@ class Saved:
         self.provenance = provenance
         self.prior = curvature.mean_eigenvalue() if isinstance(prior, str) else float(prior)
 
+    def __repr__(self) -> str:
+        """Say what it is of and what it was fitted on.
+
+        Returns:
+            Two lines.
+        """
+        how = self.provenance
+        of = f"a LoRA adapter (r={how.lora['r']})" if how.lora else "the base model, for LoRA of any rank"
+        size = sum(tensor.nbytes for tensor in self.curvature.tensors().values()) / 2**20
+        rows = ", ".join(f"{data.name} ({data.rows:,} rows)" for data in how.datasets)
+        tokens = sum(data.tokens for data in how.datasets)
+        return (
+            f"Laplace of {of}: {how.base_model}, {how.fit.curvature} of {len(how.fingerprint['layers'])} layers, "
+            f"{size:,.1f} MiB, prior {self.prior:g}\n  fitted on {rows}: {tokens:,} tokens"
+        )
+
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write a folder with `laplace.json` and `laplace-<hash>.safetensors`.
 
