@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from lalora.scoring import Drift, drift
     from lalora.softening import Front, soften
     from lalora.text import source_batches
-    from lalora.training import DriftCallback, LaplaceMixin, LaplaceTrainer, MethodMixin, MethodTrainer
+    from lalora.training import (
+        DriftCallback,
+        LaplaceCallback,
+        LaplaceMixin,
+        LaplaceTrainer,
+        MethodMixin,
+        MethodTrainer,
+    )
 
 __all__ = [
     "Drift",
@@ -19,6 +26,7 @@ __all__ = [
     "Front",
     "LaloraError",
     "Laplace",
+    "LaplaceCallback",
     "LaplaceMixin",
     "LaplaceTrainer",
     "MethodMixin",
@@ -39,7 +47,10 @@ def __getattr__(name: str) -> Any:
         "scoring": ("Drift", "drift"),
         "softening": ("Front", "soften"),
         "text": ("source_batches",),
-        "training": ("DriftCallback", "LaplaceMixin", "LaplaceTrainer", "MethodMixin", "MethodTrainer"),
+        "training": (
+            *("DriftCallback", "LaplaceCallback"),
+            *("LaplaceMixin", "LaplaceTrainer", "MethodMixin", "MethodTrainer"),
+        ),
     }
     for room, names in rooms.items():
         if name in names:

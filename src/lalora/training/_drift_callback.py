@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,7 +60,9 @@ class DriftCallback(TrainerCallback):
         model: Any = trainer.model
         found = batches_of_sources(text, trainer.processing_class, model, trainer.args.seed)  # type: ignore[arg-type]
         self._texts = {name: Compared(model, batches, base) for name, batches in named_sources(found).items()}
-        self._trainer, self._every, self._limit, self._stop = trainer, every, limit, stop
+        # The two would keep each other alive, and with them the processes' connections.
+        self._trainer = weakref.ref(trainer)
+        self._every, self._limit, self._stop = every, limit, stop
         self._measured_at: int | None = None
         self._has_warned = False
 
@@ -101,7 +104,9 @@ class DriftCallback(TrainerCallback):
         drift = processes.all_gather(found.mean)[0]
         self._measured_at = step
         logs_too = control.should_log
-        self._trainer.log({"drift": drift, "drift_low": found.low, "drift_high": found.high})
+        trainer = self._trainer()
+        assert trainer is not None
+        trainer.log({"drift": drift, "drift_low": found.low, "drift_high": found.high})
         control.should_log = logs_too  # a log ends the wish for one, and the loss would not be told at this step
         if self._limit is None or drift <= self._limit:
             return

@@ -1,0 +1,98 @@
+"""`lalora.LaplaceCallback`: the penalty in a Trainer that one cannot, or need not, make a subclass of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from lalora.adapter import peft_model
+from lalora.errors import LaloraError, warn
+from lalora.laplace import Laplace, require_non_negative
+
+_FOLDER = "laplace"
+
+
+class LaplaceCallback(TrainerCallback):
+    """Adds the gradient of the penalty, λΛΔ, in any Hugging Face Trainer: `callbacks=[LaplaceCallback(laplace, 30.0)]`.
+
+    It acts after clipping, so that `max_grad_norm` bounds the target's gradient alone; `LaplaceMixin` acts before, and
+    also logs the penalty. Without clipping both train the same adapter. A checkpoint holds the Laplace, and a resumed
+    run goes on with that one.
+    """
+
+    def __init__(self, laplace: Laplace, strength: float) -> None:
+        """Take the Laplace.
+
+        Args:
+            laplace: Fitted on the adapter that is trained, at its start, or on its base model.
+            strength: λ ≥ 0; 0 is plain LoRA.
+
+        Raises:
+            LaloraError: If the strength is negative or not finite.
+        """
+        require_non_negative("strength", strength)
+        self.laplace, self.strength = laplace, strength
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Refuse a model that the Laplace does not belong to, or go on with that of a checkpoint.
+
+        Args:
+            args: The Trainer's own.
+            state: The Trainer's own.
+            control: The Trainer's own.
+            **kwargs: The Trainer's own, the model among it.
+
+        Raises:
+            LaloraError: If the model is another, or its gradients are sharded or not unscaled.
+        """
+        if args.deepspeed or args.fsdp:
+            raise LaloraError("DeepSpeed and FSDP shard the adapter's gradients: use one process or DDP")
+        if args.fp16 and not args.max_grad_norm:
+            raise LaloraError("under fp16 gradients are scaled until they are clipped: give a max_grad_norm")
+        model = peft_model(kwargs["model"])
+        if state.global_step:
+            kept = _kept(args, state)
+            if (kept / "laplace.json").is_file():
+                self.laplace = Laplace.load(kept)
+            else:
+                warn(f"{kept.parent} holds no Laplace: the penalty is measured from where this one was fitted")
+        self.laplace.check(model)
+        if not state.global_step and not self.laplace.is_mean(model):
+            warn(
+                "the adapter is not where this Laplace was fitted: call laplace.restore_mean(model) first, unless the "
+                "model was trained further from there"
+            )
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Add the gradient.
+
+        Args:
+            args: The Trainer's own.
+            state: The Trainer's own.
+            control: The Trainer's own.
+            **kwargs: The Trainer's own, the model among it.
+        """
+        self.laplace.add_gradient(peft_model(kwargs["model"]), self.strength)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the Laplace in the checkpoint.
+
+        Args:
+            args: The Trainer's own.
+            state: The Trainer's own.
+            control: The Trainer's own.
+            **kwargs: The Trainer's own.
+        """
+        if state.is_world_process_zero:
+            self.laplace.of_adapter(peft_model(kwargs["model"])).save(_kept(args, state))
+
+
+def _kept(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / _FOLDER
