@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lalora import processes
 from lalora.errors import LaloraError, TrainingDivergedError
+from lalora.training._own_loop import require_hooked
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
@@ -40,8 +41,9 @@ class GradientHookMixin(_Trainer):
             **kwargs: The Trainer's own.
 
         Raises:
-            LaloraError: If gradients are sharded over processes (DeepSpeed, FSDP).
+            LaloraError: If gradients are sharded over processes (DeepSpeed, FSDP), or the Trainer goes past this hook.
         """
+        require_hooked(type(self), GradientHookMixin)
         super().__init__(*args, **kwargs)
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:
             raise LaloraError("DeepSpeed and FSDP shard the adapter's gradients: use one process or DDP")
