@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 
 import lalora
-from lalora import MethodMixin
+from lalora import LaplaceMixin, MethodMixin
 from lalora.adapter import snapshot
 from lalora.methods import LaLoRA
-from tiny import batches, lora, rows, tokenizer
+from tiny import batches, llama, lora, rows, tokenizer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing:FutureWarning"),
@@ -72,7 +72,30 @@ def test_the_penalty_acts(name: str, tmp_path: Path) -> None:
     def moved(ends: dict[str, torch.Tensor]) -> float:
         return sum(float((ends[key] - start[key]).square().sum()) for key in ends if "lora_B" in key)
 
-    assert 0 < moved(held)
+    assert moved(held) > 0
     assert moved(held) != moved(plain)
     assert all(entry["penalty"] >= 0 for entry in log if "penalty" in entry)
     assert any(entry.get("penalty", 0) > 0 for entry in log)
+
+
+def test_a_curvature_of_the_base_serves_the_adapter_that_the_trainer_makes(tmp_path: Path) -> None:
+    from trl import SFTConfig, SFTTrainer
+
+    class LaplaceSFT(LaplaceMixin, SFTTrainer):
+        pass
+
+    base = llama()
+    laplace = lalora.fit(base, SOURCE, curvature="weight-kfac", target_modules="all-linear", progress=False)
+    args = SFTConfig(
+        output_dir=str(tmp_path), max_steps=3, learning_rate=1e-2, logging_steps=1, report_to="none", use_cpu=True,
+        bf16=False, disable_tqdm=True, save_strategy="no",
+    )  # fmt: skip
+    trainer = LaplaceSFT(
+        model=base, args=args, train_dataset=Dataset.from_list([{"prompt": "a b c", "completion": " d e"}] * 24),
+        processing_class=tokenizer(), peft_config=LoraConfig(r=2, target_modules="all-linear"), laplace=laplace,
+        strength=30.0,
+    )  # fmt: skip
+    trainer.train()
+    penalties = [entry["penalty"] for entry in trainer.state.log_history if "penalty" in entry]
+    assert 0 < penalties[0] < penalties[-1]
+    assert all("grad_norm_penalty" in entry for entry in trainer.state.log_history if "loss" in entry)
