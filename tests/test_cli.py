@@ -386,7 +386,7 @@ def test_a_laplace_of_another_model_or_damaged_is_refused(
             ("train", "{model}", "--target", "{target}", "--laplace", "x", "--strength", "nan"),
             "'strength' is nan: input should be",
         ),
-        (("train", "{model}", "--target", "{target}", "--laplace", "x"), "is not a Laplace"),
+        (("train", "{model}", "--target", "{target}", "--laplace", "x"), "there is no folder x"),
         (("train", "{model}", "--target", "{target}", "--max-length", "3"), "raise max_length"),
         (("train", "{model}", "--target", "{target}", "--strength", "5"), "--strength weighs a Laplace: give one with"),
         (("train", "{model}", "--target", "{target}", "--target-modules", "x"), "target_modules={'x'}"),

@@ -11,7 +11,7 @@ import torch
 
 import lalora
 from lalora import LaloraError, Laplace
-from lalora.laplace import _hub
+from lalora.laplace import _hub, laplace_folder
 from tiny import batches, lora, rows, shake
 
 
@@ -56,3 +56,14 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_hub, "snapshot_download", unreachable)
     with pytest.raises(LaloraError, match="cannot fetch 'me/laplace' from the hub: no route to host; check"):
         Laplace.from_hub("me/laplace")
+
+
+def test_a_command_finds_it_in_a_folder_or_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hub, "snapshot_download", lambda repo_id, **_: str(tmp_path / "cache" / repo_id))
+    assert laplace_folder("me/laplace") == tmp_path / "cache" / "me" / "laplace"
+    assert laplace_folder("./me/laplace") == Path("me/laplace")
+    (tmp_path / "me" / "laplace").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert laplace_folder("me/laplace") == Path("me/laplace")
+    with pytest.raises(LaloraError, match="there is no folder laplce: give what `lalora fit` wrote"):
+        laplace_folder("laplce")

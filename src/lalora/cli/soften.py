@@ -24,7 +24,8 @@ def soften(
     source: Sources = SOURCES,
     held_out: Annotated[list[str] | None, typer.Option(help="NAME or NAME=PLACE of text measured besides.")] = None,
     laplace: Annotated[
-        Path | None, typer.Option(help="A weight-kfac Laplace of the base (`lalora fit --base`); fitted without.")
+        str | None,
+        typer.Option(help="A weight-kfac Laplace of the base (`lalora fit --base`), folder or hub id; fitted without."),
     ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Most measured KL(base ‖ model) on source text, nats per token.")

@@ -17,7 +17,9 @@ from lalora.errors import LaloraError
 def train(
     model: Model,
     target: Target = "gsm8k",
-    laplace: Annotated[Path | None, typer.Option(help="What `lalora fit` wrote; plain LoRA without.")] = None,
+    laplace: Annotated[
+        str | None, typer.Option(help="What `lalora fit` wrote, a folder or a hub id; plain LoRA without.")
+    ] = None,
     strength: Annotated[
         float | None, typer.Option(help="λ of the Laplace: nats of target loss paid per nat of drift (default 1).")
     ] = None,
@@ -91,7 +93,7 @@ def train(
         print(f"drift {after['source_kl']:.4f} nats per token on other rows of the sources; details: {out / METRICS}")
 
 
-def _weight(strength: float | None, laplace: Path | None) -> dict[str, float]:
+def _weight(strength: float | None, laplace: str | None) -> dict[str, float]:
     if strength is None:
         return {}
     if laplace is None:
@@ -100,7 +102,7 @@ def _weight(strength: float | None, laplace: Path | None) -> dict[str, float]:
 
 
 def _budget(
-    budget: float | None, by: str, source_rows: int, source: list[str] | None, laplace: Path | None
+    budget: float | None, by: str, source_rows: int, source: list[str] | None, laplace: str | None
 ) -> dict[str, Any]:
     if budget is not None:
         if by != "softening" and laplace is None:

@@ -5,6 +5,7 @@ from lalora.laplace._anchors import anchors_of, target_layers
 from lalora.laplace._fit import fit
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_integer, require_non_negative
+from lalora.laplace._place import laplace_folder
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._refit import refit
 from lalora.laplace._refitting import Refitting, require_sources
@@ -19,6 +20,7 @@ __all__ = [
     "Refitting",
     "anchors_of",
     "fit",
+    "laplace_folder",
     "refit",
     "require_fitted_on",
     "require_integer",

@@ -16,7 +16,7 @@ from lalora.domains import DomainData
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
-from lalora.laplace import Laplace, require_non_negative
+from lalora.laplace import Laplace, laplace_folder, require_non_negative
 from lalora.softening import STRENGTHS, Front, HeldOut, Measured, require_budget, soften, soften_weights, within
 from lalora.study.run.result import machine
 from lalora.study.setup.context import Say
@@ -107,7 +107,7 @@ def soften_adapter(
     adapter: str,
     dtype: str,
     places: Mapping[Role, Mapping[str, str]],
-    laplace: Path | None,
+    laplace: str | None,
     wish: Wish,
     rows: Rows,
     say: Say,
@@ -121,7 +121,7 @@ def soften_adapter(
         raise LaloraError("--refine-steps refine an adapter, and this is a fully fine-tuned model: leave it out")
     # Changes of whole weights are small beside them, and would be lost in bfloat16.
     kind = resolve_dtype("float32" if whole and dtype == "auto" else dtype)
-    curvature = None if laplace is None else Laplace.load(laplace)
+    curvature = None if laplace is None else Laplace.load(laplace_folder(laplace))
     say(f"loading {model}, {'the fine-tuned model' if whole else 'the adapter'} and the data")
     base = load_model(model, kind).to(device())  # type: ignore[arg-type]
     tokenizer = load_tokenizer(model)

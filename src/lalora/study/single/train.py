@@ -12,7 +12,7 @@ from peft import PeftModel
 from lalora import processes
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
-from lalora.laplace import Laplace
+from lalora.laplace import Laplace, laplace_folder
 from lalora.methods import LaLoRA
 from lalora.study.recipe.marked_yaml import COMMAND_LINE
 from lalora.study.recipe.plan import RunPlan, single, validated
@@ -49,7 +49,7 @@ class _GivenContext(Context):
 def train_adapter(
     study: Mapping[str, Any],
     settings: Mapping[str, Any],
-    laplace: Path | None,
+    laplace: str | None,
     out: Path,
     say: Say,
     asked: Mapping[str, Any] = MappingProxyType({}),
@@ -58,14 +58,15 @@ def train_adapter(
     with processes.on_all_ranks():
         common: StudySettings = validated(StudySettings, study, (), COMMAND_LINE)
         plan = single(out.name, "LoRA", settings, COMMAND_LINE)
-        given = Laplace.load(laplace) if laplace else None
+        folder = laplace_folder(laplace) if laplace else None
+        given = Laplace.load(folder) if folder else None
         if given is not None and not given.of_base:
             _require_its_adapter(given, asked)
         if given:
             plan = replace(plan, label=f"{LaLoRA.label} λ={plan.methods[0].options['strength']:g}")
     with held_for_all(out):
         with processes.on_all_ranks():
-            context = _context(common, plan, given, _content(laplace), out, say)
+            context = _context(common, plan, given, _content(folder), out, say)
         train_run(plan, context, out, plan.label)
     rows = [row for row in read_rows(out / METRICS) if row["kind"] == "eval"]
     return rows[0], rows[-1]
