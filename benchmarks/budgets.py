@@ -26,7 +26,10 @@ def main() -> None:
     arguments.add_argument("--fronts", type=Path, required=True, help="results.json of `lalora run softened`")
     arguments.add_argument("--name", default="budgets")
     chosen = arguments.parse_args()
-    runs = [run for path in chosen.results for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+    found = [run for path in chosen.results for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+    runs = [run for run in found if run["settings"].get("budget_by") in ("control", "both")]
+    if len({run["method"] for run in runs}) != 1:
+        raise SystemExit("give runs with a budget of one set of methods, kept by control or both")
     fronts: dict[str, dict[int, Row]] = {}
     for run in json.loads(chosen.fronts.read_text(encoding="utf-8"))["runs"]:
         fronts.setdefault(run["label"], {})[run["seed"]] = run

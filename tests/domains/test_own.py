@@ -54,8 +54,22 @@ def test_paragraphs_and_folders(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     write(tmp_path / "two" / "train.jsonl", ROWS[:3])
     write(tmp_path / "two" / "test.jsonl", ROWS[3:5])
+    (tmp_path / "two" / "test.jsonl").unlink()
+    (tmp_path / "two" / "test.txt").write_text("One.\n\nTwo.")
     data = load_domain("parted", str(tmp_path / "two"))
     assert (len(data.train), len(data.test)) == (3, 2)
+
+
+def test_one_file_is_divided_alike_under_every_name_and_held_out_text_is_all_scored(tmp_path: Path) -> None:
+    place = str(write(tmp_path / "sums.jsonl", ROWS))
+    assert load_domain("one", place).test == load_domain("other", place).test
+    assert len(load_domain("one", place, "held-out").test) == len(ROWS)
+    twins = [{"text": text} for n in range(30) for text in (f"t {n}\nend", f"t {n} end")]
+    data = load_domain("twins", str(write(tmp_path / "twins.jsonl", twins)))
+    learned, scored = ({" ".join(row["text"].split()) for row in rows} for rows in (data.train, data.test))
+    assert learned.isdisjoint(scored)
+    words = str(write(tmp_path / "words.jsonl", [{"text": f"word {n}"} for n in range(20)]))
+    assert load_domain("lambada", words, "source").train
 
 
 def test_a_known_domain_can_have_another_role(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
@@ -118,6 +118,8 @@ def test_a_template_that_rewrites_earlier_turns_counts_all_tokens_and_says_so(
         ([{"prompt": "She has", "completion": " 2 apples."}], {"completion_only_loss": True}),
         ([{"messages": ASKED + TOLD + MORE}], {"assistant_only_loss": True}),
         ([{"prompt": ASKED, "completion": TOLD}], {"completion_only_loss": True}),
+        ([{"prompt": "Q: 2+2?\nAnswer:\n", "completion": "4"}], {"completion_only_loss": True}),
+        ([{"prompt": "She has ", "completion": "2 apples."}], {"completion_only_loss": True}),
     ],
 )
 def test_rows_are_those_that_trl_learns(
@@ -157,10 +159,8 @@ def test_rows_of_tokens_keep_their_labels_and_lose_what_is_hidden(tokenizer: Pre
 def test_as_many_rows_as_were_asked_for_have_something_to_learn(tokenizer: PreTrainedTokenizerBase) -> None:
     rows = ["", "   ", *TEXTS, {"prompt": "too long " * 40, "completion": " yes"}] * 20
     batches = source_batches(rows, tokenizer, rows=20, batch_size=7, max_length=30)
-    assert [len(batch["input_ids"]) for batch in batches] == [7, 7, 6]
+    assert sorted(len(batch["input_ids"]) for batch in batches) == [6, 7, 7]
     assert max(batch["input_ids"].shape[1] for batch in batches) <= 30
-    lengths = [int(shown) for batch in batches for shown in batch["attention_mask"].sum(1)]
-    assert lengths == sorted(lengths)
     assert len(rows_of(source_batches(TEXTS * 50, tokenizer, rows=None))) == 150
 
 
@@ -168,6 +168,9 @@ def test_rows_are_drawn_by_the_seed(tokenizer: PreTrainedTokenizerBase) -> None:
     texts = [f"She has {number} apples." for number in range(100)]
     draws = [rows_of(source_batches(texts, tokenizer, rows=8, seed=seed)) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
+    all_of_them = [source_batches(texts, tokenizer, rows=None, seed=seed) for seed in (0, 1)]
+    for one, other in zip(*all_of_them, strict=True):
+        assert torch.equal(one["input_ids"], other["input_ids"])
     with pytest.warns(UserWarning, match="the text has 3 rows with a token to learn, not 8"):
         source_batches(TEXTS, tokenizer, rows=8)
 
@@ -181,6 +184,11 @@ WRONG: dict[str, tuple[Any, str]] = {
     "rows of numbers": ([3.5], "row 0 is a float: give a string"),
     "no template": ([{"messages": ASKED + TOLD}], "row 0 is a conversation, and the tokenizer has no chat template"),
     "messages as text": ([{"messages": "hello"}], "row 0: messages has to be a list of messages"),
+    "packed rows": ([{"input_ids": [1, 2, 3], "seq_lengths": [1, 2]}], "row 0: rows of tokens with 'seq_lengths' are"),
+    "an image": (
+        [{"messages": [{"role": "user", "content": [{"type": "image"}]}]}],
+        "row 0: a message holds more than text, such as an image",
+    ),
     "a batch": ([{"input_ids": [[1, 2]]}], "row 0: input_ids has two dimensions, as of a batch"),
     "labels of another length": ([{"input_ids": [1, 2], "labels": [1]}], "row 0: labels has 1 entries and input_ids 2"),
     "nothing to learn": (["", {"input_ids": [1, 2], "labels": [1, -100]}], "no row with a token to learn"),
@@ -192,6 +200,29 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_what_is_no_text_is_named(data: Any, message: str, tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(LaloraError, match=message):
         source_batches(data, tokenizer)
+
+
+def test_odd_rows_are_passed_over(chatting: Callable[[str], PreTrainedTokenizerBase]) -> None:
+    tokenizer = chatting(PLAIN)
+    rows = [{"text": None}, {"messages": [], "text": "It was 3 o'clock."}, {"text": ""}, {"messages": TOLD + MORE}]
+    assert sorted(learned(source_batches(rows, tokenizer), tokenizer)) == [
+        "<assistant>She has 2.</s>No.</s>",
+        "It was 3 o'clock.",
+    ]
+
+
+def test_without_an_end_a_completion_has_none(tokenizer: PreTrainedTokenizerBase) -> None:
+    endless = copy.deepcopy(tokenizer)
+    endless.eos_token = None
+    ((ids, _),) = rows_of(source_batches([{"prompt": "She has", "completion": " 2."}], endless))
+    assert ids == endless.encode("She has 2.")
+
+
+@pytest.mark.parametrize("wrong", [{"rows": 0}, {"rows": "all"}, {"batch_size": 0}, {"max_length": -1}])
+def test_numbers_that_mean_nothing_are_named(wrong: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
+    (name,) = wrong
+    with pytest.raises(LaloraError, match=f"{name} must be a whole number of 1 or more"):
+        source_batches(TEXTS, tokenizer, **wrong)
 
 
 def test_an_empty_folder_is_named(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
@@ -208,6 +239,15 @@ def test_fit_soften_and_drift_take_text(tokenizer: PreTrainedTokenizerBase) -> N
     fitted = lalora.fit(model, given, tokenizer=tokenizer, progress=False)
     for name, tensor in by_hand.curvature.tensors().items():
         assert torch.equal(tensor, fitted.curvature.tensors()[name])
+    for same in (iter(TEXTS), Dataset.from_dict({"text": TEXTS})["text"]):
+        again = lalora.fit(model, {"general": same, "own": given["own"]}, tokenizer=tokenizer, progress=False)
+        assert again.provenance.datasets == fitted.provenance.datasets
+    row = {"input_ids": torch.tensor(tokenizer.encode(TEXTS[0]))}
+    row["labels"] = row["input_ids"]
+    assert lalora.fit(model, [row], progress=False).provenance.datasets[0].rows == 1
+    both = DatasetDict(train=Dataset.from_dict({"text": TEXTS}), test=Dataset.from_dict({"text": TEXTS}))
+    with pytest.raises(LaloraError, match="a data set with the splits train, test: give one of them"):
+        lalora.fit(model, both, progress=False)
     written = lalora.fit(model, "self", tokenizer=tokenizer, progress=False)
     assert written.provenance.datasets[0].rows == 64
     with torch.no_grad():
@@ -221,7 +261,5 @@ def test_fit_soften_and_drift_take_text(tokenizer: PreTrainedTokenizerBase) -> N
     assert str(found).splitlines()[1].startswith("  general: KL ")
     front.apply(model, 1e3)
     assert lalora.drift(model, TEXTS, tokenizer=tokenizer).kl < 0.1 * found.kl
-    with pytest.raises(
-        LaloraError, match="the sources are text: give tokenizer=, or batches, as lalora.source_batches"
-    ):
+    with pytest.raises(LaloraError, match="the sources are text: give tokenizer="):
         lalora.fit(model, TEXTS, progress=False)

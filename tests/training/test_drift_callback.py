@@ -75,3 +75,14 @@ def test_what_makes_no_sense_is_refused(arguments: Arguments) -> None:
     ):
         with pytest.raises(LaloraError, match=message):
             build(arguments(), **settings)
+
+
+def test_a_second_training_and_a_new_model_are_measured(arguments: Arguments) -> None:
+    data: Any = {"train_dataset": rows(16, seed=5), "data_collator": collate}
+    trainer = Trainer(model_init=lambda: lora(), args=arguments(max_steps=3), **data)
+    trainer.add_callback(DriftCallback(trainer, TEXT, every=50))
+    for _ in range(2):
+        trainer.train()
+        (last,) = [row for row in trainer.state.log_history if "drift" in row]
+        assert last["drift"] == pytest.approx(lalora.drift(trainer.model, TEXT).kl, rel=1e-6)
+        assert last["drift"] > 0

@@ -78,8 +78,14 @@ def test_a_resumed_run_goes_on_from_the_start_of_the_first(arguments: Arguments,
         for name, parameter in other.named_parameters():
             if "lora_A" in name:
                 parameter.mul_(-0.7)
-    again = by_callback(other, arguments(**saving), fitted(other, "weight-kfac"))
-    again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+    first = tmp_path / "out" / "checkpoint-4"
+    elsewhere = arguments(**saving, output_dir=str(tmp_path / "again"))
+    with pytest.raises(LaloraError, match=r"again/checkpoint-4 holds no Laplace to go on with.*resumed_from="):
+        by_callback(lora(), elsewhere, fitted(lora(), "weight-kfac")).train(resume_from_checkpoint=str(first))
+    trainer = by_callback(other, elsewhere, fitted(other, "weight-kfac"))
+    trainer.pop_callback(LaplaceCallback)
+    trainer.add_callback(LaplaceCallback(fitted(other, "weight-kfac"), 30.0, resumed_from=first))
+    trainer.train(resume_from_checkpoint=str(first))
     assert farthest(whole, other) == 0
 
 

@@ -68,7 +68,7 @@ def evaluate(
         if max_drift is None:
             print(told)
             return
-        beyond = found.mean.mean > max_drift
+        beyond = not found.mean.mean <= max_drift
         print(f"{told}: {'MORE than' if beyond else 'within'} --max-drift {max_drift:g}")
         raise typer.Exit(int(beyond))
 

@@ -39,7 +39,8 @@ def checked(domain: Domain, rows: Iterable[tuple[str, Any]], origin: str) -> lis
     kept: list[Row] = []
     seen = 0
     if domain.own:
-        kept = [Placed(known_columns(row, where), where) for where, row in rows]
+        known = ((where, known_columns(row, where)) for where, row in rows)
+        kept = [Placed(row, where) for where, row in known if row is not None]
         if not kept:
             raise LaloraError(f"{origin} is empty; {domain.name} needs at least one row")
         return kept

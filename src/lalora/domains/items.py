@@ -8,12 +8,14 @@ from lalora.domains.checked import Placed
 from lalora.domains.domain import Domain
 from lalora.domains.prompts import examples
 from lalora.errors import LaloraError
-from lalora.text import Row, item_of, tokenize, tokenize_short
+from lalora.text import LONGEST, Row, item_of, tokenize, tokenize_short, without_appended
 from lalora.text.tokens import Item
 
 
 def items(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Item]:
-    """Encode rows, cut at what the tokenizer allows; of a user's own those without a token to learn are left out.
+    """Encode rows, cut at what the tokenizer allows.
+
+    Of a user's own those without a token to learn are left out, and sources are cut as by `lalora.source_batches`.
 
     Args:
         domain: what they are rows of.
@@ -28,7 +30,8 @@ def items(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBas
     """
     if not domain.own:
         return tokenize(examples(domain, rows), tokenizer)
-    return list(_own(domain, rows, tokenizer, tokenizer.model_max_length).values())
+    longest = tokenizer.model_max_length
+    return list(_own(domain, rows, tokenizer, longest if domain.role == "target" else min(longest, LONGEST)).values())
 
 
 def short_items(
@@ -53,10 +56,10 @@ def short_items(
 
 
 def _own(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, longest: int) -> dict[int, Item]:
-    found = {}
+    found, bare = {}, without_appended(tokenizer)
     for number, row in enumerate(rows):
         where = row.where if isinstance(row, Placed) else f"{domain.name}, row {number}"
-        item = item_of(row, where, tokenizer, longest)
+        item = item_of(row, where, bare, longest)
         if item is not None:
             found[number] = item
     if rows and not found:

@@ -8,6 +8,7 @@ from lalora.domains.domain import Domain, Role
 from lalora.errors import LaloraError, short
 
 _NAME = re.compile(r"[^\W_][\w.+-]{0,39}")
+_NONE, _HALF = 0.0, 0.5
 _SCORED = ("test", "validation", "dev", "val")
 
 
@@ -26,7 +27,9 @@ def domain_named(name: str, role: Role | None = None) -> Domain:
     """
     known = DOMAINS.get(name)
     if known is not None:
-        return known if role in (None, known.role) else replace(known, role=role)
+        if role in (None, known.role):
+            return known
+        return replace(known, role=role, share=_NONE if role == "held-out" else known.share or _HALF)
     if not _NAME.fullmatch(name):
         raise LaloraError(f"'{short(name)}' is no name for a domain: take at most 40 letters, digits and .+-_")
     return Domain(
@@ -42,7 +45,7 @@ def domain_named(name: str, role: Role | None = None) -> Domain:
         identity=(),
         family=(),
         scored=_SCORED,
-        share=0.5,
+        share=_NONE if role == "held-out" else _HALF,
         embedded=None,
         own=True,
     )

@@ -27,7 +27,8 @@ def chat(messages: Messages, tokenizer: PreTrainedTokenizerBase, where: str, too
     turns = [number for number, message in enumerate(messages) if message.get("role") == "assistant"]
     labels = [-100] * len(ids)
     for turn in turns:
-        before, after = template.ids(messages[:turn], answers=True), template.ids(messages[: turn + 1])
+        before = template.ids(messages[:turn], answers=True) if turn else []
+        after = template.ids(messages[: turn + 1])
         if ids[: len(before)] != before or ids[: len(after)] != after:
             warn(
                 "the chat template neither marks the assistant's tokens ({% generation %}) nor lets them be told "

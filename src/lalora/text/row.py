@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora.errors import LaloraError
 from lalora.text.chat import answer, chat
-from lalora.text.example import Example
-from lalora.text.tokens import Item, tokenize
+from lalora.text.tokens import Item, encode
 
 _HIDING = ("attention_mask", "completion_mask", "assistant_masks")
 _KINDS = (("input_ids",), ("messages",), ("prompt", "completion"), ("text",))
@@ -19,49 +19,65 @@ _BESIDE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("messages",): ("tools",),
     ("prompt", "completion"): ("tools",),
 }
+_PACKED = ("seq_lengths", "cu_seq_lens_q", "position_ids", "pixel_values")
 
 
-def known_columns(row: Any, where: str) -> dict[str, Any]:
-    """Keep what is looked at of a row, a string as `text`; refuse one of no known kind."""
+def known_columns(row: Any, where: str) -> dict[str, Any] | None:
+    """Keep what is looked at of a row, a string as `text`; None if it is empty; refuse one of no known kind."""
     if isinstance(row, str):
         return {"text": row}
     if not isinstance(row, Mapping):
         raise LaloraError(f"{where} is a {type(row).__name__}: give a string, or a row with 'text' or 'messages'")
+    there = {name: value for name, value in row.items() if value is not None and not _is_empty(value)}
     for columns in _KINDS:
-        if all(row.get(name) is not None for name in columns):
-            return {name: row[name] for name in (*columns, *_BESIDE.get(columns, ())) if row.get(name) is not None}
+        if all(name in there for name in columns):
+            if columns == ("input_ids",) and (odd := [name for name in _PACKED if name in there]):
+                raise LaloraError(f"{where}: rows of tokens with '{odd[0]}' are packed or hold images: give text alone")
+            return {name: there[name] for name in (*columns, *_BESIDE.get(columns, ())) if name in there}
+    if any(all(name in row for name in columns) for columns in _KINDS):
+        return None
     raise LaloraError(
         f"{where} has {', '.join(f'{name!r}' for name in row) or 'no columns'}: it takes 'text', 'prompt' and "
         "'completion', 'messages', or 'input_ids'; rename the columns"
     )
 
 
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, list | tuple) and not value
+
+
 def item_of(row: Any, where: str, tokenizer: PreTrainedTokenizerBase, longest: int) -> Item | None:
     """Encode a row, cut at its end; None if no token of it is learned.
 
     A string or `text` is learned whole; of `prompt` and `completion`, text or messages, the latter; of `messages` what
-    the assistant says; of `input_ids` what `labels` say, or all that no mask hides.
+    the assistant says; of `input_ids` what `labels` say, or all that no mask hides. The tokenizer appends nothing
+    (`without_appended`).
     """
-    found = _encoded(row, where, tokenizer)
+    known = known_columns(row, where)
+    found = None if known is None else _encoded(known, where, tokenizer)
     if found is None:
         return None
     cut = {name: values[:longest] for name, values in found.items()}
     return cut if any(label != -100 for label in cut["labels"][1:]) else None
 
 
-def _encoded(whole: Any, where: str, tokenizer: PreTrainedTokenizerBase) -> Item | None:
-    row = known_columns(whole, where)
+def _encoded(row: Mapping[str, Any], where: str, tokenizer: PreTrainedTokenizerBase) -> Item | None:
     if "input_ids" in row:
         return _tokens(row, where)
+    tools = row.get("tools")
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except ValueError as error:
+            raise LaloraError(f"{where}: 'tools' is a text that is no JSON") from error
     if "messages" in row:
-        return chat(_messages(row, "messages", where), tokenizer, where, row.get("tools"))
+        return chat(_messages(row, "messages", where), tokenizer, where, tools)
     if "text" in row:
-        return _text("", _string(row, "text", where), tokenizer, ends=False)
+        return _text("", _string(row, "text", where), tokenizer)
     if isinstance(row["prompt"], str) or isinstance(row["completion"], str):
-        text, learned = (_string(row, name, where) for name in ("prompt", "completion"))
-        return _text(text, learned, tokenizer, ends=True)
+        return _text(_string(row, "prompt", where), _string(row, "completion", where), tokenizer)
     prompt, completion = (_messages(row, name, where) for name in ("prompt", "completion"))
-    return answer(prompt, completion, tokenizer, where, row.get("tools"))
+    return answer(prompt, completion, tokenizer, where, tools)
 
 
 def _string(row: Mapping[str, Any], name: str, where: str) -> str:
@@ -71,15 +87,17 @@ def _string(row: Mapping[str, Any], name: str, where: str) -> str:
     return found
 
 
-def _text(prompt: str, completion: str, tokenizer: PreTrainedTokenizerBase, ends: bool) -> Item | None:
+def _text(prompt: str, completion: str, tokenizer: PreTrainedTokenizerBase) -> Item | None:
     if not completion.strip():
         return None
-    try:
-        return tokenize([Example(prompt, completion, ends)], tokenizer, 1 << 40)[0]
-    except LaloraError as error:
-        if "no completion tokens" in str(error):  # a single token, which nothing predicts
-            return None
-        raise
+    ids = encode(tokenizer, prompt + completion)
+    if not prompt:
+        return {"input_ids": ids, "labels": list(ids)}
+    given = encode(tokenizer, prompt)
+    # As TRL: a token in which both meet belongs to the completion, and so does the one that ends it.
+    start = next((n for n, (one, other) in enumerate(zip(given, ids, strict=False)) if one != other), len(given))
+    end = [] if tokenizer.eos_token_id is None or ids[-1:] == [tokenizer.eos_token_id] else [tokenizer.eos_token_id]
+    return {"input_ids": ids + end, "labels": [-100] * start + ids[start:] + end}
 
 
 def _tokens(row: Mapping[str, Any], where: str) -> Item:
@@ -108,5 +126,11 @@ def _messages(row: Mapping[str, Any], name: str, where: str) -> Sequence[Mapping
     is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
     if not is_list or not all(isinstance(one, Mapping) and "role" in one for one in messages):
         raise LaloraError(f"{where}: {name} has to be a list of messages, each with 'role' and 'content'")
+    for message in messages:
+        parts = message.get("content")
+        if isinstance(parts, list) and any(
+            not isinstance(part, Mapping) or part.get("type") != "text" for part in parts
+        ):
+            raise LaloraError(f"{where}: a message holds more than text, such as an image: give text alone")
     found: Sequence[Mapping[str, Any]] = messages
     return found

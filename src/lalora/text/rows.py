@@ -24,6 +24,8 @@ def rows_of(data: Any, seed: int) -> Iterator[tuple[str, Any]]:
     if isinstance(data, str | Path):
         found = list(rows_in(Path(data)))
         return iter(random.Random(f"rows {seed}").sample(found, len(found)))
+    if hasattr(data, "to_dict") and hasattr(data, "iloc"):
+        raise LaloraError("the text is a pandas object: give data.to_dict('records'), or list(column)")
     if isinstance(data, Mapping):
         splits = ", ".join(f"['{name}']" for name in data)
         raise LaloraError(f"the text is a mapping of {splits}: give one of them, or [row] if it is a single row")

@@ -13,6 +13,7 @@ from lalora.errors import LaloraError
 from lalora.files import write_atomically
 from lalora.switched_off import why_not_base
 from lalora.text.tokens import Item
+from lalora.undisturbed import undisturbed
 
 _ROWS_AT_ONCE = 8
 
@@ -52,8 +53,6 @@ def sample_text(
     if first is None:
         raise LaloraError("the tokenizer has neither a bos nor an eos token to begin a text with: set bos_token")
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    training = model.training
-    devices = [model.device.index or 0] if model.device.type == "cuda" else []
     # The model's own may penalise repetitions or leave out what is unlikely; generate() would fill gaps from it.
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True,
@@ -66,12 +65,10 @@ def sample_text(
     )
     items: list[Item] = []
     with (
-        torch.random.fork_rng(devices=devices),
-        torch.no_grad(),
+        undisturbed(model),
         model.disable_adapter() if isinstance(model, PeftModel) else nullcontext(),
     ):
         torch.manual_seed(seed)
-        model.eval()
         own, base.generation_config = base.generation_config, settings
         try:
             while len(items) < rows:
@@ -83,7 +80,6 @@ def sample_text(
                 items += [_item(ids, tokenizer.eos_token_id) for ids in written.tolist()]
         finally:
             base.generation_config = own
-            model.train(training)
     return items
 
 

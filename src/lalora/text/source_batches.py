@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from lalora.errors import LaloraError, warn
+from lalora.text.appended import without_appended
 from lalora.text.row import item_of
 from lalora.text.rows import rows_of
 from lalora.text.self_text import sample_text
@@ -20,7 +22,8 @@ Text = Any
 """What `source_batches` takes, or a mapping of names to it."""
 ROWS = 64
 SELF = "self"
-_LONGEST = 1024
+_SPLITS = {"train", "validation", "test"}
+LONGEST = 1024
 _OF_SELF = 128
 
 
@@ -56,10 +59,13 @@ def source_batches(
         LaloraError: If the data are of no such kind, a row cannot be read, or none has a token to learn.
 
     Warns:
-        UserWarning: If there are fewer rows than asked for.
+        UserWarning: If there are fewer rows than another number than the default.
     """
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
-    longest = min(tokenizer.model_max_length, _LONGEST) if max_length is None else max_length
+    for name, number in (("rows", rows), ("batch_size", batch_size), ("max_length", max_length)):
+        if number is not None and (not isinstance(number, int) or number < 1):
+            raise LaloraError(f"{name} must be a whole number of 1 or more, not {number!r}")
+    tokenizer = without_appended(tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer)
+    longest = min(tokenizer.model_max_length, LONGEST) if max_length is None else max_length
     if isinstance(data, str) and data == SELF:
         items = _written(model, tokenizer, rows, min(longest, _OF_SELF), seed)
     else:
@@ -71,7 +77,9 @@ def source_batches(
         warn(f"the text has {len(items)} rows with a token to learn, not {rows}")
     pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     pad = next(int(one) for one in pads if one is not None)
-    return batches(sorted(items, key=lambda item: len(item["input_ids"])), batch_size, pad)
+    # The same rows make the same batches, whatever the seed they were drawn by; no length comes first.
+    made = batches(sorted(items, key=lambda item: (len(item["input_ids"]), item["input_ids"])), batch_size, pad)
+    return random.Random("batches").sample(made, len(made))
 
 
 def batches_of_sources(
@@ -79,21 +87,42 @@ def batches_of_sources(
 ) -> Any:
     """Turn text into batches wherever it stands, and leave batches as they are."""
     if isinstance(sources, Mapping) and "input_ids" not in sources:
+        if sources.keys() & _SPLITS and all(hasattr(data, "column_names") for data in sources.values()):
+            raise LaloraError(f"the text is a data set with the splits {', '.join(sources)}: give one of them")
         return {name: batches_of_sources(data, tokenizer, model, seed) for name, data in sources.items()}
-    if not _is_text(sources):
+    if isinstance(sources, Iterator):
+        first = list(itertools.islice(sources, 1))
+        rows = itertools.chain(first, sources)
+        if not _is_text(first, tokenizer):
+            return rows
+        sources = rows
+    elif not _is_text(sources, tokenizer):
         return sources
     if tokenizer is None:
-        raise LaloraError("the sources are text: give tokenizer=, or batches, as lalora.source_batches makes them")
+        raise LaloraError(
+            "the sources are text: give tokenizer= (a Trainer: processing_class=), or batches, as "
+            "lalora.source_batches makes them"
+        )
     return source_batches(sources, tokenizer, seed=seed, model=model)
 
 
-def _is_text(data: Any) -> bool:
+def _is_text(data: Any, tokenizer: PreTrainedTokenizerBase | None) -> bool:
     if isinstance(data, str | Path) or hasattr(data, "column_names"):
         return True
-    if not (isinstance(data, list | tuple) and data):
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, Tensor | Mapping):
         return False
-    first = data[0]
-    return isinstance(first, str) or (isinstance(first, Mapping) and getattr(first.get("input_ids"), "ndim", 1) == 1)
+    first = data[0] if len(data) else None
+    if not isinstance(first, Mapping):
+        return isinstance(first, str)
+    ids = first.get("input_ids")
+    # A row of tokens is a batch of one to whom no tokenizer is given.
+    return ids is None or (tokenizer is not None and _dimensions(ids) == 1)
+
+
+def _dimensions(ids: Any) -> int:
+    if hasattr(ids, "ndim"):
+        return int(ids.ndim)
+    return 2 if len(ids) and hasattr(ids[0], "__len__") else 1
 
 
 def _written(

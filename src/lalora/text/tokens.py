@@ -43,10 +43,10 @@ def tokenize(
         prompt = example.prompt.rstrip()
         text = example.prompt + example.completion
         where = example.where or f"example {number}"
-        ids = _encode(bare, text)
+        ids = encode(bare, text)
         # Nothing predicts a text's first token, but the first would be taken to predict a second one that is prepended.
-        start = len(_encode(bare, prompt)) if prompt else len(prepended) * (len(prepended) > 1)
-        if example.ends and ids[start:][-1:] != [tokenizer.eos_token_id]:
+        start = len(encode(bare, prompt)) if prompt else len(prepended) * (len(prepended) > 1)
+        if example.ends and tokenizer.eos_token_id is not None and ids[start:][-1:] != [tokenizer.eos_token_id]:
             ids = [*ids, tokenizer.eos_token_id]
         if start >= limit:
             raise LaloraError(
@@ -113,8 +113,16 @@ def batches(
     return [collate(items[start : start + batch_size], pad_token_id) for start in range(0, len(items), batch_size)]
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    # As the harness: the tokenizer's own special tokens, unless the text brings its first one along.
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Encode a text as the harness does: with the special tokens, unless it brings the first one along.
+
+    Args:
+        tokenizer: one that appends nothing.
+        text: the text.
+
+    Returns:
+        Its tokens.
+    """
     bos = tokenizer.bos_token
     special = not (bos and text.startswith(bos))
     return list(tokenizer.encode(text, add_special_tokens=special))

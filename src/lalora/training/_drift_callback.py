@@ -23,8 +23,8 @@ class DriftCallback(TrainerCallback):
     """Logs `drift`, KL(base ‖ model) in nats per token, beside the loss: in any Trainer, to whatever `report_to` names.
 
     `trainer.add_callback(DriftCallback(trainer, {"general": batches}, every=50))`. A measurement is one forward pass
-    over the batches; what the base says of them is computed once. `drift_low` and `drift_high` are the ends of its
-    95 % interval.
+    over the batches; what the base says of them is computed once, as far as it fits into a gigabyte. `drift_low` and
+    `drift_high` are the ends of its 95 % interval.
     """
 
     def __init__(
@@ -59,12 +59,35 @@ class DriftCallback(TrainerCallback):
             raise LaloraError("stop=True needs a limit beyond which to stop")
         model: Any = trainer.model
         found = batches_of_sources(text, trainer.processing_class, model, trainer.args.seed)  # type: ignore[arg-type]
-        self._texts = {name: Compared(model, batches, base) for name, batches in named_sources(found).items()}
+        self._base, self._model = base, model
+        self._batches = {name: list(batches) for name, batches in named_sources(found).items()}
+        self._texts = self._compared()
         # The two would keep each other alive, and with them the processes' connections.
         self._trainer = weakref.ref(trainer)
         self._every, self._limit, self._stop = every, limit, stop
         self._measured_at: int | None = None
         self._has_warned = False
+
+    def _compared(self) -> dict[str, Compared]:
+        return {name: Compared(self._model, batches, self._base) for name, batches in self._batches.items()}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take the model that is trained now: `model_init` makes another for each training.
+
+        Args:
+            args: The Trainer's own.
+            state: The Trainer's own.
+            control: The Trainer's own.
+            **kwargs: The Trainer's own.
+        """
+        trainer = self._trainer()
+        assert trainer is not None
+        if trainer.model is not self._model:
+            self._model = trainer.model
+            self._texts = self._compared()
+        self._measured_at, self._has_warned = None, False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

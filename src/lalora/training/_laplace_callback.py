@@ -23,18 +23,20 @@ class LaplaceCallback(TrainerCallback):
     run goes on with that one.
     """
 
-    def __init__(self, laplace: Laplace, strength: float) -> None:
+    def __init__(self, laplace: Laplace, strength: float, resumed_from: str | Path | None = None) -> None:
         """Take the Laplace.
 
         Args:
             laplace: Fitted on the adapter that is trained, at its start, or on its base model.
             strength: λ ≥ 0; 0 is plain LoRA.
+            resumed_from: The checkpoint that the Trainer resumes from, where it lies outside of its `output_dir`.
 
         Raises:
             LaloraError: If the strength is negative or not finite.
         """
         require_non_negative("strength", strength)
         self.laplace, self.strength = laplace, strength
+        self._resumed_from = None if resumed_from is None else Path(resumed_from) / _FOLDER
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -56,11 +58,12 @@ class LaplaceCallback(TrainerCallback):
             raise LaloraError("under fp16 gradients are scaled until they are clipped: give a max_grad_norm")
         model = peft_model(kwargs["model"])
         if state.global_step:
-            kept = _kept(args, state)
-            if (kept / "laplace.json").is_file():
-                self.laplace = Laplace.load(kept)
-            else:
-                warn(f"{kept.parent} holds no Laplace: the penalty is measured from where this one was fitted")
+            kept = self._resumed_from or _kept(args, state)
+            if not (kept / "laplace.json").is_file():
+                raise LaloraError(
+                    f"{kept.parent} holds no Laplace to go on with: give LaplaceCallback resumed_from=, the checkpoint"
+                )
+            self.laplace = Laplace.load(kept)
         self.laplace.check(model)
         if not state.global_step and not self.laplace.is_mean(model):
             warn(

@@ -70,8 +70,8 @@ class StudyData:
         """Batch source rows that a budget is measured on, by source: others than those a method may see."""
         found = {}
         for data in self.sources:
-            seen = {id(row) for row in _drawn(data.train, settings.source_rows, f"{data.domain.name} {settings.seed}")}
-            others = [row for row in data.train if id(row) not in seen]
+            seen = _drawn(data.train, settings.source_rows, f"{data.domain.name} {settings.seed}")
+            others = [row for row in data.train if row not in seen]
             rows = _drawn(others, settings.budget_rows, f"budget {data.domain.name} {settings.seed}")
             if not rows:
                 raise LaloraError(

@@ -10,8 +10,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from lalora.assets import adapter_folder, adapter_settings, is_model, load_adapter, load_model, load_tokenizer
+from lalora.batches import vocabulary
 from lalora.domains.domain import Role
-from lalora.errors import short
+from lalora.errors import LaloraError, short
 from lalora.evaluation import EvalSet, KeptBase
 from lalora.evaluation import evaluate as measure
 from lalora.scoring import Interval, RowScores, interval
@@ -83,10 +84,14 @@ def evaluate_adapter(
         else:
             tuned = load_adapter(bare, folder, model).to(device())
             untouched = None if why_not_base(tuned) is None else load_model(model, kind).to(device())  # type: ignore[arg-type]
+        if (here := vocabulary(tuned)[1]) != (there := vocabulary(bare)[1]):
+            raise LaloraError(f"{adapter} predicts {here:,} tokens and {model} {there:,}: KL takes the same vocabulary")
         kept = KeptBase(tuned, evalset.drifting, untouched)
         say(f"measuring {'the fine-tuned model' if whole else 'the adapter'}")
         after = measure(tuned, tokenizer, evalset, 0, accuracy=True, kept=kept)
     rows = kept.rows
+    if odd := [name for name, scores in rows.items() if not bool(scores.kl.isfinite().all())]:
+        raise LaloraError(f"{adapter} predicts what is not finite on {odd[0]}: its training diverged, or it is damaged")
     sources = {name: rows[name] for name in domains.get("source", {})}
     return Evaluated(
         before,
