@@ -256,7 +256,7 @@ def test_rows_without_a_completion_are_left_out_of_every_score() -> None:
     [
         ({"input_ids": [[1, 2]], "labels": [[1, 2]]}, "sources is one batch"),
         ({"arc": PLAIN}, "source 'arc' is a dict: give an iterable of batches"),
-        ({"arc": "rows.jsonl"}, "source 'arc' is a str: give an iterable of batches"),
+        ({"arc": "rows.jsonl"}, "the sources are text: give tokenizer="),
         ({"arc": 3}, "source 'arc' is a int"),
         (None, "source 'source' is a NoneType"),
     ],

@@ -107,8 +107,10 @@ def batches_of_sources(
 
 
 def _is_text(data: Any, tokenizer: PreTrainedTokenizerBase | None) -> bool:
-    if isinstance(data, str | Path) or hasattr(data, "column_names"):
+    if isinstance(data, str | Path):
         return True
+    if hasattr(data, "column_names"):
+        return tokenizer is not None or "input_ids" not in (data.column_names or ())
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, Tensor | Mapping):
         return False
     first = data[0] if len(data) else None
