@@ -6,13 +6,11 @@ From `lalora run budgets` or a part of it, and `lalora run softened` on the same
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fronts import Row, interval, mean, soft_front
+from fronts import Row, interval, loss_at, mean, soft_front
 from output import publish, table
 
 from lalora.results.intervals import paired
@@ -66,7 +64,9 @@ def against(runs: Sequence[Row], fronts: Mapping[str, Mapping[int, Row]]) -> str
         losses, drifts = ([row[key] for row in by_seed.values()] for key in ("target_loss", "source_kl"))
         cells = [f"{budget:g}", way, str(len(by_seed)), f"{mean(losses):.4f}", f"{mean(drifts):.4f}"]
         for of_seed in fronts.values():
-            at = {seed: loss_at(soft_front(of_seed[seed]), row["source_kl"]) for seed, row in by_seed.items()}
+            at = {
+                seed: loss_at(soft_front(of_seed[seed]), row["source_kl"], "source_kl") for seed, row in by_seed.items()
+            }
             known = {seed: loss for seed, loss in at.items() if loss is not None}
             ours = {seed: float(by_seed[seed]["target_loss"]) for seed in known}
             cells.append(interval(paired(ours, known)) if known else "–")
@@ -74,17 +74,6 @@ def against(runs: Sequence[Row], fronts: Mapping[str, Mapping[int, Row]]) -> str
     head = ["budget", "kept by", "seeds", "target loss", "source KL", *(f"{label}, softened" for label in fronts)]
     text = "On scored rows; the last columns are the target loss beyond that of a softened front at the same source KL"
     return f"{text} (below zero: less loss).\n\n{table(head, rows)}"
-
-
-def loss_at(front: Sequence[Row], drift: float) -> float | None:
-    """Least target loss at a drift of at most this; the loss is linear in log KL between neighbours on the front."""
-    found = [float(row["target_loss"]) for row in front if row["source_kl"] <= drift]
-    for below, above in itertools.pairwise(sorted(front, key=lambda row: float(row["source_kl"]))):
-        ends = [math.log(max(float(row["source_kl"]), 1e-9)) for row in (below, above)]
-        if ends[0] <= math.log(drift) <= ends[1] and ends[0] != ends[1]:
-            share = (math.log(drift) - ends[0]) / (ends[1] - ends[0])
-            found.append(below["target_loss"] + share * (above["target_loss"] - below["target_loss"]))
-    return min(found, default=None)
 
 
 if __name__ == "__main__":

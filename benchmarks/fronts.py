@@ -102,12 +102,26 @@ def soft_front(run: Row) -> list[Row]:
 
 def drift(front: Sequence[Row], loss: float, key: str) -> float | None:
     """Lowest KL at a target loss of at most `loss`; log KL is linear in the loss between neighbours on the front."""
-    found = [float(row[key]) for row in front if row["target_loss"] <= loss]
-    for below, above in itertools.pairwise(sorted(front, key=lambda row: float(row[key]))):
-        ends = (below["target_loss"], above["target_loss"])
-        if min(ends) <= loss <= max(ends) and ends[0] != ends[1]:
-            logs = [math.log(max(row[key], 1e-9)) for row in (below, above)]
-            found.append(math.exp(logs[0] + (loss - ends[0]) / (ends[1] - ends[0]) * (logs[1] - logs[0])))
+    found = least([(row["target_loss"], log_kl(row, key)) for row in sorted(front, key=lambda row: row[key])], loss)
+    return None if found is None else math.exp(found)
+
+
+def loss_at(front: Sequence[Row], kl: float, key: str) -> float | None:
+    """Lowest target loss at a KL of at most this, interpolated likewise."""
+    points = [(log_kl(row, key), row["target_loss"]) for row in sorted(front, key=lambda row: row[key])]
+    return least(points, math.log(kl))
+
+
+def log_kl(row: Row, key: str) -> float:
+    return math.log(max(row[key], 1e-9))
+
+
+def least(points: Sequence[tuple[float, float]], at: float) -> float | None:
+    """Lowest y where x is at most `at`; y is linear in x between neighbours."""
+    found = [y for x, y in points if x <= at]
+    for (x, y), (next_x, next_y) in itertools.pairwise(points):
+        if min(x, next_x) <= at <= max(x, next_x) and x != next_x:
+            found.append(y + (at - x) / (next_x - x) * (next_y - y))
     return min(found, default=None)
 
 

@@ -48,8 +48,12 @@ def __getattr__(name: str) -> Any:
         "softening": ("Front", "soften"),
         "text": ("source_batches",),
         "training": (
-            *("DriftCallback", "LaplaceCallback"),
-            *("LaplaceMixin", "LaplaceTrainer", "MethodMixin", "MethodTrainer"),
+            "DriftCallback",
+            "LaplaceCallback",
+            "LaplaceMixin",
+            "LaplaceTrainer",
+            "MethodMixin",
+            "MethodTrainer",
         ),
     }
     for room, names in rooms.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -47,6 +47,19 @@ def trainability_kept(model: nn.Module) -> Generator[None, None, None]:
     finally:
         for parameter, requires_grad in trainable:
             parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def gradients_set_aside(parameters: Iterable[Tensor]) -> Generator[None, None, None]:
+    """Begin without gradients, and bring those that were there back at the end."""
+    kept = [(parameter, parameter.grad) for parameter in parameters]
+    for parameter, _ in kept:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in kept:
+            parameter.grad = gradient
 
 
 @contextmanager

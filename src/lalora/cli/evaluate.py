@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lalora.cli.console import say, wide_console
 from lalora.cli.interrupt import resumable
-from lalora.cli.options import SOURCES, Dtype, Model, Sources, places
+from lalora.cli.options import SOURCES, Dtype, Model, Sources, places_by_role
 
 if TYPE_CHECKING:
     from lalora.study.single.evaluate import Evaluated
@@ -34,7 +34,6 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="JSON file for the numbers, if wanted.")] = None,
 ) -> None:
     """Measure what was fine-tuned against its base model: loss, KL(base ‖ model), accuracy."""
-    from lalora.domains.domain import Role
     from lalora.files import write_json
     from lalora.softening import require_budget
     from lalora.study.single.evaluate import evaluate_adapter
@@ -44,12 +43,7 @@ def evaluate(
         require_writable(out)
     if max_drift is not None:
         require_budget("--max-drift", max_drift)
-    places([*source, *(target or []), *(held_out or [])])  # a name has one role
-    domains: dict[Role, dict[str, str]] = {
-        "source": places(source),
-        "target": places(target or []),
-        "held-out": places(held_out or []),
-    }
+    domains = places_by_role(source, target or [], held_out or [])
     with resumable("nothing was written"):
         found = evaluate_adapter(
             model, dtype, adapter, domains, say,

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lalora.errors import LaloraError
+
+if TYPE_CHECKING:
+    from lalora.domains.domain import Role
 
 Model = Annotated[str, typer.Argument(help="smollm2-135m, a model folder, or an id on the Hugging Face hub.")]
 Dtype = Annotated[str, typer.Option(help="Of the frozen weights: auto, float32 or bfloat16.")]
@@ -22,6 +25,14 @@ TargetModules = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")]
 
 SOURCES = ["winogrande", "arc_challenge", "hellaswag"]
+
+
+def places_by_role(
+    source: Sequence[str], target: Sequence[str], held_out: Sequence[str]
+) -> "dict[Role, dict[str, str]]":
+    """Read the options of each role; a name has one of them."""
+    places([*source, *target, *held_out])
+    return {"source": places(source), "target": places(target), "held-out": places(held_out)}
 
 
 def places(options: Sequence[str]) -> dict[str, str]:

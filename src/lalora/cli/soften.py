@@ -8,7 +8,7 @@ import typer
 
 from lalora.cli.console import say, wide_console
 from lalora.cli.interrupt import resumable
-from lalora.cli.options import SOURCES, Dtype, Model, Seed, Sources, Target, places
+from lalora.cli.options import SOURCES, Dtype, Model, Seed, Sources, Target, places_by_role
 from lalora.errors import LaloraError
 
 _TABLE_WIDTH = 120
@@ -47,8 +47,8 @@ def soften(
     seed: Seed = 0,
 ) -> None:
     """Soften a trained adapter: all its trade-offs between learning and forgetting, without training."""
-    from lalora.domains.domain import Role
     from lalora.report import draw_front, front_table, sentences
+    from lalora.softening import LEARNING_RATE
     from lalora.study.single.soften import Rows, Wish, soften_adapter
     from lalora.study.store.folder import require_absent, whole
 
@@ -59,11 +59,7 @@ def soften(
     if refine_rate is not None and not refine_steps:
         raise LaloraError("--refine-rate is of steps before softening: give them with --refine-steps")
     require_absent(out)
-    domains: dict[Role, dict[str, str]] = {
-        "target": places([target]),
-        "source": places(source),
-        "held-out": places(held_out or []),
-    }
+    domains = places_by_role(source, [target], held_out or [])
     with resumable("nothing was written"):
         found = soften_adapter(
             model,
@@ -79,7 +75,7 @@ def soften(
                 max_length,
                 seed,
                 refine_steps,
-                2e-3 if refine_rate is None else refine_rate,
+                LEARNING_RATE if refine_rate is None else refine_rate,
             ),
             say,
         )

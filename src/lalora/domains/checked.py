@@ -36,14 +36,10 @@ def checked(domain: Domain, rows: Iterable[tuple[str, Any]], origin: str) -> lis
     Raises:
         LaloraError: a column is missing or of another type, there are no rows, or none has an answer.
     """
+    if domain.own:
+        return _own(domain, rows, origin)
     kept: list[Row] = []
     seen = 0
-    if domain.own:
-        known = ((where, known_columns(row, where)) for where, row in rows)
-        kept = [Placed(row, where) for where, row in known if row is not None]
-        if not kept:
-            raise LaloraError(f"{origin} is empty; {domain.name} needs at least one row")
-        return kept
     for where, row in rows:
         seen += 1
         for column in domain.columns:
@@ -59,6 +55,14 @@ def checked(domain: Domain, rows: Iterable[tuple[str, Any]], origin: str) -> lis
         raise LaloraError(f"{origin} is empty; {domain.name} needs at least one row")
     if not kept:
         raise LaloraError(f"{origin}: no rows left: the column '{domain.label}' is empty in all {seen} of them")
+    return kept
+
+
+def _own(domain: Domain, rows: Iterable[tuple[str, Any]], origin: str) -> list[Row]:
+    known = ((where, known_columns(row, where)) for where, row in rows)
+    kept: list[Row] = [Placed(row, where) for where, row in known if row is not None]
+    if not kept:
+        raise LaloraError(f"{origin} is empty; {domain.name} needs at least one row")
     return kept
 
 

@@ -51,11 +51,13 @@ def short_items(
     if not domain.own:
         return tokenize_short(examples(domain, rows), tokenizer, longest)
     limit = min(longest, tokenizer.model_max_length)
-    found = _own(domain, rows, tokenizer, 1 << 40)
+    found = _own(domain, rows, tokenizer, None)
     return {number: item for number, item in found.items() if len(item["input_ids"]) <= limit}
 
 
-def _own(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, longest: int) -> dict[int, Item]:
+def _own(
+    domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, longest: int | None
+) -> dict[int, Item]:
     found, bare = {}, without_appended(tokenizer)
     for number, row in enumerate(rows):
         where = row.where if isinstance(row, Placed) else f"{domain.name}, row {number}"

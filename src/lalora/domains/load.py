@@ -13,7 +13,7 @@ from lalora.domains.own import domain_named, require_place
 from lalora.domains.places import from_embedded, from_hub, from_local
 from lalora.errors import LaloraError
 from lalora.files import is_path
-from lalora.text import TEXT_FILE, Row, kind_of
+from lalora.text import TEXT_KINDS, Row
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def is_local(place: str) -> bool:
         Whether it names a file or folder, be it there or not.
     """
     path = Path(place).expanduser()
-    return path.exists() or is_path(place) or kind_of(path) is not None or path.suffix == TEXT_FILE
+    return path.exists() or is_path(place) or path.name.endswith(TEXT_KINDS)
 
 
 def _text(row: Row, columns: Sequence[str] | None = None) -> str:

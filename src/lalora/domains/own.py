@@ -8,7 +8,6 @@ from lalora.domains.domain import Domain, Role
 from lalora.errors import LaloraError, short
 
 _NAME = re.compile(r"[^\W_][\w.+-]{0,39}")
-_NONE, _HALF = 0.0, 0.5
 _SCORED = ("test", "validation", "dev", "val")
 
 
@@ -27,9 +26,7 @@ def domain_named(name: str, role: Role | None = None) -> Domain:
     """
     known = DOMAINS.get(name)
     if known is not None:
-        if role in (None, known.role):
-            return known
-        return replace(known, role=role, share=_NONE if role == "held-out" else known.share or _HALF)
+        return known if role in (None, known.role) else replace(known, role=role, share=_share(role, known.share))
     if not _NAME.fullmatch(name):
         raise LaloraError(f"'{short(name)}' is no name for a domain: take at most 40 letters, digits and .+-_")
     return Domain(
@@ -45,10 +42,14 @@ def domain_named(name: str, role: Role | None = None) -> Domain:
         identity=(),
         family=(),
         scored=_SCORED,
-        share=_NONE if role == "held-out" else _HALF,
+        share=_share(role),
         embedded=None,
         own=True,
     )
+
+
+def _share(role: Role | None, usual: float = 0.0) -> float:
+    return 0.0 if role == "held-out" else usual or 0.5
 
 
 def require_place(name: str, place: str) -> None:

@@ -7,7 +7,7 @@ from lalora.assets import asset_folder, why_unavailable
 from lalora.domains.checked import checked
 from lalora.domains.domain import Domain
 from lalora.errors import LaloraError, one_line
-from lalora.text import KINDS, TEXT_FILE, Row, read_rows, rows_in
+from lalora.text import KINDS, TEXT_KINDS, Row, read_rows, rows_in
 
 Splits = tuple[list[Row] | None, list[Row]]
 """The rows of the training split, `None` where there is one split only, and the rows to score."""
@@ -51,7 +51,7 @@ def from_local(domain: Domain, place: Path) -> Splits:
     read = rows_in if domain.own else read_rows
     if not place.is_dir():
         return None, checked(domain, read(place), str(place))
-    kinds = (*KINDS, TEXT_FILE) if domain.own else KINDS
+    kinds = TEXT_KINDS if domain.own else KINDS
     files: dict[str, Path] = {}
     for split in ("train", *domain.scored):
         there = [path for kind in kinds if (path := place / f"{split}{kind}").exists()]

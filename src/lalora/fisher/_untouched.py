@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from lalora.undisturbed import evaluating, trainability_kept
+from lalora.undisturbed import evaluating, gradients_set_aside, trainability_kept
 
 
 @contextmanager
@@ -22,33 +22,31 @@ def untouched(model: nn.Module, differentiate: list[nn.Parameter]) -> Generator[
     Nothing runs in training mode: no dropout, embedding noise or dropped layer, wherever it is set. Layers that
     checkpoint their activations still do; they are in training mode while they decide that, and in no other moment.
     """
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    parameters = list(model.parameters())
     checkpointed = [
         module
         for module in model.modules()
         if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
     ]
     functions = [(module, module.__dict__.get("_gradient_checkpointing_func")) for module in checkpointed]
-    devices = {parameter.device for parameter, _ in gradients if parameter.device.type == "cuda"}
+    devices = {parameter.device for parameter in parameters if parameter.device.type == "cuda"}
     with (
         torch.random.fork_rng(devices=[device.index for device in devices], enabled=True),
         torch.enable_grad(),
         trainability_kept(model),
+        gradients_set_aside(parameters),
         evaluating(model),
     ):
         try:
             for layer in checkpointed:
                 layer.training = True
                 layer._gradient_checkpointing_func = partial(_checkpointed, layer)  # type: ignore[assignment]
-            for parameter, _ in gradients:
+            for parameter in parameters:
                 parameter.requires_grad_(False)
-                parameter.grad = None
             for parameter in differentiate:
                 parameter.requires_grad_(True)
             yield
         finally:
-            for parameter, grad in gradients:
-                parameter.grad = grad
             for layer, function in functions:
                 if function is None:
                     layer.__dict__.pop("_gradient_checkpointing_func", None)

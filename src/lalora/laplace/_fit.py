@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from lalora.fisher import Batch, Sources, named_sources, own_part
+from lalora.fisher import Batch, Sources, own_part
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._settings import FitSettings
 from lalora.laplace._stage_one import fit_with
@@ -69,9 +69,6 @@ def fit(
             cannot serve, a dataset is empty or malformed, or a loss or gradient is not finite.
     """
     settings = FitSettings(curvature, fisher, labels, combine, factor_rank, factor_keep, seed)
-    batches = batches_of_sources(sources, tokenizer, model, seed)
-    if batches is not sources and tokenizer is not None:
-        # Text is the same in every process, and each takes its part; batches that were given are its part already.
-        named, given = named_sources(batches), sources if isinstance(sources, Mapping) else {}
-        batches = {name: rows if rows is given.get(name) else own_part(list(rows)) for name, rows in named.items()}
+    # Text is the same in every process, and each takes its part; batches that are given are its part already.
+    batches = batches_of_sources(sources, tokenizer, model, seed, own_part)
     return fit_with(settings, model, batches, target_modules=target_modules, prior=prior, progress=progress)

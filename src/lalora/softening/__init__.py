@@ -4,10 +4,12 @@ from lalora.softening._adapter import keep_beside, scaled, scaled_by, unchanged,
 from lalora.softening._budget import STRENGTHS, Choice, require_budget, within
 from lalora.softening._front import Front, Prediction
 from lalora.softening._measured import HeldOut, Measured, hashes
+from lalora.softening._refine import LEARNING_RATE
 from lalora.softening._soften import require_softenable, soften, soften_with, trained_anchors
 from lalora.softening._soften_weights import soften_weights
 
 __all__ = [
+    "LEARNING_RATE",
     "STRENGTHS",
     "Choice",
     "Front",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from peft import PeftModel
@@ -15,7 +14,7 @@ from lalora.completion import completion
 from lalora.errors import LaloraError
 from lalora.laplace import require_integer, require_non_negative
 from lalora.softening._adapter import held_at
-from lalora.undisturbed import evaluating, random_state_kept, trainability_kept
+from lalora.undisturbed import evaluating, gradients_set_aside, random_state_kept, trainability_kept
 
 LEARNING_RATE = 2e-3
 """What was measured, on an adapter that was trained at it."""
@@ -45,7 +44,7 @@ def refine(
         )
     weights = [weight for pair in linear_pairs(model) for weight in (pair.up.weight, pair.down.weight)]
     trained = [weight.detach().clone() for weight in weights]
-    with random_state_kept(model), trainability_kept(model), evaluating(model), _without_gradients(weights):
+    with random_state_kept(model), trainability_kept(model), evaluating(model), gradients_set_aside(weights):
         model.requires_grad_(False)
         for weight in weights:
             weight.requires_grad_(True)
@@ -65,18 +64,6 @@ def refine(
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-
-
-@contextmanager
-def _without_gradients(weights: Sequence[Tensor]) -> Generator[None, None, None]:
-    kept = [weight.grad for weight in weights]
-    for weight in weights:
-        weight.grad = None
-    try:
-        yield
-    finally:
-        for weight, gradient in zip(weights, kept, strict=True):
-            weight.grad = gradient
 
 
 def in_turn(named: Mapping[str, Sequence[Batch]]) -> list[Batch]:

@@ -159,9 +159,10 @@ def require_softenable(model: PeftModel) -> None:
     reason = why_not_base(model)
     if reason is not None:
         raise LaloraError(f"with its adapter switched off this model is not its base model, since {reason}: convert it")
-    if odd := [pair.layer for pair in linear_pairs(model) if not pair.plain]:
+    pairs = linear_pairs(model)
+    if odd := [pair.layer for pair in pairs if not pair.plain]:
         raise LaloraError(f"softening serves plain LoRA layers; '{odd[0]}' is of another kind, such as DoRA")
-    served = {name for pair in linear_pairs(model) for name in (pair.a, pair.b)}
+    served = {name for pair in pairs for name in (pair.a, pair.b)}
     if others := sorted(set(adapter_tensors(model)) - served):
         raise LaloraError(f"softening serves LoRA of linear layers; this adapter also changes '{others[0]}'")
 

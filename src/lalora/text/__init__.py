@@ -4,7 +4,7 @@ from lalora.text.appended import without_appended
 from lalora.text.example import Example
 from lalora.text.files import KINDS, Row, kind_of, read_rows
 from lalora.text.row import item_of, known_columns
-from lalora.text.rows import TEXT_FILE, rows_in
+from lalora.text.rows import TEXT_KINDS, rows_in
 from lalora.text.self_text import read_text, sample_text, write_text
 from lalora.text.source_batches import LONGEST, Text, batches_of_sources, source_batches
 from lalora.text.tokens import batches, collate, tokenize, tokenize_short
@@ -12,7 +12,7 @@ from lalora.text.tokens import batches, collate, tokenize, tokenize_short
 __all__ = [
     "KINDS",
     "LONGEST",
-    "TEXT_FILE",
+    "TEXT_KINDS",
     "Example",
     "Row",
     "Text",

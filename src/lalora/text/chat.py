@@ -9,8 +9,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from lalora.errors import LaloraError, one_line, warn
+from lalora.text.tokens import Item, meeting
 
-Item = dict[str, list[int]]
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -45,7 +45,7 @@ def answer(
     """Encode a conversation of which the last messages are learned."""
     template = _Template(tokenizer, where, tools)
     before, ids = template.ids(prompt, answers=True), template.ids([*prompt, *completion])
-    start = next((n for n, (one, other) in enumerate(zip(before, ids, strict=False)) if one != other), len(before))
+    start = meeting(before, ids)
     return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora.errors import LaloraError
 from lalora.text.chat import answer, chat
-from lalora.text.tokens import Item, encode
+from lalora.text.tokens import Item, encode, meeting
 
 _HIDING = ("attention_mask", "completion_mask", "assistant_masks")
 _KINDS = (("input_ids",), ("messages",), ("prompt", "completion"), ("text",))
@@ -46,8 +46,8 @@ def _is_empty(value: Any) -> bool:
     return isinstance(value, list | tuple) and not value
 
 
-def item_of(row: Any, where: str, tokenizer: PreTrainedTokenizerBase, longest: int) -> Item | None:
-    """Encode a row, cut at its end; None if no token of it is learned.
+def item_of(row: Any, where: str, tokenizer: PreTrainedTokenizerBase, longest: int | None) -> Item | None:
+    """Encode a row, cut at its end (None: not at all); None if no token of it is learned.
 
     A string or `text` is learned whole; of `prompt` and `completion`, text or messages, the latter; of `messages` what
     the assistant says; of `input_ids` what `labels` say, or all that no mask hides. The tokenizer appends nothing
@@ -93,15 +93,14 @@ def _text(prompt: str, completion: str, tokenizer: PreTrainedTokenizerBase) -> I
     ids = encode(tokenizer, prompt + completion)
     if not prompt:
         return {"input_ids": ids, "labels": list(ids)}
-    given = encode(tokenizer, prompt)
     # As TRL: a token in which both meet belongs to the completion, and so does the one that ends it.
-    start = next((n for n, (one, other) in enumerate(zip(given, ids, strict=False)) if one != other), len(given))
+    start = meeting(encode(tokenizer, prompt), ids)
     end = [] if tokenizer.eos_token_id is None or ids[-1:] == [tokenizer.eos_token_id] else [tokenizer.eos_token_id]
     return {"input_ids": ids + end, "labels": [-100] * start + ids[start:] + end}
 
 
 def _tokens(row: Mapping[str, Any], where: str) -> Item:
-    columns = {name: _list(row[name]) for name in ("input_ids", "labels", *_HIDING) if row.get(name) is not None}
+    columns = {name: _list(values) for name, values in row.items()}
     ids = columns["input_ids"]
     if ids and isinstance(ids[0], list):
         raise LaloraError(f"{where}: input_ids has two dimensions, as of a batch: give a row at a time, or the batches")

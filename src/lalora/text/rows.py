@@ -11,11 +11,13 @@ from typing import Any
 from lalora.errors import LaloraError, one_line, short
 from lalora.text.files import KINDS, kind_of, read_rows
 
-TEXT_FILE = ".txt"
+_PROSE = ".txt"
+TEXT_KINDS = (*KINDS, _PROSE)
+"""How the names of files of text end."""
 _MOST_BYTES = 1 << 30
 _WHAT = (
     "strings, rows with 'text', 'prompt' and 'completion', 'messages' or 'input_ids', a data set of such rows, or the "
-    f"path of a file or a folder ({', '.join((*KINDS, TEXT_FILE))})"
+    f"path of a file or a folder ({', '.join(TEXT_KINDS)})"
 )
 
 
@@ -48,12 +50,12 @@ def _shuffled(count: int, seed: int) -> Iterator[int]:
 def rows_in(path: Path) -> Iterator[tuple[str, Any]]:
     """Read a file, or all files of a folder; of a `.txt` file each paragraph is a row."""
     if path.is_dir():
-        files = sorted(one for one in path.iterdir() if one.suffix == TEXT_FILE or kind_of(one))
+        files = sorted(one for one in path.iterdir() if one.name.endswith(TEXT_KINDS))
         if not files:
-            raise LaloraError(f"{path} holds no file of text: {', '.join((*KINDS, TEXT_FILE))}")
+            raise LaloraError(f"{path} holds no file of text: {', '.join(TEXT_KINDS)}")
         for file in files:
             yield from rows_in(file)
-    elif path.suffix == TEXT_FILE:
+    elif path.suffix == _PROSE:
         yield from _paragraphs(path)
     elif kind_of(path) is None and not path.exists():
         raise LaloraError(f"the text '{short(str(path))}' is no file or folder: a text itself stands in a list, [text]")

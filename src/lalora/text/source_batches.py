@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,17 @@ def source_batches(
 
 
 def batches_of_sources(
-    sources: Text, tokenizer: PreTrainedTokenizerBase | None, model: nn.Module, seed: int = 0
+    sources: Text,
+    tokenizer: PreTrainedTokenizerBase | None,
+    model: nn.Module,
+    seed: int = 0,
+    part: Callable[[list[dict[str, Tensor]]], Any] = list,
 ) -> Any:
-    """Turn text into batches wherever it stands, and leave batches as they are."""
+    """Turn text into batches wherever it stands, of which `part` is taken, and leave batches as they are."""
     if isinstance(sources, Mapping) and "input_ids" not in sources:
         if sources.keys() & _SPLITS and all(hasattr(data, "column_names") for data in sources.values()):
             raise LaloraError(f"the text is a data set with the splits {', '.join(sources)}: give one of them")
-        return {name: batches_of_sources(data, tokenizer, model, seed) for name, data in sources.items()}
+        return {name: batches_of_sources(data, tokenizer, model, seed, part) for name, data in sources.items()}
     if isinstance(sources, Iterator):
         first = list(itertools.islice(sources, 1))
         rows = itertools.chain(first, sources)
@@ -103,7 +107,7 @@ def batches_of_sources(
             "the sources are text: give tokenizer= (a Trainer: processing_class=), or batches, as "
             "lalora.source_batches makes them"
         )
-    return source_batches(sources, tokenizer, seed=seed, model=model)
+    return part(source_batches(sources, tokenizer, seed=seed, model=model))
 
 
 def _is_text(data: Any, tokenizer: PreTrainedTokenizerBase | None) -> bool:

@@ -113,6 +113,20 @@ def batches(
     return [collate(items[start : start + batch_size], pad_token_id) for start in range(0, len(items), batch_size)]
 
 
+def meeting(one: Sequence[int], other: Sequence[int]) -> int:
+    """Count the tokens with which both begin.
+
+    Args:
+        one: tokens.
+        other: tokens.
+
+    Returns:
+        How many are the same in both.
+    """
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
+
+
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Encode a text as the harness does: with the special tokens, unless it brings the first one along.
 

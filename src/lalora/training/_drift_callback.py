@@ -14,8 +14,7 @@ from lalora.batches import Batch
 from lalora.errors import LaloraError, warn
 from lalora.fisher import Sources, named_sources
 from lalora.laplace import require_integer
-from lalora.scoring import Compared, interval
-from lalora.softening import require_budget
+from lalora.softening import HeldOut, require_budget
 from lalora.text import Text, batches_of_sources
 
 
@@ -59,50 +58,30 @@ class DriftCallback(TrainerCallback):
             raise LaloraError("stop=True needs a limit beyond which to stop")
         model: Any = trainer.model
         found = batches_of_sources(text, trainer.processing_class, model, trainer.args.seed)  # type: ignore[arg-type]
-        self._base, self._model = base, model
         self._batches = {name: list(batches) for name, batches in named_sources(found).items()}
-        self._texts = self._compared()
+        self._base, self._model = base, model
+        self._held = HeldOut(model, self._batches, base=base)
         # The two would keep each other alive, and with them the processes' connections.
         self._trainer = weakref.ref(trainer)
         self._every, self._limit, self._stop = every, limit, stop
         self._measured_at: int | None = None
         self._has_warned = False
 
-    def _compared(self) -> dict[str, Compared]:
-        return {name: Compared(self._model, batches, self._base) for name, batches in self._batches.items()}
-
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take the model that is trained now: `model_init` makes another for each training.
-
-        Args:
-            args: The Trainer's own.
-            state: The Trainer's own.
-            control: The Trainer's own.
-            **kwargs: The Trainer's own.
-        """
+        """Take the model that is trained now: `model_init` makes another for each training."""
         trainer = self._trainer()
         assert trainer is not None
         if trainer.model is not self._model:
             self._model = trainer.model
-            self._texts = self._compared()
+            self._held = HeldOut(self._model, self._batches, base=self._base)
         self._measured_at, self._has_warned = None, False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """Measure if it is time.
-
-        Args:
-            args: The Trainer's own.
-            state: The Trainer's own.
-            control: The Trainer's own.
-            **kwargs: The Trainer's own.
-
-        Returns:
-            What was given, asked to stop where the limit is passed.
-        """
+        """Measure if it is time."""
         if state.global_step % self._every == 0:
             self._measure(state.global_step, control)
         return control
@@ -110,19 +89,12 @@ class DriftCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measure what was trained.
-
-        Args:
-            args: The Trainer's own.
-            state: The Trainer's own.
-            control: The Trainer's own.
-            **kwargs: The Trainer's own.
-        """
+        """Measure what was trained."""
         if self._measured_at != state.global_step:
             self._measure(state.global_step, control)
 
     def _measure(self, step: int, control: TrainerControl) -> None:
-        found = interval({name: text.score() for name, text in self._texts.items()})
+        found = self._held.measure().interval
         # The main process's number, so that all stop or none does.
         drift = processes.all_gather(found.mean)[0]
         self._measured_at = step

@@ -45,8 +45,7 @@ class GradientHookMixin(_Trainer):
         """
         require_hooked(type(self), GradientHookMixin)
         super().__init__(*args, **kwargs)
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
-            raise LaloraError("DeepSpeed and FSDP shard the adapter's gradients: use one process or DDP")
+        require_unsharded(self.is_deepspeed_enabled or self.is_fsdp_enabled)
         # The filter replaces a NaN loss by the running average, which hides a run that diverged.
         self.args.logging_nan_inf_filter = False
         self._loss_of_step = torch.zeros(())
@@ -136,6 +135,12 @@ class GradientHookMixin(_Trainer):
                 f"training diverged: the {what} is {float(value)} at step {self.state.global_step + 1}"
                 f"{self.describe_run()}; lower the learning rate or the strength"
             )
+
+
+def require_unsharded(is_sharded: bool) -> None:
+    """Refuse gradients of which each process has a part."""
+    if is_sharded:
+        raise LaloraError("DeepSpeed and FSDP shard the adapter's gradients: use one process or DDP")
 
 
 def _is_setting(name: str, value: object) -> bool:

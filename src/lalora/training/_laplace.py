@@ -59,11 +59,7 @@ class LaplaceMixin(MethodMixin):
         if refit_every is not None:
             require_sources(self._sources)
         laplace.check(self._adapted)
-        if not laplace.is_mean(self._adapted):
-            warn(
-                "the adapter is not where this Laplace was fitted: call laplace.restore_mean(model) first, unless the "
-                "model was trained further from there",
-            )
+        warn_of_another_start(laplace, self._adapted)
 
     @property
     def laplace(self) -> Laplace:
@@ -139,3 +135,17 @@ class LaplaceMixin(MethodMixin):
 
 class LaplaceTrainer(LaplaceMixin, Trainer):
     """`transformers.Trainer` with `laplace` and `strength`."""
+
+
+def warn_of_another_start(laplace: Laplace, model: nn.Module) -> None:
+    """Warn where the adapter is not where the Laplace was fitted.
+
+    Args:
+        laplace: Of this adapter, or of its base.
+        model: Whose adapter is trained.
+    """
+    if not laplace.is_mean(model):
+        warn(
+            "the adapter is not where this Laplace was fitted: call laplace.restore_mean(model) first, unless the "
+            "model was trained further from there",
+        )

@@ -9,8 +9,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lalora.adapter import peft_model
-from lalora.errors import LaloraError, warn
+from lalora.errors import LaloraError
 from lalora.laplace import Laplace, require_non_negative
+from lalora.training._gradient_hook import require_unsharded
+from lalora.training._laplace import warn_of_another_start
 
 _FOLDER = "laplace"
 
@@ -41,19 +43,8 @@ class LaplaceCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuse a model that the Laplace does not belong to, or go on with that of a checkpoint.
-
-        Args:
-            args: The Trainer's own.
-            state: The Trainer's own.
-            control: The Trainer's own.
-            **kwargs: The Trainer's own, the model among it.
-
-        Raises:
-            LaloraError: If the model is another, or its gradients are sharded or not unscaled.
-        """
-        if args.deepspeed or args.fsdp:
-            raise LaloraError("DeepSpeed and FSDP shard the adapter's gradients: use one process or DDP")
+        """Refuse a model that the Laplace does not belong to, or go on with that of a checkpoint."""
+        require_unsharded(bool(args.deepspeed or args.fsdp))
         if args.fp16 and not args.max_grad_norm:
             raise LaloraError("under fp16 gradients are scaled until they are clipped: give a max_grad_norm")
         model = peft_model(kwargs["model"])
@@ -65,34 +56,17 @@ class LaplaceCallback(TrainerCallback):
                 )
             self.laplace = Laplace.load(kept)
         self.laplace.check(model)
-        if not state.global_step and not self.laplace.is_mean(model):
-            warn(
-                "the adapter is not where this Laplace was fitted: call laplace.restore_mean(model) first, unless the "
-                "model was trained further from there"
-            )
+        if not state.global_step:
+            warn_of_another_start(self.laplace, model)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Add the gradient.
-
-        Args:
-            args: The Trainer's own.
-            state: The Trainer's own.
-            control: The Trainer's own.
-            **kwargs: The Trainer's own, the model among it.
-        """
+        """Add the gradient."""
         self.laplace.add_gradient(peft_model(kwargs["model"]), self.strength)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the Laplace in the checkpoint.
-
-        Args:
-            args: The Trainer's own.
-            state: The Trainer's own.
-            control: The Trainer's own.
-            **kwargs: The Trainer's own.
-        """
+        """Keep the Laplace in the checkpoint."""
         if state.is_world_process_zero:
             self.laplace.of_adapter(peft_model(kwargs["model"])).save(_kept(args, state))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from typing import Any
 
 from lalora.errors import LaloraError
@@ -32,7 +31,7 @@ def _goes_past(owner: type, method: str) -> bool:
     if own is None:
         return False
     try:
-        source = textwrap.dedent(inspect.getsource(own))
+        source = inspect.getsource(own)
     except (OSError, TypeError):  # made while the program runs
         return False
     return f"super().{method}(" not in source.replace(f"super({owner.__name__}, self)", "super()")

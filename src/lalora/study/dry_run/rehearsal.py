@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from lalora.domains import is_here
-from lalora.domains.domain import Role
 from lalora.results.state import RESULTS
 from lalora.study.recipe.recipe import Recipe
 from lalora.study.recipe.settings import StudySettings
@@ -22,11 +21,6 @@ def rehearse(recipe: Recipe, folder: Path) -> list[str]:
     study = recipe.study
     require_writable(folder / RESULTS)
     require_same_study(recipe, folder)
-    roles: tuple[tuple[Role, dict[str, str]], ...] = (
-        ("source", study.sources),
-        ("target", study.target),
-        ("held-out", study.held_out),
-    )
     places = study.sources | study.target | study.held_out
     here = {name: place for name, place in places.items() if is_here(name, place)}
     data = [f"{name}, whose rows would be fetched ({place})" for name, place in places.items() if name not in here]
@@ -37,7 +31,7 @@ def rehearse(recipe: Recipe, folder: Path) -> list[str]:
     elif not (models or data):
         evaluation_sets(study, prepare(study, load_words(study), base_config(study)))
     else:
-        for role, named in roles:
+        for role, named in study.places.items():
             load_all({name: place for name, place in named.items() if name in here}, role)
         if loads:
             load_base(study)

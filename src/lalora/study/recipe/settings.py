@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from lalora.curvature import FITTED
 from lalora.domains import require_place
+from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.options import Count, NonNegative, OneOf, Rank, at_most
 from lalora.posthoc import RIVALS, rival_named
@@ -118,9 +119,14 @@ class StudySettings(_Settings):
         32, description="Rows of the target and of each source that softening and its rivals are fitted on."
     )
 
+    @property
+    def places(self) -> dict[Role, dict[str, Place]]:
+        """The places of all domains, by what they are here."""
+        return {"source": self.sources, "target": self.target, "held-out": self.held_out}
+
     @model_validator(mode="after")
     def _names_of_one_role(self) -> "StudySettings":
-        named = [*self.sources, *self.target, *self.held_out]
+        named = [name for places in self.places.values() for name in places]
         if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
             raise ValueError(f"'{twice[0]}' stands in two of sources, target and held_out: give it another name in one")
         return self

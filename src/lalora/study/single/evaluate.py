@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from lalora.assets import adapter_folder, adapter_settings, is_model, load_adapter, load_model, load_tokenizer
+from lalora.assets import fine_tuned, load_adapter, load_model, load_tokenizer
 from lalora.batches import vocabulary
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError, short
@@ -63,10 +63,7 @@ def evaluate_adapter(
 ) -> Evaluated:
     """Measure an adapter, or a full fine-tuning, against its base."""
     kind = resolve_dtype(dtype)
-    folder = adapter_folder(adapter)
-    whole = is_model(folder)
-    if not whole:
-        adapter_settings(folder)
+    folder, whole = fine_tuned(adapter)
     say(f"loading {model} and the data")
     base = load_model(model, kind)
     tokenizer = load_tokenizer(model)

@@ -11,13 +11,23 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from lalora.assets import adapter_folder, adapter_settings, is_model, load_adapter, load_model, load_tokenizer
+from lalora.assets import fine_tuned, load_adapter, load_model, load_tokenizer
 from lalora.domains import DomainData
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
 from lalora.laplace import Laplace, laplace_folder, require_non_negative
-from lalora.softening import STRENGTHS, Front, HeldOut, Measured, require_budget, soften, soften_weights, within
+from lalora.softening import (
+    LEARNING_RATE,
+    STRENGTHS,
+    Front,
+    HeldOut,
+    Measured,
+    require_budget,
+    soften,
+    soften_weights,
+    within,
+)
 from lalora.study.run.result import machine
 from lalora.study.setup.context import Say
 from lalora.study.setup.data import limit_to_context, load_all, source_batches, training_items
@@ -99,7 +109,7 @@ class Rows:
     max_length: int | None
     seed: int
     refine_steps: int = 0
-    refine_rate: float = 2e-3
+    refine_rate: float = LEARNING_RATE
 
 
 def soften_adapter(
@@ -113,11 +123,8 @@ def soften_adapter(
     say: Say,
 ) -> Softened:
     """Find and measure the front of an adapter, or of a full fine-tuning."""
-    folder = adapter_folder(adapter)
-    whole = is_model(folder)
-    if not whole:
-        adapter_settings(folder)
-    elif rows.refine_steps:
+    folder, whole = fine_tuned(adapter)
+    if whole and rows.refine_steps:
         raise LaloraError("--refine-steps refine an adapter, and this is a fully fine-tuned model: leave it out")
     # Changes of whole weights are small beside them, and would be lost in bfloat16.
     kind = resolve_dtype("float32" if whole and dtype == "auto" else dtype)
