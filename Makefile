@@ -11,6 +11,9 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c co
 # tests/fisher/test_curvlinops.py holds lalora against curvlinops. It comes with the pure-Python packages that it imports
 # and no others: all that it declares would bring torchvision, which breaks transformers where it does not fit the torch.
 ORACLE := curvlinops-for-pytorch einconv einops linear_operator
+# tests/engines trains under DeepSpeed, which lies beside the environment: accelerate imports it in every process in which
+# it can.
+ENGINE := deepspeed hjson msgpack ninja py-cpuinfo
 
 # A test a core, each with one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical
@@ -54,6 +57,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing lalora, its lab and its development tools into $(VENV) (some minutes, once)"
 	$(INSTALL) -e '.[lab,dev]'
 	$(INSTALL) --no-deps $(ORACLE)
+	$(INSTALL) --no-deps --upgrade --target $(VENV)/deepspeed $(ENGINE)
 	@touch $(VENV)/.lab $@
 
 $(VENV)/.long: $(VENV)/.dev

@@ -10,6 +10,7 @@ import pytest
 import lalora
 
 ROOMS = (
+    "engines",
     "text",
     "curvature",
     "fisher",

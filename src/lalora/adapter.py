@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from lalora.engines import whole
 from lalora.errors import LaloraError
 from lalora.tensor_names import a_name, b_name
 
@@ -120,7 +121,8 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """Copy the trainable tensors to the CPU."""
-    return {name: parameter.detach().cpu().clone() for name, parameter in trainable_tensors(model).items()}
+    tensors = trainable_tensors(model)
+    return {name: value.cpu().clone() for name, value in zip(tensors, whole(list(tensors.values())), strict=True)}
 
 
 def linear_pairs(model: nn.Module) -> list[LinearPair]:

@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from lalora.adapter import base_config, base_model
@@ -40,7 +41,7 @@ def require_next_token(model: nn.Module) -> None:
     if base in _known:
         return
     require_decoder(base)
-    fault = _fault(base)
+    fault = _fault(base, extract_model_from_parallel(model, keep_torch_compile=False))
     if fault is not None:
         raise LaloraError(
             f"{type(base).__name__} {fault}: lalora serves causal language models only (for BERT-like ones, "
@@ -58,7 +59,8 @@ def require_decoder(base: nn.Module) -> None:
         raise LaloraError(f"{name} is {kind}: lalora serves models that predict the next token (…ForCausalLM)")
 
 
-def _fault(base: nn.Module) -> str | None:
+def _fault(base: nn.Module, outer: nn.Module) -> str | None:
+    # Called from outside, since FSDP gathers what a model needs where its outermost module is called.
     whole: Any = base
     device = next(base.parameters()).device
     ids = (torch.arange(1, _LENGTH + 1, device=device) % vocabulary(base)[0]).unsqueeze(0)
@@ -73,7 +75,7 @@ def _fault(base: nn.Module) -> str | None:
         handle = whole.get_input_embeddings().register_forward_hook(cut)
         try:
             base.requires_grad_(False)
-            logits = getattr(whole(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False), "logits", None)
+            logits = getattr(outer(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False), "logits", None)
             if not isinstance(logits, Tensor) or logits.shape[:-1] != ids.shape:
                 return "is no causal language model, since it has no logits for each token"
             if logits.shape[-1] not in (*vocabulary(base), whole.config.get_text_config().vocab_size):

@@ -119,7 +119,8 @@ def digest(tensors: Iterable[Tensor]) -> str:
     seen = hashlib.sha256()
     for tensor in tensors:
         seen.update(str(tuple(tensor.shape)).encode())
-        seen.update(tensor.detach().double().cpu().contiguous().numpy().tobytes())
+        # A copy: memory that numpy has seen cannot be let go of, as FSDP does with gathered parameters.
+        seen.update(tensor.detach().to("cpu", torch.float64, copy=True).contiguous().numpy().tobytes())
     return seen.hexdigest()
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from lalora.adapter import adapter_tensors, linear_pairs, lora_layers, name_in_base, name_in_peft
 from lalora.curvature import FITTED, Anchor, Curvature, WeightSpace
+from lalora.engines import whole
 from lalora.errors import LaloraError, first_of, first_sentence, warn
 from lalora.undisturbed import trainability_kept
 
@@ -40,11 +41,10 @@ def anchors_of(model: PeftModel, curvature: str) -> dict[str, Anchor]:
             )
     if left:
         tell_of_free(left)
+    downs, ups = whole([pair.down.weight for pair in pairs]), whole([pair.up.weight for pair in pairs])
     return {
-        pair.layer: Anchor.of(
-            pair.down.weight.detach().cpu().clone(), pair.up.weight.detach().cpu().clone(), pair.scaling
-        )
-        for pair in pairs
+        pair.layer: Anchor.of(down.cpu().clone(), up.cpu().clone(), pair.scaling)
+        for pair, down, up in zip(pairs, downs, ups, strict=True)
     }
 
 

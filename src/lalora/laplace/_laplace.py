@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lalora.adapter import adapter_tensors, peft_model, trainable_tensors
 from lalora.curvature import combined
+from lalora.engines import differentiable, whole, write
 from lalora.errors import LaloraError, warn
 from lalora.laplace._adapter_copy import mean_and_shapes
 from lalora.laplace._anchored import anchored
@@ -173,7 +174,9 @@ class Laplace(Saved):
         if not bound.parameters:
             return torch.zeros((), device=next(model.parameters()).device)
         bound.require_trained()
-        value: Tensor = Penalty.apply(bound.penalised, bound.means, strength, *bound.parameters.values())  # type: ignore[no-untyped-call]
+        value: Tensor = Penalty.apply(
+            bound.penalised, bound.means, strength, *differentiable(list(bound.parameters.values()))
+        )  # type: ignore[no-untyped-call]
         return value
 
     @torch.no_grad()
@@ -251,9 +254,10 @@ class Laplace(Saved):
             Whether every trainable tensor has the value it had when the curvature was fitted, up to its dtype.
         """
         mean = self.of_adapter(model).mean
+        tensors = adapter_tensors(model)
         return all(
-            torch.equal(parameter.cpu(), mean[name].to(parameter.dtype)) if name in mean else not parameter.any()
-            for name, parameter in adapter_tensors(model).items()
+            torch.equal(value.cpu(), mean[name].to(value.dtype)) if name in mean else not value.any()
+            for name, value in zip(tensors, whole(list(tensors.values())), strict=True)
         )
 
     @torch.no_grad()
@@ -269,9 +273,9 @@ class Laplace(Saved):
             LaloraError: If it does not.
         """
         self.check(model)
-        mean = self.of_adapter(model).mean
+        here = self.of_adapter(model)
         for name, parameter in trainable_tensors(model).items():
-            parameter.copy_(mean[name]) if name in mean else parameter.zero_()
+            write(parameter, here.mean[name] if name in here.mean else torch.zeros(here.shapes[name]))
 
     def _bind(self, model: nn.Module) -> Bound:
         if self.of_base:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lalora.curvature import Curvature
+from lalora.engines import add_to_gradients, whole
 
 
 class Penalty(torch.autograd.Function):
@@ -43,8 +44,8 @@ class Penalty(torch.autograd.Function):
 def displacement(parameters: Mapping[str, Tensor], means: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Compute Δ = θ − μ, detached, at the precision of the curvature; a μ that is not there is zero."""
     delta = {}
-    for name, parameter in parameters.items():
-        value = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
+    for name, parameter in zip(parameters, whole(list(parameters.values())), strict=True):
+        value = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
         delta[name] = value - means[name] if name in means else value
     return delta
 
@@ -58,10 +59,5 @@ def add_gradient(
 ) -> Tensor:
     """Add λΛΔ, times the factor that gradients carry, to the `.grad` of each tensor; return the norm of λΛΔ."""
     _, product = curvature.value_and_grad(delta)
-    for parameter in parameters.values():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-    cast = [product[name].to(grad.dtype) for name, grad in gradients.items()]
-    torch._foreach_add_(list(gradients.values()), cast, alpha=strength * loss_scale)
+    add_to_gradients(list(parameters.values()), [product[name] for name in parameters], strength * loss_scale)
     return nn.utils.get_total_norm(list(product.values())) * strength

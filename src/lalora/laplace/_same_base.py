@@ -15,6 +15,7 @@ from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
 from lalora.adapter import base_config
+from lalora.engines import is_part, whole
 from lalora.errors import LaloraError, warn
 
 PROJECTIONS = 32
@@ -49,6 +50,8 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprin
             raise LaloraError(
                 f"the weight of '{name}' is not in memory (offloaded): load the model without offloading to disk"
             )
+        if is_part(weight) and base not in _first_seen:
+            (weight,) = whole([weight])
         rounded = rounded or not _is_plain(weight)
         summaries[name] = _summary(name, weight) if _is_plain(weight) else _of_quantised(name, base, model)
         if not all(map(math.isfinite, summaries[name])):

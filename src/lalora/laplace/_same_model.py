@@ -9,6 +9,7 @@ from peft import PeftModel
 from torch import nn
 
 from lalora.adapter import adapter_tensors, base_model, lora_layers, name_in_base, peft_model
+from lalora.engines import whole_shape
 from lalora.errors import LaloraError
 from lalora.laplace._lora_settings import lora_settings
 from lalora.laplace._provenance import Provenance
@@ -17,7 +18,7 @@ from lalora.laplace._same_base import Fingerprint, fingerprint, require_same_bas
 
 def require_same_tensors(shapes: Mapping[str, tuple[int, ...]], model: nn.Module) -> None:
     """Refuse an adapter whose tensors have other names or shapes than those that were fitted."""
-    found = {name: tuple(parameter.shape) for name, parameter in adapter_tensors(model).items()}
+    found = {name: whole_shape(parameter) for name, parameter in adapter_tensors(model).items()}
     for name, shape in shapes.items():
         if name not in found:
             raise LaloraError(f"the adapter here has no trainable tensor '{name}', which this Laplace was fitted on")

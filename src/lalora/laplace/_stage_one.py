@@ -9,6 +9,7 @@ from torch import nn
 
 from lalora import processes
 from lalora.curvature import FITTED, Factors, combined
+from lalora.engines import gathered
 from lalora.errors import LaloraError, warn
 from lalora.fisher import STATISTICS, Batch, Dataset, Pass, Sources, Wanted, named_sources
 from lalora.laplace._laplace import Laplace
@@ -34,23 +35,25 @@ def fit_with(
     start = Start.of_adapter(model, kind) if target_modules is None else Start.of_base(model, kind, target_modules)
     processes.require_same({**vars(settings), "prior": prior, "base model": start.base})
     named = named_sources(sources)
-    wanted = Wanted(
-        model,
-        start.layers,
-        str(settings.fisher),
-        settings.combine,
-        len(named),
-        settings.factor_rank,
-        settings.factor_keep,
-    )
-    statistic = STATISTICS[kind.statistic](wanted)
-    stage_one = Pass(model, settings.labels, settings.seed, progress)
     datasets: list[Dataset] = []
     unreached: dict[str, list[str]] = {}
-    for name, batches in named.items():
-        collector = statistic.collector()
-        datasets.append(stage_one.over(name, batches, collector))
-        unreached[name] = start.unreached(statistic.add(collector, datasets[-1]), name)
+    # What was read of the start is at its own precision; gathered for a pass, parameters may have that of the pass.
+    with gathered(model):
+        wanted = Wanted(
+            model,
+            start.layers,
+            str(settings.fisher),
+            settings.combine,
+            len(named),
+            settings.factor_rank,
+            settings.factor_keep,
+        )
+        statistic = STATISTICS[kind.statistic](wanted)
+        stage_one = Pass(model, settings.labels, settings.seed, progress)
+        for name, batches in named.items():
+            collector = statistic.collector()
+            datasets.append(stage_one.over(name, batches, collector))
+            unreached[name] = start.unreached(statistic.add(collector, datasets[-1]), name)
     if left := statistic.unreached():
         raise LaloraError(
             f"no row of any source reaches '{min(left)}': leave its module out of the adapter, freeze it, or give "

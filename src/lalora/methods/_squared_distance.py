@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lalora import processes
 from lalora.adapter import snapshot, trainable_tensors
 from lalora.curvature import Curvature
+from lalora.engines import FSDP2, ZERO, add_to_gradients, whole
 from lalora.errors import LaloraError
 from lalora.files import parse_json, read_small, write_atomically
 from lalora.methods.base import Method, Sources, Strength
@@ -27,6 +28,8 @@ class SquaredDistance(Method):
 
     knob = "strength"
     grid = (0.001, 0.01, 0.1)
+
+    engines = (FSDP2, ZERO)
 
     strength: Strength = 1.0
 
@@ -49,10 +52,8 @@ class SquaredDistance(Method):
             return
         tensors = trainable_tensors(model)
         _, gradient = self._distance.value_and_grad(self._delta(tensors))
-        for name, block in gradient.items():
-            scaled = (block * (2 * self.strength_now * loss_scale)).to(tensors[name].dtype)
-            grad = tensors[name].grad
-            tensors[name].grad = scaled if grad is None else grad.add_(scaled)
+        moved = [tensors[name] for name in gradient]
+        add_to_gradients(moved, list(gradient.values()), 2 * self.strength_now * loss_scale)
 
     @torch.no_grad()
     def metrics(self, model: nn.Module) -> dict[str, float]:
@@ -80,5 +81,6 @@ class SquaredDistance(Method):
         return processes.digest(self._start[name] for name in sorted(self._start))
 
     def _delta(self, tensors: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-        wide = {name: torch.promote_types(tensor.dtype, torch.float32) for name, tensor in tensors.items()}
-        return {name: tensors[name].detach().to(wide[name]) - start for name, start in self._start.items()}
+        here = dict(zip(tensors, whole(list(tensors.values())), strict=True))
+        wide = {name: torch.promote_types(tensor.dtype, torch.float32) for name, tensor in here.items()}
+        return {name: here[name].to(wide[name]) - start for name, start in self._start.items()}

@@ -40,6 +40,8 @@ class Method:
         grid: Values of the knob to begin with.
         needs_source: Whether `prepare` needs source batches.
         quantised_base: Whether it works on a base model in 8 or 4 bits.
+        engines: Of `FSDP2` and `ZERO` in `lalora.engines`, those in which it was tested: there each process holds a
+            part of the adapter and of its gradients, which `whole` and `add_to_gradients` read and change.
         own_start: Whether it starts from another adapter than plain LoRA does.
         untouched_base: Whether it needs the untouched weights under the adapter: beside it none has an own start.
         turn: Its place among the methods of a run: those with a lower one act first, in `prepare` and in every step.
@@ -53,6 +55,7 @@ class Method:
     grid: ClassVar[tuple[float, ...]] = ()
     needs_source: ClassVar[bool] = False
     quantised_base: ClassVar[bool] = True
+    engines: ClassVar[tuple[str, ...]] = ()
     own_start: ClassVar[bool] = False
     untouched_base: ClassVar[bool] = False
     turn: ClassVar[int] = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lalora.errors import LaloraError
 from lalora.methods.base import Method
@@ -34,3 +34,13 @@ def require_methods(methods: object) -> None:
     """Refuse what is no list of methods."""
     if not (isinstance(methods, Sequence) and all(isinstance(method, Method) for method in methods)):
         raise LaloraError("methods must be a list of methods, such as methods=[KL()]: see lalora.methods")
+
+
+def require_engine(engine: str | None, methods: Iterable[Method]) -> None:
+    """Refuse methods that read or change what under this engine lies in parts in several processes."""
+    for method in methods:
+        if engine is not None and engine not in method.engines:
+            raise LaloraError(
+                f"method '{method.name}' was never tested under {engine}, where each process holds a part of the "
+                "adapter: train it with one process or DDP"
+            )

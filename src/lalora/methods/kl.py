@@ -15,6 +15,7 @@ from lalora import processes
 from lalora.adapter import peft_model
 from lalora.batches import checked, with_completion
 from lalora.completion import completion
+from lalora.engines import FSDP2
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
 from lalora.methods.base import Method, Sources, Strength
@@ -45,6 +46,7 @@ class KL(Method):
     knob = "strength"
     grid = (0.3, 1.0, 3.0)
     needs_source = True
+    engines = (FSDP2,)
 
     strength: Strength = 1.0
     every: Annotated[

@@ -8,10 +8,12 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import Doc
 
 from lalora import processes
+from lalora.engines import FSDP2, ZERO
 from lalora.errors import LaloraError
 from lalora.fisher import own_part
 from lalora.laplace import FitSettings, Laplace, Refitting, fit
@@ -57,6 +59,7 @@ class LaLoRA(Method):
     knob = "strength"
     grid = (1000.0, 10000.0, 100000.0)
     needs_source = True
+    engines = (FSDP2, ZERO)
     fixed: ClassVar[Mapping[str, Any]] = {}
     """Options of the fit that cannot be chosen."""
 
@@ -112,8 +115,9 @@ class LaLoRA(Method):
         """Measure `penalty` in nats, and `forecast` in nats per source token."""
         if self.laplace is None:
             return {}
-        penalty = self.laplace.penalty(model, self.strength_now)
-        return {"penalty": float(penalty.detach()), "forecast": self.laplace.forecast(model)}
+        with torch.no_grad():
+            penalty = self.laplace.penalty(model, self.strength_now)
+        return {"penalty": float(penalty), "forecast": self.laplace.forecast(model)}
 
     def facts(self) -> dict[str, object]:
         """Collect what all processes have to agree in, the Laplace included."""

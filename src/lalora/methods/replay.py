@@ -11,6 +11,7 @@ from typing import Annotated
 from torch import nn
 from typing_extensions import Doc
 
+from lalora.engines import FSDP2, ZERO
 from lalora.errors import LaloraError
 from lalora.fisher import Batch
 from lalora.methods._row_weights import RowWeights, completion_tokens
@@ -40,6 +41,7 @@ class Replay(Method):
     knob = "share"
     grid = (0.1, 0.25, 0.5)
     needs_source = True
+    engines = (FSDP2, ZERO)
 
     share: Annotated[BelowOne, Doc("Of the rows, those that are source text; 0 is plain LoRA.")] = 0.25
     weigh: Annotated[

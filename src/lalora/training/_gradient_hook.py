@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
 
 from lalora import processes
-from lalora.errors import LaloraError, TrainingDivergedError
+from lalora.engines import ZERO, before_step, engine_of, gradients, total_norm, whole, whole_shape
+from lalora.errors import TrainingDivergedError
 from lalora.training._own_loop import require_hooked
 
 if TYPE_CHECKING:
@@ -41,11 +43,11 @@ class GradientHookMixin(_Trainer):
             **kwargs: The Trainer's own.
 
         Raises:
-            LaloraError: If gradients are sharded over processes (DeepSpeed, FSDP), or the Trainer goes past this hook.
+            LaloraError: If the engine keeps gradients where nothing can be added, or the Trainer goes past this hook.
         """
         require_hooked(type(self), GradientHookMixin)
         super().__init__(*args, **kwargs)
-        require_unsharded(self.is_deepspeed_enabled or self.is_fsdp_enabled)
+        self.engine = engine_of(self.accelerator.state, cast("nn.Module", self.model))
         # The filter replaces a NaN loss by the running average, which hides a run that diverged.
         self.args.logging_nan_inf_filter = False
         self._loss_of_step = torch.zeros(())
@@ -77,11 +79,9 @@ class GradientHookMixin(_Trainer):
         """
         settings = {name: value for name, value in vars(self.args).items() if _is_setting(name, value)}
         model = cast("nn.Module", self.model)
-        trained = [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
-        start = processes.digest([p for p in model.parameters() if p.requires_grad])
-        base = processes.digest(
-            [p.detach().flatten()[:: 1 + p.numel() // _ENTRIES_LOOKED_AT] for p in model.parameters()]
-        )
+        trained = [(name, whole_shape(p)) for name, p in model.named_parameters() if p.requires_grad]
+        start = processes.digest(whole([p for p in model.parameters() if p.requires_grad]))
+        base = processes.digest(_looked_at(parameter) for parameter in model.parameters())
         weights = {"trained tensors": trained, "start of trained tensors": start, "base weights": base}
         return {**settings, **weights, **_rows_of(self.train_dataset)}
 
@@ -116,18 +116,25 @@ class GradientHookMixin(_Trainer):
         Raises:
             TrainingDivergedError: If the loss of the step, or a gradient, is NaN or infinite.
         """
+        if self.engine == ZERO:
+            # Its engine steps within the last backward pass.
+            before_step(cast("Any", self.optimizer).optimizer, WeakMethod(self._after_last_backward))
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._loss_of_step = self._loss_of_step.to(loss.device) + loss.detach()
         if self.accelerator.sync_gradients:
             self._require_finite("loss", self._loss_of_step)
             self._loss_of_step = torch.zeros(())
-            scaler = self.accelerator.scaler
-            self.after_backward(1.0 if scaler is None else float(scaler.get_scale()))
-            gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-            # Under fp16 an infinite gradient is the scaler's to see: it skips the step and lowers the scale.
-            if scaler is None and gradients:
-                self._require_finite("gradient's norm", nn.utils.get_total_norm(gradients))
+            if self.engine != ZERO:
+                self._after_last_backward()
         return loss
+
+    def _after_last_backward(self) -> None:
+        scaler = self.accelerator.scaler
+        self.after_backward(1.0 if scaler is None else float(scaler.get_scale()))
+        found = gradients(cast("nn.Module", self.model).parameters())
+        # Under fp16 an infinite gradient is the scaler's to see: it skips the step and lowers the scale.
+        if scaler is None and found:
+            self._require_finite("gradient's norm", total_norm(found))
 
     def _require_finite(self, what: str, value: Tensor) -> None:
         if not torch.isfinite(value):
@@ -137,10 +144,9 @@ class GradientHookMixin(_Trainer):
             )
 
 
-def require_unsharded(is_sharded: bool) -> None:
-    """Refuse gradients of which each process has a part."""
-    if is_sharded:
-        raise LaloraError("DeepSpeed and FSDP shard the adapter's gradients: use one process or DDP")
+def _looked_at(parameter: nn.Parameter) -> Tensor:
+    (value,) = whole([parameter])
+    return value.flatten()[:: 1 + value.numel() // _ENTRIES_LOOKED_AT]
 
 
 def _is_setting(name: str, value: object) -> bool:

@@ -14,10 +14,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lalora import processes
 from lalora.adapter import peft_model
+from lalora.engines import FSDP2, whole
 from lalora.errors import LaloraError
 from lalora.fisher import Batch, Sources, named_sources
 from lalora.methods import InTurn, Lora, Method
-from lalora.methods.compatible import require_methods
+from lalora.methods.compatible import require_engine, require_methods
 from lalora.text import Text, batches_of_sources
 from lalora.training._after_step import AfterStep
 from lalora.training._gradient_hook import GradientHookMixin
@@ -61,6 +62,7 @@ class InTurnMixin(GradientHookMixin):
                 "need them: leave it out, and publish what save_model writes"
             )
         super().__init__(*args, **kwargs)
+        require_engine(self.engine, self.methods)
         self._is_built = True
         batches = self._as_batches(sources)
         named = {} if isinstance(batches, Mapping) and not batches else named_sources(batches)
@@ -214,10 +216,21 @@ class InTurnMixin(GradientHookMixin):
         """
         # Asked to publish, the Trainer calls this without a folder, and no checkpoint is meant.
         is_checkpoint = _internal_call and output_dir is not None
-        if is_checkpoint or not self.methods.own_start:
+        if self.engine == FSDP2 and not is_checkpoint:
+            # The Trainer writes one for itself where state_dict_type is FULL_STATE_DICT, and otherwise nothing.
+            self._save_gathered(Path(output_dir or str(self.args.output_dir)))
+        elif is_checkpoint or not self.methods.own_start:
             super().save_model(output_dir, _internal_call)
         elif self.args.should_save:
             self.methods.save_adapter(self._adapted, Path(output_dir or str(self.args.output_dir)))
+
+    def _save_gathered(self, folder: Path) -> None:
+        parameters = dict(self._adapted.named_parameters())
+        trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+        tensors = dict(zip(trained, whole(list(trained.values())), strict=True))
+        with processes.on_all_ranks(), self.saving():
+            if self.args.should_save:
+                self._adapted.save_pretrained(str(folder), state_dict=tensors)
 
     def saving(self) -> AbstractContextManager[None]:
         """Surround everything that writes a checkpoint, such as to tell of a full disk; by default with nothing."""

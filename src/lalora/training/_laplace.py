@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
+from lalora.engines import gradients, total_norm
 from lalora.errors import warn
 from lalora.fisher import Batch, Sources
 from lalora.laplace import Laplace, require_non_negative, require_sources
@@ -108,8 +109,7 @@ class LaplaceMixin(MethodMixin):
         Args:
             loss_scale: Factor that the gradients carry.
         """
-        gradients = [parameter.grad for parameter in self._adapted.parameters() if parameter.grad is not None]
-        self._target_norm = nn.utils.get_total_norm(gradients) / loss_scale
+        self._target_norm = total_norm(gradients(self._adapted.parameters())) / loss_scale
         super().after_backward(loss_scale)
 
     def describe_run(self) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
+from accelerate.state import AcceleratorState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lalora.adapter import peft_model
+from lalora.engines import ZERO, before_step, engine_of
 from lalora.errors import LaloraError
 from lalora.laplace import Laplace, require_non_negative
-from lalora.training._gradient_hook import require_unsharded
 from lalora.training._laplace import warn_of_another_start
 
 _FOLDER = "laplace"
@@ -44,7 +46,7 @@ class LaplaceCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Refuse a model that the Laplace does not belong to, or go on with that of a checkpoint."""
-        require_unsharded(bool(args.deepspeed or args.fsdp))
+        engine = engine_of(AcceleratorState(), kwargs["model"])
         if args.fp16 and not args.max_grad_norm:
             raise LaloraError("under fp16 gradients are scaled until they are clipped: give a max_grad_norm")
         model = peft_model(kwargs["model"])
@@ -58,17 +60,28 @@ class LaplaceCallback(TrainerCallback):
         self.laplace.check(model)
         if not state.global_step:
             warn_of_another_start(self.laplace, model)
+        self._model = weakref.ref(model)
+        self._within_backward = engine == ZERO
+        if self._within_backward:
+            # Its engine has taken the step before the Trainer comes to the events of one.
+            before_step(kwargs["optimizer"].optimizer, weakref.WeakMethod(self._add))
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Add the gradient."""
-        self.laplace.add_gradient(peft_model(kwargs["model"]), self.strength)
+        if not self._within_backward:
+            self._add()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the Laplace in the checkpoint."""
         if state.is_world_process_zero:
             self.laplace.of_adapter(peft_model(kwargs["model"])).save(_kept(args, state))
+
+    def _add(self) -> None:
+        model = self._model()
+        assert model is not None
+        self.laplace.add_gradient(model, self.strength)
 
 
 def _kept(args: TrainingArguments, state: TrainerState) -> Path:

@@ -74,6 +74,11 @@ class MethodMixin(InTurnMixin):
         self._budget = _budget(budget, budget_batches, budget_by, budget_every)
         self._budget_target = budget_target
         super().__init__(*args, methods=methods, sources=sources, **kwargs)
+        if self._budget is not None and self._budget.softens and self.engine is not None:
+            raise LaloraError(
+                f"under {self.engine} no process holds the adapter that a budget would soften: give "
+                "budget_by='control', or train without a budget and soften what save_model wrote"
+            )
 
     @property
     def front(self) -> Front | None:
