@@ -57,7 +57,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing lalora, its lab and its development tools into $(VENV) (some minutes, once)"
 	$(INSTALL) -e '.[lab,dev]'
 	$(INSTALL) --no-deps $(ORACLE)
-	$(INSTALL) --no-deps --upgrade --target $(VENV)/deepspeed $(ENGINE)
+	$(INSTALL) --no-deps --upgrade --target $(VENV)/deepspeed $(ENGINE) \
+		|| echo "DeepSpeed could not be installed: tests/engines will skip what needs it"
 	@touch $(VENV)/.lab $@
 
 $(VENV)/.long: $(VENV)/.dev
