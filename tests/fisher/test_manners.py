@@ -29,7 +29,9 @@ def test_the_model_leaves_as_it_came(settings: dict[str, Any]) -> None:
     wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     state = torch.get_rng_state()
 
-    lalora.fit(model, DataLoader(rows(6), batch_size=2, shuffle=True, collate_fn=collate), progress=False)
+    lalora.fit(
+        model, DataLoader(rows(6), batch_size=2, shuffle=True, collate_fn=collate), progress=False, curvature="diagonal"
+    )
 
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in model.modules()] == modes
@@ -45,7 +47,7 @@ def test_the_model_leaves_as_it_came_after_an_error() -> None:
     model.train()
     wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     with pytest.raises(LaloraError):
-        lalora.fit(model, [{"input_ids": torch.ones(1, 4, dtype=torch.long)}], progress=False)
+        lalora.fit(model, [{"input_ids": torch.ones(1, 4, dtype=torch.long)}], progress=False, curvature="diagonal")
     assert model.training
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == wanted
     assert not [module for module in model.modules() if module._forward_hooks]
@@ -67,13 +69,13 @@ BAD_SOURCES: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("sources", "message"), BAD_SOURCES.values(), ids=BAD_SOURCES.keys())
 def test_bad_sources(sources: Any, message: str) -> None:
     with pytest.raises(LaloraError, match=message):
-        lalora.fit(lora(), sources, progress=False)
+        lalora.fit(lora(), sources, progress=False, curvature="diagonal")
 
 
 @pytest.mark.parametrize("option", ["curvature", "fisher", "labels", "combine"])
 def test_unknown_option(option: str) -> None:
     with pytest.raises(LaloraError, match=f"{option}='best' is unknown: choose"):
-        lalora.fit(lora(), [GOOD], progress=False, **{option: "best"})
+        lalora.fit(lora(), [GOOD], progress=False, **{"curvature": "diagonal", **{option: "best"}})
 
 
 def test_a_loss_that_is_not_finite_names_dataset_and_batch() -> None:
@@ -87,7 +89,7 @@ def test_a_loss_that_is_not_finite_names_dataset_and_batch() -> None:
     clean["labels"] = clean["labels"].clamp(max=VOCABULARY - 2)
     model.get_base_model().lm_head.weight.data.nan_to_num_(0.0)
     with pytest.raises(LaloraError, match="source 'arc', batch 2: the loss is nan"):
-        lalora.fit(model, {"arc": [clean, bad]}, labels="data", progress=False)
+        lalora.fit(model, {"arc": [clean, bad]}, labels="data", progress=False, curvature="diagonal")
 
 
 def test_a_gradient_that_is_not_finite_names_dataset_and_batch() -> None:
@@ -96,7 +98,7 @@ def test_a_gradient_that_is_not_finite_names_dataset_and_batch() -> None:
         lambda module, grad_input, grad_output: (grad_input[0] * float("inf"),)
     )
     with pytest.raises(LaloraError, match="source 'arc', batch 1: a gradient is not finite"):
-        lalora.fit(model, {"arc": [GOOD]}, progress=False)
+        lalora.fit(model, {"arc": [GOOD]}, progress=False, curvature="diagonal")
     handle.remove()
 
 
@@ -104,7 +106,7 @@ def test_a_merged_adapter() -> None:
     model = lora(b_scale=0.1)
     model.merge_adapter()
     with pytest.raises(LaloraError, match="call unmerge_adapter"):
-        lalora.fit(model, [GOOD], progress=False)
+        lalora.fit(model, [GOOD], progress=False, curvature="diagonal")
 
 
 def test_nothing_below_the_lowest_adapted_module_is_differentiated() -> None:
@@ -123,7 +125,7 @@ def test_nothing_below_the_lowest_adapted_module_is_differentiated() -> None:
     handles = [layer.mlp.down_proj.register_forward_hook(watch(str(number))) for number, layer in enumerate(layers)] + [
         layers[1].self_attn.o_proj.register_forward_hook(watch("attention of 1"))
     ]
-    lalora.fit(model, [GOOD], progress=False)
+    lalora.fit(model, [GOOD], progress=False, curvature="diagonal")
     for handle in handles:
         handle.remove()
     assert set(reached) == {"1"}
@@ -132,7 +134,7 @@ def test_nothing_below_the_lowest_adapted_module_is_differentiated() -> None:
 @pytest.mark.parametrize("where", ["adapter", "attention", "embedding", "layer", "a hook on the embedding"])
 def test_training_mode_changes_nothing_although_activations_are_checkpointed(where: str) -> None:
     model = lora(b_scale=0.3, lora_dropout=0.5 if where == "adapter" else 0.0)
-    plain = lalora.fit(model, [GOOD], progress=False).curvature.tensors()
+    plain = lalora.fit(model, [GOOD], progress=False, curvature="diagonal").curvature.tensors()
     inner = model.get_base_model().model
     layer, embedding = inner.layers[0], inner.embed_tokens
     if where == "attention":
@@ -145,23 +147,25 @@ def test_training_mode_changes_nothing_although_activations_are_checkpointed(whe
         embedding.register_forward_hook(lambda module, x, y: y + module.training * torch.rand_like(y))
     model.get_base_model().activation_checkpointing_enable()
     model.train()
-    again = lalora.fit(model, [GOOD], progress=False).curvature.tensors()
+    again = lalora.fit(model, [GOOD], progress=False, curvature="diagonal").curvature.tensors()
     assert all(torch.equal(again[name], plain[name]) for name in plain)
 
 
 def test_activations_are_checkpointed_where_the_model_does_so() -> None:
     model = lora(b_scale=0.3)
-    lalora.fit(model, [GOOD], progress=False)  # the first one also tries whether the model sees the future
+    lalora.fit(
+        model, [GOOD], progress=False, curvature="diagonal"
+    )  # the first one also tries whether the model sees the future
     runs: list[bool] = []
     require_next_token(model)
     layer = model.get_base_model().model.layers[0]
     layer.input_layernorm.register_forward_hook(lambda norm, x, y: runs.append(layer.training))
-    lalora.fit(model, [GOOD], progress=False)
+    lalora.fit(model, [GOOD], progress=False, curvature="diagonal")
     once = len(runs)
     runs.clear()
     model.get_base_model().activation_checkpointing_enable()
     model.train()
-    lalora.fit(model, [GOOD], progress=False)
+    lalora.fit(model, [GOOD], progress=False, curvature="diagonal")
     assert len(runs) > once
     assert not any(runs)
     assert layer.training
@@ -169,10 +173,10 @@ def test_activations_are_checkpointed_where_the_model_does_so() -> None:
 
 def test_a_model_without_adapter() -> None:
     with pytest.raises(LaloraError, match="LlamaForCausalLM has no LoRA adapter"):
-        lalora.fit(llama(), [GOOD], progress=False)
+        lalora.fit(llama(), [GOOD], progress=False, curvature="diagonal")
 
 
 def test_an_adapter_that_is_not_trainable() -> None:
     model = get_peft_model(llama(), LoraConfig(r=2, target_modules=["q_proj"], inference_mode=True))
     with pytest.raises(LaloraError, match="no trainable tensors"):
-        lalora.fit(model, [GOOD], progress=False)
+        lalora.fit(model, [GOOD], progress=False, curvature="diagonal")

@@ -64,6 +64,7 @@ def own(items, first):
 
 
 def fit(model, source, **settings):
+    settings = {{"curvature": "diagonal", **settings}}
     return described(lalora.fit(model, source, progress=False, **settings))
 
 
@@ -166,7 +167,7 @@ def alone(items: list[list[Batch]], **settings: Any) -> lalora.Laplace:
     """One process over the batches of both."""
     model = settings.pop("model", None) or lora(dtype=torch.float64, b_scale=0.3)
     parts = [batch for part in items for batch in batches(part, 2)]
-    return lalora.fit(model, parts, progress=False, **{"labels": "data", **settings})
+    return lalora.fit(model, parts, progress=False, **{"labels": "data", "curvature": "diagonal", **settings})
 
 
 def dense(kind: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

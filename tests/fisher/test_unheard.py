@@ -104,7 +104,9 @@ def test_weights_that_are_read_without_a_call(kernel: str, which: str, b_scale: 
     items = rows(7)
     expected = oracle.sequence(lora(b_scale=b_scale), items)
     model = with_kernel(lora(b_scale=b_scale), kernel, which)
-    found = lalora.fit(model, batches(items, 3), labels="data", progress=False).curvature.tensors()
+    found = lalora.fit(
+        model, batches(items, 3), labels="data", progress=False, curvature="diagonal"
+    ).curvature.tensors()
     assert_equal(dict(found), expected)
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -117,7 +119,9 @@ def test_a_sure_model_hides_no_weight_that_is_read_without_a_call() -> None:
         return model
 
     items = rows(4)
-    found = lalora.fit(with_kernel(small(), "fused", "mlp"), batches(items, 2), labels="data", progress=False)
+    found = lalora.fit(
+        with_kernel(small(), "fused", "mlp"), batches(items, 2), labels="data", progress=False, curvature="diagonal"
+    )
     assert_equal(dict(found.curvature.tensors()), oracle.sequence(small(), items))
 
 
@@ -127,14 +131,16 @@ def test_gradients_too_small_to_be_compared_are_told(kernel: str) -> None:
     with torch.no_grad():
         model.get_base_model().lm_head.weight.mul_(1e-30)
     with pytest.warns(UserWarning, match="and 27 more are so small that their squares are zero"):
-        lalora.fit(model, batches(rows(4), 2), labels="data", progress=False)
+        lalora.fit(model, batches(rows(4), 2), labels="data", progress=False, curvature="diagonal")
 
 
 def test_batches_as_such_where_weights_are_read_without_a_call() -> None:
     items = rows(5)
     expected = oracle.batch(lora(b_scale=0.3), [items[:3], items[3:]])
     model = with_kernel(lora(b_scale=0.3), "fused", "mlp")
-    found = lalora.fit(model, batches(items, 3), fisher="batch", labels="data", progress=False).curvature.tensors()
+    found = lalora.fit(
+        model, batches(items, 3), fisher="batch", labels="data", progress=False, curvature="diagonal"
+    ).curvature.tensors()
     assert_equal(dict(found), expected)
 
 
@@ -142,20 +148,22 @@ def test_by_position_a_weight_that_is_read_without_a_call_is_squared_row_by_row(
     items = rows(4)
     by_row, by_token = (
         lalora.fit(
-            lora(b_scale=0.3), batches(items, 3), fisher=fisher, labels="data", progress=False
+            lora(b_scale=0.3), batches(items, 3), fisher=fisher, labels="data", progress=False, curvature="diagonal"
         ).curvature.tensors()
         for fisher in ("sequence", "token")
     )
     model = with_kernel(lora(b_scale=0.3), "fused", "mlp")
-    found = lalora.fit(model, batches(items, 3), fisher="token", labels="data", progress=False).curvature.tensors()
+    found = lalora.fit(
+        model, batches(items, 3), fisher="token", labels="data", progress=False, curvature="diagonal"
+    ).curvature.tensors()
     assert_equal(dict(found), {name: (by_row if "mlp" in name else by_token)[name].double() for name in found})
 
 
 def test_sampled_labels_stay_those_of_the_row() -> None:
     items = rows(7)
-    plain = lalora.fit(lora(b_scale=0.3), batches(items, 3), progress=False).curvature.tensors()
+    plain = lalora.fit(lora(b_scale=0.3), batches(items, 3), progress=False, curvature="diagonal").curvature.tensors()
     model = with_kernel(lora(b_scale=0.3), "long rows", "")
-    found = lalora.fit(model, batches(items, 3), progress=False)
+    found = lalora.fit(model, batches(items, 3), progress=False, curvature="diagonal")
     assert_equal(dict(found.curvature.tensors()), {name: value.double() for name, value in plain.items()})
     assert found.provenance.datasets[0].rows == 7
 
@@ -188,7 +196,9 @@ def test_modules_that_work_on_chosen_positions_alone() -> None:
 
     items = rows(5)
     expected = oracle.sequence(sparse(lora(b_scale=0.3)), items)
-    found = lalora.fit(sparse(lora(b_scale=0.3)), batches(items, 3), labels="data", progress=False)
+    found = lalora.fit(
+        sparse(lora(b_scale=0.3)), batches(items, 3), labels="data", progress=False, curvature="diagonal"
+    )
     assert_equal(dict(found.curvature.tensors()), expected)
 
 
@@ -210,7 +220,9 @@ def test_an_adapter_that_is_called_and_read_besides_is_refused(curvature: str, b
     lalora.fit(lora(b_scale=b_scale), batches(items, 3), curvature=curvature, progress=False)
     with pytest.raises(LaloraError, match=r"uses the adapter of '.*layers\.0\.mlp\.gate_proj' in other ways"):
         lalora.fit(read_besides(lora(b_scale=b_scale)), batches(items, 3), curvature=curvature, progress=False)
-    found = lalora.fit(read_besides(lora(b_scale=b_scale)), batches(items, 3), labels="data", progress=False)
+    found = lalora.fit(
+        read_besides(lora(b_scale=b_scale)), batches(items, 3), labels="data", progress=False, curvature="diagonal"
+    )
     assert_equal(dict(found.curvature.tensors()), oracle.sequence(read_besides(lora(b_scale=b_scale)), items))
 
 
@@ -253,5 +265,7 @@ def test_a_tensor_that_one_source_reaches_is_enough() -> None:
     layer.forward = lambda x: called(x) if x.shape[1] > 6 else torch.zeros_like(x)
     items = sorted(rows(12), key=lambda row: len(row["input_ids"]))
     short = [row for row in items if len(row["input_ids"]) <= 6]
-    fitted = lalora.fit(model, {"short": batches(short, 2), "long": batches(items[-2:], 2)}, progress=False)
+    fitted = lalora.fit(
+        model, {"short": batches(short, 2), "long": batches(items[-2:], 2)}, progress=False, curvature="diagonal"
+    )
     assert [name for name in fitted.curvature.names if "layers.1.mlp" in name]

@@ -39,9 +39,9 @@ def test_a_fit_refuses_in_a_line(options: dict[str, Any], message: str) -> None:
 def test_a_laplace_refuses_in_a_line(tmp_path: Path) -> None:
     model = lora()
     source = batches(rows(2), 2)
-    laplace = lalora.fit(model, source, progress=False)
+    laplace = lalora.fit(model, source, progress=False, curvature="diagonal")
     wrong: Any
-    for wrong in ("1", None, True, [1], float("nan")):
+    for wrong in ("1", True, [1], float("nan")):
         with pytest.raises(LaloraError, match="strength must be a finite number"):
             laplace.penalty(model, wrong)
     for wrong in ("x", None, True):

@@ -26,12 +26,12 @@ def test_a_base_that_is_not_finite_is_refused() -> None:
     with torch.no_grad():
         model.get_base_model().model.layers[1].self_attn.q_proj.base_layer.weight[0, 0] = float("nan")
     with pytest.raises(LaloraError, match=r"layers\.1\.self_attn\.q_proj' is not finite"):
-        lalora.fit(model, SOURCE, progress=False)
+        lalora.fit(model, SOURCE, progress=False, curvature="diagonal")
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["norm", "projection"])
 def test_a_fingerprint_that_is_not_a_number_fits_no_model(place: int) -> None:
-    laplace = lalora.fit(lora(), SOURCE, progress=False)
+    laplace = lalora.fit(lora(), SOURCE, progress=False, curvature="diagonal")
     for summary in laplace.provenance.fingerprint["layers"].values():
         summary[place] = float("nan")
     with pytest.raises(LaloraError, match="the model here is another"):
@@ -61,8 +61,8 @@ def test_packed_weights_are_known_by_what_they_compute(name: str, dtype: torch.d
             layer.self_attn.q_proj.base_layer = Packed(layer.self_attn.q_proj.base_layer, name, dtype)
         return made
 
-    laplace = lalora.fit(model(0), SOURCE, progress=False)
-    plain = lalora.fit(lora(target_modules=["q_proj"]), SOURCE, progress=False)
+    laplace = lalora.fit(model(0), SOURCE, progress=False, curvature="diagonal")
+    plain = lalora.fit(lora(target_modules=["q_proj"]), SOURCE, progress=False, curvature="diagonal")
     for layer, summary in plain.provenance.fingerprint["layers"].items():
         found = laplace.provenance.fingerprint["layers"][layer]
         assert found == pytest.approx(summary, abs=1e-4 if dtype == torch.float32 else 0.1)
@@ -78,11 +78,11 @@ def test_a_weight_that_cannot_be_read_is_named() -> None:
     layer.base_layer = Packed(layer.base_layer, "qweight", torch.float32)
     del layer.base_layer.in_features
     with pytest.raises(LaloraError, match=r"the base weight of '.*layers\.1.*q_proj' cannot be read \(Packed\)"):
-        lalora.fit(model, SOURCE, progress=False)
+        lalora.fit(model, SOURCE, progress=False, curvature="diagonal")
 
 
 def test_a_fingerprint_of_nothing_fits_no_model() -> None:
-    laplace = lalora.fit(lora(), SOURCE, progress=False)
+    laplace = lalora.fit(lora(), SOURCE, progress=False, curvature="diagonal")
     laplace.provenance.fingerprint["layers"].clear()
     with pytest.raises(LaloraError, match="does not tell the weights of its base model"):
         laplace.check(lora())
@@ -109,16 +109,16 @@ def test_weights_that_repack_themselves_in_the_first_forward_pass() -> None:
             layer.self_attn.q_proj.base_layer = Repacked(layer.self_attn.q_proj.base_layer)
         return made
 
-    lalora.fit(model(), SOURCE, progress=False).check(model())
+    lalora.fit(model(), SOURCE, progress=False, curvature="diagonal").check(model())
 
 
 def test_a_vocabulary_that_grew_is_no_other_base() -> None:
-    laplace = lalora.fit(lora(), SOURCE, progress=False)
+    laplace = lalora.fit(lora(), SOURCE, progress=False, curvature="diagonal")
     grown = llama()
     grown.resize_token_embeddings(VOCABULARY + 5, mean_resizing=False)
     model = get_peft_model(grown, LoraConfig(r=3, lora_alpha=6, target_modules="all-linear"))
     laplace.check(model)
-    with_head = lalora.fit(lora(target_modules=["lm_head"]), SOURCE, progress=False)
+    with_head = lalora.fit(lora(target_modules=["lm_head"]), SOURCE, progress=False, curvature="diagonal")
     grown = llama()
     grown.resize_token_embeddings(VOCABULARY + 5, mean_resizing=False)
     with pytest.raises(LaloraError, match=r"lm_head.*\(36, 3\) here and \(31, 3\)"):
@@ -176,7 +176,7 @@ def mixture() -> MixtralForCausalLM:
 def test_adapted_experts_come_back_from_their_file(modules: list[str], tmp_path: Path) -> None:
     parameters = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
     model = get_peft_model(mixture(), LoraConfig(r=2, target_modules=modules, target_parameters=parameters))
-    laplace = lalora.fit(model, SOURCE, progress=False)
+    laplace = lalora.fit(model, SOURCE, progress=False, curvature="diagonal")
     laplace.check(model)
     laplace.save(tmp_path)
     loaded = lalora.Laplace.load(tmp_path)
@@ -211,7 +211,7 @@ def test_weights_that_are_offloaded_are_named() -> None:
     layer = model.get_base_model().model.layers[0].self_attn.q_proj
     layer.base_layer.weight = nn.Parameter(layer.base_layer.weight.to("meta"), requires_grad=False)
     with pytest.raises(LaloraError, match=r"the weight of '.*layers\.0\.self_attn\.q_proj' is not in memory"):
-        lalora.fit(model, SOURCE, progress=False)
+        lalora.fit(model, SOURCE, progress=False, curvature="diagonal")
 
 
 class Experts(nn.Module):
@@ -273,7 +273,9 @@ def test_a_base_fit_on_sources_that_reach_other_experts_is_refused(curvature: st
 
 @pytest.mark.parametrize("key", ["layers.1.self_attn.q_proj", r"layers\.1\.self_attn\.q_proj", "q_proj"])
 def test_ranks_and_scales_of_single_layers_come_back_from_a_file(key: str, tmp_path: Path) -> None:
-    lalora.fit(lora(rank_pattern={key: 5}, alpha_pattern={key: 9}), SOURCE, progress=False).save(tmp_path)
+    lalora.fit(lora(rank_pattern={key: 5}, alpha_pattern={key: 9}), SOURCE, progress=False, curvature="diagonal").save(
+        tmp_path
+    )
     laplace = lalora.Laplace.load(tmp_path)
     model = at_mean(llama(), laplace)
     assert laplace.is_mean(model)

@@ -19,7 +19,7 @@ from tiny import batches, lora, rows, shake
 
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Laplace, Path]:
-    laplace = lalora.fit(lora(), {"arc": batches(rows(4), 2)}, progress=False)
+    laplace = lalora.fit(lora(), {"arc": batches(rows(4), 2)}, progress=False, curvature="diagonal")
     laplace.save(tmp_path / "laplace")
     return laplace, tmp_path / "laplace"
 
@@ -54,7 +54,7 @@ def test_provenance_names_what_was_done(saved: tuple[Laplace, Path]) -> None:
     provenance = saved[0].provenance
     assert provenance.lalora == lalora.__version__
     assert [(data.name, data.rows, data.batches) for data in provenance.datasets] == [("arc", 4, 2)]
-    assert provenance.fit == FitSettings(fisher="sequence", labels="sampled", combine="mean")
+    assert provenance.fit == FitSettings(fisher="sequence", labels="sampled", combine="mean", curvature="diagonal")
     assert provenance.lora["r"] == 3
 
 
@@ -93,7 +93,7 @@ def test_a_newer_format(saved: tuple[Laplace, Path]) -> None:
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    laplace = lalora.fit(lora(), batches(rows(2), 2), progress=False)
+    laplace = lalora.fit(lora(), batches(rows(2), 2), progress=False, curvature="diagonal")
     (tmp_path / "file").write_text("here already")
     with pytest.raises(LaloraError, match="cannot write a Laplace to"):
         laplace.save(tmp_path / "file" / "laplace")
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_saving_again_replaces(saved: tuple[Laplace, Path]) -> None:
-    other = lalora.fit(lora(), batches(rows(3, seed=8), 3), progress=False)
+    other = lalora.fit(lora(), batches(rows(3, seed=8), 3), progress=False, curvature="diagonal")
     other.save(saved[1])
     assert Laplace.load(saved[1]).provenance == other.provenance
     assert len(list(saved[1].iterdir())) == 2
@@ -121,7 +121,7 @@ def test_killed_while_replacing_the_old_one_stays(
 
     monkeypatch.setattr(_storage, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
-        lalora.fit(lora(), batches(rows(3, seed=8), 3), progress=False).save(saved[1])
+        lalora.fit(lora(), batches(rows(3, seed=8), 3), progress=False, curvature="diagonal").save(saved[1])
     assert Laplace.load(saved[1]).provenance == saved[0].provenance
 
 

@@ -48,7 +48,7 @@ def test_bad_knobs(name: str, knobs: dict[str, float], message: str) -> None:
 
 def test_precision_groups_follow_table_11() -> None:
     model = lora()
-    method = methods.LaLoRA()
+    method = methods.LaLoRA(curvature="diagonal")
     method.prepare(model, {"arc": batches(rows(5), 5)})
     assert method.laplace is not None
     before = snapshot(model)
@@ -66,7 +66,7 @@ def test_precision_groups_follow_table_11() -> None:
 
 def test_precision_groups_by_hand() -> None:
     model = lora()
-    method = methods.LaLoRA()
+    method = methods.LaLoRA(curvature="diagonal")
     method.prepare(model, {"arc": batches(rows(5), 5)})
     assert method.laplace is not None
     name = method.laplace.curvature.names[0]
@@ -81,7 +81,7 @@ def test_precision_groups_by_hand() -> None:
 
 def test_nothing_is_important_where_nothing_has_precision() -> None:
     model = lora()
-    method = methods.LaLoRA()
+    method = methods.LaLoRA(curvature="diagonal")
     method.prepare(model, {"arc": batches(rows(2), 2)})
     assert method.laplace is not None
     method.laplace.curvature = method.laplace.curvature.scaled(0.0)

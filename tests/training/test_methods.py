@@ -184,7 +184,11 @@ def test_a_resumed_run_of_two_equals_the_whole_one(arguments: Arguments, tmp_pat
 
 OTHERS: dict[str, tuple[list[Method], int, str]] = {
     "an option": ([LaLoRA(5.0), L2(0.1)], 0, "checkpoint-2 was trained with strength 50, not 5: give the same"),
-    "the fit": ([LaLoRA(50.0, curvature="kfac"), L2(0.1)], 0, "with curvature 'diagonal', not 'kfac': give the same"),
+    "the fit": (
+        [LaLoRA(50.0, curvature="kfac"), L2(0.1)],
+        0,
+        "with curvature 'weight-kfac', not 'kfac': give the same",
+    ),
     "a method": ([LaLoRA(50.0)], 0, "checkpoint-2 was trained by 'lalora.l2', not 'lalora': give the same to resume"),
     "the start": ([LaLoRA(50.0), L2(0.1)], 1, "did not start where that of .*checkpoint-2 did, which 'l2' measures"),
 }

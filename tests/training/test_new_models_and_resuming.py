@@ -58,7 +58,7 @@ def test_a_model_made_by_model_init_pays_as_one_that_is_given(kind: str, argumen
 
 
 def test_each_new_model_begins_at_the_mean_as_in_a_search(arguments: Arguments) -> None:
-    laplace = lalora.fit(lora(), SOURCE, progress=False)
+    laplace = lalora.fit(lora(), SOURCE, progress=False, curvature="diagonal")
     seeds = iter(range(50, 60))
     made = trainer(None, arguments(data_seed=7), laplace, model_init=lambda: unseeded(next(seeds)))
     ends = []
@@ -71,7 +71,7 @@ def test_each_new_model_begins_at_the_mean_as_in_a_search(arguments: Arguments) 
 
 
 def test_a_model_that_the_laplace_does_not_belong_to_is_refused(arguments: Arguments) -> None:
-    laplace = lalora.fit(lora(), SOURCE, progress=False)
+    laplace = lalora.fit(lora(), SOURCE, progress=False, curvature="diagonal")
     with pytest.raises(LaloraError, match="trainable tensor"):
         trainer(None, arguments(data_seed=7), laplace, model_init=lambda: lora(target_modules=["q_proj"]))
 
@@ -102,7 +102,7 @@ def test_what_would_go_on_otherwise_is_refused(
 ) -> None:
     saving = {"save_strategy": "steps", "save_steps": 4, "max_steps": 8}
     model = lora()
-    trained(model, arguments(**saving), lalora.fit(lora(), SOURCE, progress=False))
+    trained(model, arguments(**saving), lalora.fit(lora(), SOURCE, progress=False, curvature="diagonal"))
     other = lalora.fit(lora(), SOURCE, curvature=change.pop("curvature", "diagonal"), progress=False)
     with pytest.raises(LaloraError, match=message):
         trainer(lora(), arguments(**saving), other, **change).train(
@@ -116,6 +116,6 @@ def test_a_checkpoint_without_a_laplace_is_refused(arguments: Arguments, tmp_pat
     saving = arguments(save_strategy="steps", save_steps=2, max_steps=4)
     Trainer(model=lora(), args=saving, train_dataset=TARGET, data_collator=collate).train()
     with pytest.raises(LaloraError, match="checkpoint-2 does not say of which methods its run was"):
-        trainer(lora(), saving, lalora.fit(lora(), SOURCE, progress=False)).train(
+        trainer(lora(), saving, lalora.fit(lora(), SOURCE, progress=False, curvature="diagonal")).train(
             resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2")
         )

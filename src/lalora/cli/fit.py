@@ -20,7 +20,7 @@ def fit(
     rank: Annotated[int | None, typer.Option(min=1, help="LoRA rank (default 16).")] = None,
     alpha: Annotated[int | None, typer.Option(min=1, help="LoRA alpha (default 32).")] = None,
     target_modules: TargetModules = None,
-    rows: Annotated[int, typer.Option(min=1, help="Rows of each source.")] = 8,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each source.")] = 32,
     self_source: Annotated[
         int | None,
         typer.Option(min=1, help="Without any source: rows of text that the base model writes; kept as a file."),

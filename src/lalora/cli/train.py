@@ -21,7 +21,10 @@ def train(
         str | None, typer.Option(help="What `lalora fit` wrote, a folder or a hub id; plain LoRA without.")
     ] = None,
     strength: Annotated[
-        float | None, typer.Option(help="λ of the Laplace: nats of target loss paid per nat of drift (default 1).")
+        float | None,
+        typer.Option(
+            help="λ of the Laplace: nats of target loss per nat of drift (default: measured for its curvature)."
+        ),
     ] = None,
     out: Out = Path("adapter"),
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 100,

@@ -27,6 +27,7 @@ class Diagonal(Fitted):
     """
 
     kind: ClassVar[str] = "diagonal"
+    strength: ClassVar[float] = 1000.0
     statistic: ClassVar[StatisticName] = "adapter squares"
     estimators: ClassVar[tuple[str, ...]] = ("sequence", "token", "batch")
     privacy: ClassVar[str] = SQUARES_SHOW

@@ -29,6 +29,8 @@ class Fitted(Curvature):
     """What stage I collects for it: squared gradients of adapter or merged weights by name, or `Factors`."""
     estimators: ClassVar[tuple[str, ...]]
     """The estimators that it can be made with, the usual one first."""
+    strength: ClassVar[float]
+    """λ where none is given: of those that were measured, the largest that gives up 2 % of the learning or less."""
     privacy: ClassVar[str]
     """What a file with it tells of the source rows, for a model card."""
 

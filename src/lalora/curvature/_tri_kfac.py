@@ -18,6 +18,7 @@ class TriKfac(Kfac):
     """
 
     kind: ClassVar[str] = "tri-kfac"
+    strength: ClassVar[float] = 100.0
 
     def _of_roots(
         self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None

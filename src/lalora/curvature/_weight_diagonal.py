@@ -30,6 +30,7 @@ class WeightDiagonal(WeightSpace, Fitted):
     """
 
     kind: ClassVar[str] = "weight-diagonal"
+    strength: ClassVar[float] = 300.0
     statistic: ClassVar[StatisticName] = "weight squares"
     estimators: ClassVar[tuple[str, ...]] = ("sequence", "token", "batch")
     privacy: ClassVar[str] = SQUARES_SHOW

@@ -25,6 +25,7 @@ class WeightKfac(WeightSpace, Kronecker):
     """q(Δ) = ⟨G, ΔW X ΔWᵀ⟩ for the true ΔW = s(BA − B₀A₀), never formed."""
 
     kind: ClassVar[str] = "weight-kfac"
+    strength: ClassVar[float] = 30.0
 
     @classmethod
     def of(cls, collected: Factors, anchors: Mapping[str, Anchor] | None = None) -> Self:

@@ -18,7 +18,7 @@ def fit(
     model: nn.Module,
     sources: Sources | Iterable[Batch] | Text,
     *,
-    curvature: str = "diagonal",
+    curvature: str = "weight-kfac",
     target_modules: str | Sequence[str] | None = None,
     fisher: str | None = None,
     labels: str = "sampled",
@@ -41,8 +41,9 @@ def fit(
             dict of `input_ids`, unshifted `labels` (-100 where a token is no completion) and `attention_mask`, each
             (rows, length), one sequence a row. With `tokenizer`, in the place of batches whatever
             `lalora.source_batches` takes, such as strings, chats, the path of a file, or `self`.
-        curvature: `diagonal` (Eq. 6), `kfac` (Eq. 8), `tri-kfac` (Eq. 10), or one whose penalty is on the true change
-            of the merged weight and so stays right when A moves: `weight-kfac`, `weight-diagonal` (EWC-LoRA).
+        curvature: One whose penalty is on the true change of the merged weight and so stays right when A moves:
+            `weight-kfac`, `weight-diagonal` (EWC-LoRA); or the paper's over A and B: `diagonal` (Eq. 6), `kfac` (Eq.
+            8), `tri-kfac` (Eq. 10).
         target_modules: For a base model without an adapter: the layers to know about, as in `peft.LoraConfig`, such as
             `all-linear`. Needs a weight-space curvature; the result serves adapters of every rank, scale and start on
             any of these layers.

@@ -12,7 +12,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import adapter_tensors, peft_model, trainable_tensors
-from lalora.curvature import combined
+from lalora.curvature import FITTED, combined
 from lalora.engines import differentiable, whole, write
 from lalora.errors import LaloraError, warn
 from lalora.laplace._adapter_copy import mean_and_shapes
@@ -156,12 +156,18 @@ class Laplace(Saved):
         """
         return {name: value for name, value in self.__dict__.items() if name not in ("_bound", "_adapters")}
 
-    def penalty(self, model: nn.Module, strength: float = 1.0) -> Tensor:
+    @property
+    def strength(self) -> float:
+        """λ where none is given: the largest that gave up 2 % of the learning or less where it was measured."""
+        return FITTED[self.provenance.fit.curvature].strength
+
+    def penalty(self, model: nn.Module, strength: float | None = None) -> Tensor:
         """Compute ½λ(ΔᵀΛΔ + δ‖Δ‖²), to be added to a loss once per optimizer step (paper, Eq. 12).
 
         Args:
             model: The PEFT model that is trained.
-            strength: λ ≥ 0, in nats of target loss per nat of forecast drift on the source.
+            strength: λ ≥ 0, in nats of target loss per nat of forecast drift on the source; by default what was
+                measured for the curvature.
 
         Returns:
             A scalar in nats, differentiable with respect to the adapter.
@@ -169,6 +175,7 @@ class Laplace(Saved):
         Raises:
             LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
         """
+        strength = self.strength if strength is None else strength
         require_non_negative("strength", strength)
         bound = self._bind(model)
         if not bound.parameters:
@@ -205,14 +212,14 @@ class Laplace(Saved):
         return 0.5 * float(bound.curvature.quadratic(bound.delta()))
 
     @torch.no_grad()
-    def add_gradient(self, model: nn.Module, strength: float, loss_scale: float = 1.0) -> Tensor:
+    def add_gradient(self, model: nn.Module, strength: float | None = None, loss_scale: float = 1.0) -> Tensor:
         """Add the gradient of the penalty to the `.grad` of the adapter, so that it counts exactly once.
 
         Call it after the last micro-batch's backward pass and before clipping.
 
         Args:
             model: The PEFT model that is trained.
-            strength: λ ≥ 0.
+            strength: λ ≥ 0, as in `penalty`.
             loss_scale: Factor that gradients carry at this point, as under fp16 loss scaling.
 
         Returns:
@@ -221,6 +228,7 @@ class Laplace(Saved):
         Raises:
             LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
         """
+        strength = self.strength if strength is None else strength
         require_non_negative("strength", strength)
         bound = self._bind(model)
         if strength == 0 or not bound.parameters:

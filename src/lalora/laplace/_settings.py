@@ -16,7 +16,7 @@ from lalora.options import Count, OneOf, Part, Seed, check
 class FitSettings:
     """Every option of `lalora.fit` that changes the curvature. Checks itself."""
 
-    curvature: Annotated[str, OneOf(tuple(FITTED)), Doc("Shape of the curvature.")] = "diagonal"
+    curvature: Annotated[str, OneOf(tuple(FITTED)), Doc("Shape of the curvature.")] = "weight-kfac"
     fisher: Annotated[
         str | None,
         OneOf(("sequence", "token", "batch")),
@@ -44,5 +44,6 @@ class FitSettings:
             object.__setattr__(self, "fisher", able[0])
         elif self.fisher not in able:
             raise LaloraError(
-                f"fisher='{self.fisher}' does not factor: use {' or '.join(able)} with curvature='{self.curvature}'"
+                f"fisher='{self.fisher}' does not factor: use {' or '.join(able)} with curvature='{self.curvature}', "
+                "or curvature='diagonal'"
             )

@@ -9,19 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from typing_extensions import Doc
 
 from lalora import processes
-from lalora.engines import FSDP2, ZERO
-from lalora.errors import LaloraError
+from lalora.adapter import adapter_tensors
+from lalora.curvature import FITTED
+from lalora.engines import FSDP2, ZERO, gradients, total_norm
+from lalora.errors import LaloraError, warn
 from lalora.fisher import own_part
 from lalora.laplace import FitSettings, Laplace, Refitting, fit
-from lalora.methods.base import Method, Sources, Strength
+from lalora.methods.base import Method, Sources
 from lalora.options import BelowOne, Count, NonNegative, Option
 
 _OF_THE_FIT = tuple(field.name for field in fields(FitSettings))
 T = TypeVar("T", bound="LaLoRA")
+ENOUGH_STEPS = 20
+"""Before which a penalty need not be felt: at the start its gradient is zero."""
+FELT = 0.03
+"""Of the norm of the rest of the gradient, what the penalty's has to be at some step to change anything."""
 
 
 def _takes_options_of_the_fit(kind: type[T]) -> type[T]:
@@ -57,13 +64,16 @@ class LaLoRA(Method):
     citation = "Sliwa et al., 2025"
     needs = "a fit on source text; the curvature in memory"
     knob = "strength"
-    grid = (1000.0, 10000.0, 100000.0)
+    grid = (10.0, 30.0, 100.0)
     needs_source = True
     engines = (FSDP2, ZERO)
     fixed: ClassVar[Mapping[str, Any]] = {}
     """Options of the fit that cannot be chosen."""
 
-    strength: Strength = 1.0
+    strength: Annotated[
+        NonNegative | Literal["auto"],
+        Doc("λ: nats of target loss paid per nat of predicted drift. auto: what was measured for the curvature."),
+    ] = "auto"
     fit: FitSettings = field(default_factory=FitSettings)
     prior: Annotated[
         NonNegative | Literal["auto"],
@@ -78,7 +88,7 @@ class LaLoRA(Method):
 
     if TYPE_CHECKING:
 
-        def __init__(self, strength: float = 1.0, **options: Any) -> None:
+        def __init__(self, strength: float | Literal["auto"] = "auto", **options: Any) -> None:
             """Take the fields, and the options of the fit by their own names."""
 
     def __post_init__(self) -> None:
@@ -86,8 +96,13 @@ class LaLoRA(Method):
         super().__post_init__()
         if self.laplace is not None:
             self.fit, self.prior = self.laplace.provenance.fit, self.laplace.prior
+        if self.strength == "auto":
+            self.strength = FITTED[self.fit.curvature].strength
         self._refitting = Refitting(None, {}, self.refit_decay)
+        self.target_norm: Tensor | None = None
+        """Of the gradient of all else, before clipping, at the last step."""
         self.gradient_norm: Tensor | None = None
+        self._felt: Tensor | None = None
         self.kept_elsewhere = False
         """Whether the Laplace that was given need not be in checkpoints."""
 
@@ -109,7 +124,20 @@ class LaLoRA(Method):
         """Fit again if it is time, and add λΛΔ to the gradients."""
         if self.laplace is not None:
             self.laplace = self._refitting.due(self.laplace, model, step)
+            self.target_norm = total_norm(gradients(adapter_tensors(model).values())) / loss_scale
             self.gradient_norm = self.laplace.add_gradient(model, self.strength_now, loss_scale)
+            if step >= ENOUGH_STEPS:
+                share = self.gradient_norm.to(self.target_norm.device) / self.target_norm.clamp_min(1e-30)
+                self._felt = torch.maximum(self._felt, share) if isinstance(self._felt, Tensor) else share
+
+    def after_training(self, model: PeftModel) -> None:
+        """Say so where the penalty was too weak to change anything."""
+        strength = float(self.strength)
+        if self._felt is not None and strength > 0 and (most := float(self._felt)) < FELT:
+            warn(
+                f"the penalty was not felt: its gradient was never more than {most:.1g} of the rest of the gradient, "
+                f"with strength {strength:g}; try {strength * 10:g}"
+            )
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """Measure `penalty` in nats, and `forecast` in nats per source token."""

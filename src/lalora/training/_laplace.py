@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import Trainer
 
-from lalora.engines import gradients, total_norm
 from lalora.errors import warn
 from lalora.fisher import Batch, Sources
 from lalora.laplace import Laplace, require_non_negative, require_sources
@@ -31,7 +30,7 @@ class LaplaceMixin(MethodMixin):
         self,
         *args: Any,
         laplace: Laplace,
-        strength: float = 1.0,
+        strength: float | None = None,
         refit_every: int | None = None,
         refit_sources: Sources | Iterable[Batch] = (),
         refit_decay: float = 0.9,
@@ -42,7 +41,7 @@ class LaplaceMixin(MethodMixin):
         Args:
             *args: The Trainer's own.
             laplace: The Laplace fitted on this model's adapter.
-            strength: λ ≥ 0; 0 is plain LoRA.
+            strength: λ ≥ 0; 0 is plain LoRA. By default what was measured for the curvature.
             refit_every: Optimizer steps after which the curvature is fitted again where the adapter is then, and
                 averaged in; the mean stays. None for never.
             refit_sources: Source text for that, as in `lalora.fit`; read once and kept. `sources` is another name.
@@ -54,7 +53,7 @@ class LaplaceMixin(MethodMixin):
                 sharded, or it should be fitted again without source text.
         """
         self._brought = laplace
-        self._target_norm: Tensor | None = None
+        strength = laplace.strength if strength is None else strength
         method = LaLoRA(strength, laplace=laplace, refit_every=refit_every, refit_decay=refit_decay)
         super().__init__(*args, methods=[method], sources=kwargs.pop("sources", refit_sources), **kwargs)
         if refit_every is not None:
@@ -72,7 +71,7 @@ class LaplaceMixin(MethodMixin):
     @property
     def strength(self) -> float:
         """λ."""
-        return self._lalora.strength
+        return float(self._lalora.strength)
 
     @strength.setter
     def strength(self, strength: float) -> None:
@@ -103,15 +102,6 @@ class LaplaceMixin(MethodMixin):
             self._brought.restore_mean(model)
         return model
 
-    def after_backward(self, loss_scale: float) -> None:
-        """Add λΛΔ to the gradients.
-
-        Args:
-            loss_scale: Factor that the gradients carry.
-        """
-        self._target_norm = total_norm(gradients(self._adapted.parameters())) / loss_scale
-        super().after_backward(loss_scale)
-
     def describe_run(self) -> str:
         """Name the strength.
 
@@ -128,7 +118,8 @@ class LaplaceMixin(MethodMixin):
             start_time: The Trainer's own.
         """
         if "loss" in logs:
-            norms = {"grad_norm_target": self._target_norm, "grad_norm_penalty": self._lalora.gradient_norm}
+            method = self._lalora
+            norms = {"grad_norm_target": method.target_norm, "grad_norm_penalty": method.gradient_norm}
             logs |= {name: float(norm) for name, norm in norms.items() if isinstance(norm, torch.Tensor)}
         super().log(logs, start_time)
 

@@ -27,17 +27,18 @@ class LaplaceCallback(TrainerCallback):
     run goes on with that one.
     """
 
-    def __init__(self, laplace: Laplace, strength: float, resumed_from: str | Path | None = None) -> None:
+    def __init__(self, laplace: Laplace, strength: float | None = None, resumed_from: str | Path | None = None) -> None:
         """Take the Laplace.
 
         Args:
             laplace: Fitted on the adapter that is trained, at its start, or on its base model.
-            strength: λ ≥ 0; 0 is plain LoRA.
+            strength: λ ≥ 0; 0 is plain LoRA. By default what was measured for the curvature.
             resumed_from: The checkpoint that the Trainer resumes from, where it lies outside of its `output_dir`.
 
         Raises:
             LaloraError: If the strength is negative or not finite.
         """
+        strength = laplace.strength if strength is None else strength
         require_non_negative("strength", strength)
         self.laplace, self.strength = laplace, strength
         self._resumed_from = None if resumed_from is None else Path(resumed_from) / _FOLDER
