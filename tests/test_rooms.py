@@ -31,6 +31,7 @@ SHARED = (
     "batches",
     "completion",
     "errors",
+    "extras",
     "files",
     "next_token",
     "options",
