@@ -36,6 +36,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 benchmarks: $(VENV)/.lab
+	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/penalty.py
 	$(BIN)/python benchmarks/methods.py
