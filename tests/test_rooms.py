@@ -14,6 +14,7 @@ ROOMS = (
     "curvature",
     "fisher",
     "laplace",
+    "checking",
     "scoring",
     "softening",
     "methods",
