@@ -29,9 +29,31 @@ import lalora.cli.main  # ruff: ignore[module-import-not-at-top-of-file]
 from tiny import batches, llama, lora, rows, shake, tokenizer  # ruff: ignore[module-import-not-at-top-of-file]
 
 CURVATURES = ("diagonal", "kfac", "tri-kfac", "weight-kfac", "weight-diagonal")
-CORE = ("curvature", "fisher", "laplace", "methods", "posthoc", "results", "scoring", "softening", "text", "training")
+CORE = (
+    "curvature",
+    "fisher",
+    "laplace",
+    "methods",
+    "posthoc",
+    "results",
+    "checking",
+    "scoring",
+    "softening",
+    "text",
+    "training",
+)
 LAB = ("assets", "domains", "evaluation", "report", "study")
-COMMANDS = ("run --list", "fit x", "train x", "evaluate x y", "soften x y", "report .", "methods", "assets list")
+COMMANDS = (
+    "run --list",
+    "fit x",
+    "train x",
+    "evaluate x y",
+    "check x",
+    "soften x y",
+    "report .",
+    "methods",
+    "assets list",
+)
 
 
 def work() -> dict[str, Any]:
@@ -55,6 +77,7 @@ def work() -> dict[str, Any]:
     }.items():
         Path(name).write_text(line, encoding="utf-8")
         assert len(lalora.source_batches(name, tokens)) == 1
+    found["check"] = lalora.check(lora(), tokens).works
     found["drift"] = lalora.drift(model, unseen).kl
     lalora.soften(model, batches(rows(4), 2), source=source, progress=False).save("softened", strength=1.0)
     found["softened"] = sorted(os.listdir("softened"))

@@ -40,6 +40,7 @@ def walked() -> dict[str, Any]:
 def test_the_core_does_all_that_it_promises(walked: dict[str, Any]) -> None:
     assert all(math.isfinite(walked[kind]) and walked[kind] > 0 for kind in FITTED)
     assert walked["drift"] > 0
+    assert walked["check"] is True
     assert {"adapter_config.json", "adapter_model.safetensors"} <= set(walked["softened"])
 
 
@@ -49,7 +50,7 @@ def test_what_needs_an_extra_names_it_in_one_line(walked: dict[str, Any]) -> Non
     assert re.fullmatch(f"lines.jsonl.zst: {LINE}", lines.pop("lines.jsonl.zst"))
     assert re.fullmatch(f"method 'corda': {LINE}", lines.pop("corda"))
     commands = {name: lines.pop(name) for name in list(lines) if name.startswith("lalora ")}
-    assert len(commands) == 8
+    assert len(commands) == 9
     assert not {name: line for name, line in commands.items() if not re.fullmatch(f"error: {LINE}", line)}
     assert {"assets", "domains", "evaluation", "report", "scipy", "study"} == set(lines)
     assert not {name: line for name, line in lines.items() if not re.fullmatch(LINE, line)}
