@@ -19,7 +19,7 @@ from lalora.curvature import FITTED
 from lalora.extras import EXTRAS, MissingPackageError, how_to_install, named_if_missing
 
 HERE = Path(__file__).parent
-LINE = r"'[\w.]+' is not installed: pip install 'lalora\[lab\]'"
+LINE = r"""'[\w.]+' is not installed: pip install "lalora\[lab\]\""""
 # Where the name that Python imports is another than that of the package.
 IMPORTED = {"attrs": "attr", "lm-eval": "lm_eval", "pyyaml": "yaml"}
 
@@ -77,7 +77,7 @@ def names(requirements: list[str]) -> set[str]:
 
 def test_a_package_of_no_extra_is_named_itself() -> None:
     assert how_to_install("sentencepiece.model") == "'sentencepiece.model' is not installed: pip install sentencepiece"
-    assert how_to_install("ray") == "'ray' is not installed: pip install 'lalora[ray]'"
+    assert how_to_install("ray") == """'ray' is not installed: pip install "lalora[ray]\""""
 
 
 def test_a_module_of_ours_that_is_not_there_is_no_missing_extra() -> None:

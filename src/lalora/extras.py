@@ -56,5 +56,6 @@ def how_to_install(module: str) -> str:
     """Say in one line how to install the package of a module that is missing."""
     package = module.split(".")[0]
     extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
-    wanted = package if extra is None else f"'lalora[{extra}]'"
+    # Double quotes are understood by every shell, that of Windows too.
+    wanted = package if extra is None else f'"lalora[{extra}]"'
     return f"'{module}' is not installed: pip install {wanted}"
