@@ -108,6 +108,51 @@ def test_weights_that_are_not_in_memory_are_told() -> None:
         lalora.check(model, tokenizer())
 
 
+class Packed(nn.Module):
+    """Keeps its weight under a name of its own, as layers of several quantisations do."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.register_buffer("qweight", linear.weight.detach().clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.get_buffer("qweight").T
+
+
+def packed() -> Any:
+    model = lora(target_modules=["q_proj"])
+    for layer in model.get_base_model().model.layers:
+        layer.self_attn.q_proj.base_layer = Packed(layer.self_attn.q_proj.base_layer)
+    return model
+
+
+def test_packed_weights_are_counted_by_what_they_stand_for() -> None:
+    found = lalora.check(packed(), tokenizer())
+    assert found.works
+    assert found.layers is not None
+    assert str(found.layers.heard[0]) == "2 × model.layers.*.self_attn.q_proj (Packed, 16×16)"
+    assert found.layers.adapter_weights == 2 * 3 * (16 + 16)
+
+
+def test_weights_are_looked_at_before_a_forward_pass_repacks_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = []
+    monkeypatch.setattr("lalora.checking._check.fingerprint", lambda model, layers: events.append("look"))
+    model = llama()
+    model.register_forward_pre_hook(lambda module, inputs: events.append("pass"))
+    assert lalora.check(model, tokenizer()).works
+    assert events[0] == "look"
+    assert "pass" in events
+
+
+def test_weights_that_cannot_be_read_are_refused_by_name() -> None:
+    model = packed()
+    del model.get_base_model().model.layers[1].self_attn.q_proj.base_layer.in_features
+    found = lalora.check(model, tokenizer())
+    assert not found.works
+    assert "layers.1.self_attn.q_proj' cannot be read (Packed)" in str(found).splitlines()[0]
+
+
 def test_a_tokenizer_of_another_model_is_refused() -> None:
     words = tokenizer()
     words.add_special_tokens({"additional_special_tokens": [f"<{n}>" for n in range(3)]})

@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from lalora.checking._rows import batch_of, drawn_rows
 from lalora.checking._side_by_side import Difference, SideBySide
 from lalora.checking._tokens import Tokens, tokens_of
 from lalora.errors import LaloraError, one_line
-from lalora.laplace import adapted_layers, target_layers
+from lalora.laplace import adapted_layers, fingerprint, target_layers
 from lalora.next_token import require_next_token
 from lalora.undisturbed import random_state_kept
 
@@ -63,7 +64,7 @@ class Checked:
         """Return it in JSON types."""
         found = dataclasses.asdict(self)
         if self.layers is not None:
-            counts = ("count", "weights", "adapter_weights", "factor_bytes")
+            counts = ("count", "weights", "factor_bytes")
             found["layers"] |= {name: getattr(self.layers, name) for name in counts}
         return {"works": self.works, **found}
 
@@ -126,10 +127,6 @@ def _checked(model: nn.Module, tokenizer: PreTrainedTokenizerBase, target_module
     base = base_model(model)
     weight_bytes = sum(tensor.nbytes for tensor in [*base.parameters(), *base.buffers()])
     about = (_kind(model), weight_bytes)
-    try:
-        require_next_token(model)
-    except LaloraError as error:
-        return Checked(name, (one_line(error),), *about, tokens)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the fits tell it again
         layers = (
@@ -137,6 +134,13 @@ def _checked(model: nn.Module, tokenizer: PreTrainedTokenizerBase, target_module
             if has_adapter(model)
             else target_layers(model, target_modules, "weight-kfac")
         )
+    # The first look at quantised weights counts: some repack themselves in their first forward pass.
+    with suppress(LaloraError):  # the fits tell it
+        fingerprint(model, layers)
+    try:
+        require_next_token(model)
+    except LaloraError as error:
+        return Checked(name, (one_line(error),), *about, tokens)
     rank = RANK
     if has_adapter(model):
         bare = peft_model(model)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from lalora.adapter import base_model, name_in_base
+from lalora.adapter import adapter_tensors, base_model, has_adapter, name_in_base
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 _MATRIX, _EXPERTS = 2, 3
@@ -25,7 +27,7 @@ class Group:
     Attributes:
         name: Their name, with * for the number of the block.
         kind: Their class.
-        shape: Of the weight of each, (d_out, d_in) of linear ones.
+        shape: Of the weight of each, (d_out, d_in) of linear ones; empty where a packed layer does not tell.
         count: How many there are.
         why: Why they are left out; empty for those that are listened to.
     """
@@ -39,15 +41,12 @@ class Group:
     @property
     def weights(self) -> int:
         """Number of weights of all of them."""
-        product = self.count
-        for size in self.shape:
-            product *= size
-        return product
+        return self.count * math.prod(self.shape) if self.shape else 0
 
     def __str__(self) -> str:
         """Tell it in a line."""
         times = f"{self.count} × " if self.count > 1 else ""
-        shape = "×".join(str(size) for size in self.shape)
+        shape = "×".join(str(size) for size in self.shape) or "of a size that it does not tell"
         return f"{times}{self.name} ({self.kind}, {shape})" + (f": {self.why}" if self.why else "")
 
 
@@ -58,12 +57,14 @@ class Layers:
     Attributes:
         heard: Those that a fit listens to.
         left_out: The others.
-        rank: The rank that `adapter_weights` counts with.
+        rank: Rank of the adapter.
+        adapter_weights: Number of weights of the adapter: the one that is there, or one of this rank on all of `heard`.
     """
 
     heard: tuple[Group, ...]
     left_out: tuple[Group, ...]
     rank: int
+    adapter_weights: int
 
     @property
     def count(self) -> int:
@@ -76,14 +77,10 @@ class Layers:
         return sum(group.weights for group in self.heard)
 
     @property
-    def adapter_weights(self) -> int:
-        """Number of weights of such an adapter."""
-        return sum(group.count * self.rank * sum(group.shape) for group in self.heard)
-
-    @property
     def factor_bytes(self) -> int:
         """Most bytes of the float32 Kronecker factors of all layers, as eigenvectors and eigenvalues, none left out."""
-        return sum(4 * group.count * sum(size * size + size for size in group.shape) for group in self.heard)
+        linear = [group for group in self.heard if len(group.shape) == _MATRIX]
+        return sum(4 * group.count * sum(size * size + size for size in group.shape) for group in linear)
 
 
 def layers_of(model: nn.Module, chosen: Mapping[str, nn.Module], rank: int) -> Layers:
@@ -94,12 +91,14 @@ def layers_of(model: nn.Module, chosen: Mapping[str, nn.Module], rank: int) -> L
     names = {name_in_base(name) for name in chosen}
     embedding = base.get_input_embeddings()
     for name, module in base.named_modules():
-        inner = module.get_base_layer() if isinstance(module, LoraLayer) else module
-        for kind, shape, why in _weights(name, inner, base, embedding, name in names):
+        for kind, shape, why in _weights(name, module, base, embedding, name in names):
             place = heard if not why else left
             key = (_NUMBER.sub("*", name), kind, shape, why)
             place[key] = place.get(key, 0) + 1
-    return Layers(_groups(heard), _groups(left), rank)
+    listened = _groups(heard)
+    own = sum(one.numel() for one in adapter_tensors(model).values()) if has_adapter(model) else None
+    fresh = sum(group.count * rank * sum(group.shape) for group in listened)
+    return Layers(listened, _groups(left), rank, fresh if own is None else own)
 
 
 def _groups(counted: Mapping[tuple[Any, ...], int]) -> tuple[Group, ...]:
@@ -109,9 +108,12 @@ def _groups(counted: Mapping[tuple[Any, ...], int]) -> tuple[Group, ...]:
 def _weights(
     name: str, module: nn.Module, base: Any, embedding: nn.Module, chosen: bool
 ) -> list[tuple[str, tuple[int, ...], str]]:
-    kind = type(module).__name__
+    inner = module.get_base_layer() if isinstance(module, LoraLayer) else module
+    kind = type(inner).__name__
+    if chosen and isinstance(module, ParamWrapper):
+        return [(kind, tuple(getattr(inner, module.parameter_name).shape), "")]
     if chosen:
-        return [(kind, _linear_shape(module), "")]
+        return [(kind, _linear_shape(inner), "")]
     # What belongs to an adapter is of no layer of its own.
     if ".lora_" in name or name.endswith(".base_layer"):
         return []
@@ -127,7 +129,9 @@ def _linear_shape(module: Any) -> tuple[int, ...]:
     # A packed weight has another shape than the matrix that it stands for.
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
         return int(module.out_features), int(module.in_features)
-    weight: Tensor = module.weight
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor):
+        return ()
     return tuple(reversed(weight.shape)) if isinstance(module, Conv1D) else tuple(weight.shape)
 
 

@@ -9,6 +9,7 @@ from lalora.laplace._place import laplace_folder
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._refit import refit
 from lalora.laplace._refitting import Refitting, require_sources
+from lalora.laplace._same_base import fingerprint
 from lalora.laplace._same_model import adapted_layers, require_fitted_on
 from lalora.laplace._settings import FitSettings
 
@@ -20,6 +21,7 @@ __all__ = [
     "Refitting",
     "adapted_layers",
     "anchors_of",
+    "fingerprint",
     "fit",
     "laplace_folder",
     "refit",
