@@ -4,9 +4,12 @@
 # make lint       style, format and types
 # make benchmarks the performance tables, kept in runs/benchmarks
 
-PYTHON ?= python3
+ON_WINDOWS := $(filter Windows_NT,$(OS))
+PYTHON ?= $(if $(ON_WINDOWS),python,python3)
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(ON_WINDOWS),Scripts,bin)
+# Is there once the environment is, on every system.
+MADE := $(VENV)/pyvenv.cfg
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 # tests/fisher/test_curvlinops.py holds lalora against curvlinops. It comes with the pure-Python packages that it imports
 # and no others: all that it declares would bring torchvision, which breaks transformers where it does not fit the torch.
@@ -39,21 +42,22 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 benchmarks: $(VENV)/.lab
+	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/penalty.py
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/stage_one.py
 	$(BIN)/python benchmarks/front.py
 
-$(BIN)/python:
+$(MADE):
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.lab: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.lab: pyproject.toml constraints.txt | $(MADE)
 	@echo "Installing lalora and what its studies need into $(VENV) (some minutes, once)"
 	$(INSTALL) -e '.[lab]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev: pyproject.toml constraints.txt | $(MADE)
 	@echo "Installing lalora, its lab and its development tools into $(VENV) (some minutes, once)"
 	$(INSTALL) -e '.[lab,dev]'
 	$(INSTALL) --no-deps $(ORACLE)

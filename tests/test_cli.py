@@ -476,7 +476,7 @@ for name in ("lm_eval", "datasets", "gguf", "matplotlib", "jinja2", "platformdir
             env=environment, check=False, capture_output=True, text=True,
         )  # fmt: skip
         assert command.returncode == 2
-        assert command.stderr.strip().splitlines()[-1].endswith("is not installed: pip install 'lalora[lab]'")
+        assert command.stderr.strip().splitlines()[-1].endswith('is not installed: pip install "lalora[lab]"')
 
 
 def test_dtype_auto_is_one_of_two() -> None:

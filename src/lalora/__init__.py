@@ -7,6 +7,7 @@ from lalora.errors import LaloraError, TrainingDivergedError
 from lalora.version import __version__
 
 if TYPE_CHECKING:
+    from lalora.checking import check
     from lalora.laplace import Laplace, fit
     from lalora.scoring import Drift, drift
     from lalora.softening import Front, soften
@@ -33,6 +34,7 @@ __all__ = [
     "MethodTrainer",
     "TrainingDivergedError",
     "__version__",
+    "check",
     "drift",
     "fit",
     "soften",
@@ -43,6 +45,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; the command line must be able to end Ctrl-C well from its first moment.
     rooms = {
+        "checking": ("check",),
         "laplace": ("Laplace", "fit"),
         "scoring": ("Drift", "drift"),
         "softening": ("Front", "soften"),

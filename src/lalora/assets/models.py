@@ -37,6 +37,16 @@ def is_here(name_or_path: str) -> bool:
 
 def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
     """Load a causal language model; weights only from safetensors, never pickle or remote code."""
+    model = load_any_model(name_or_path, dtype)
+    # Encoders load as well, and would see the token that they are to predict. Quantised weights may be packed anew in
+    # their first forward pass, after which they are not what the files hold: those are tried when they are fitted.
+    if not getattr(model, "is_quantized", False):
+        require_next_token(model)
+    return model
+
+
+def load_any_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Load as `load_model` does, without a look at whether the model predicts the next token."""
     with _explained("model", name_or_path) as where:
         # Weights of another shape are named below; transformers alone says only that there are some.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -44,10 +54,6 @@ def load_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
         )
     model: PreTrainedModel = loaded[0]
     _require_whole(name_or_path, model, loaded[1])
-    # Encoders load as well, and would see the token that they are to predict. Quantised weights may be packed anew in
-    # their first forward pass, after which they are not what the files hold: those are tried when they are fitted.
-    if not getattr(model, "is_quantized", False):
-        require_next_token(model)
     return model
 
 

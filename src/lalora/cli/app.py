@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from lalora.cli.assets import assets
+from lalora.cli.check import check
 from lalora.cli.console import QuietCommand
 from lalora.cli.evaluate import evaluate
 from lalora.cli.fit import fit, fit_command
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 app.command(cls=QuietCommand)(run)
 app.command("fit", help=fit.__doc__)(lambda: None)
-for command in (train, evaluate, soften, report, methods):
+for command in (train, evaluate, check, soften, report, methods):
     app.command(cls=QuietCommand)(command)
 app.add_typer(assets, name="assets")
 

@@ -9,6 +9,7 @@ from lalora.cli.interrupt import resumable
 from lalora.cli.launcher import is_main, silent_unless_main
 from lalora.cli.streams import accept_any_character
 from lalora.errors import LaloraError, RunsFailedError, UnexpectedError, fault, imported_in, is_known_to_all, one_line
+from lalora.extras import how_to_install
 from lalora.files import is_of_the_disk
 
 _BAD_INPUT, _FAULT = 2, 70
@@ -59,7 +60,7 @@ def _line_and_status(error: Exception) -> tuple[str, int]:
     if isinstance(error, LaloraError):
         return str(error), _BAD_INPUT
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("lalora"):
-        return f"'{error.name}' is not installed: pip install 'lalora[lab]'", _BAD_INPUT
+        return how_to_install(error.name), _BAD_INPUT
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         if is_of_the_disk(error):

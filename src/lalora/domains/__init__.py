@@ -1,12 +1,15 @@
 """Source, target and held-out tasks: where their rows come from and how they are worded."""
 
-from lalora.domains.catalogue import DOMAINS
-from lalora.domains.domain import Domain
-from lalora.domains.items import items, short_items
-from lalora.domains.load import DomainData, is_here, load_domain
-from lalora.domains.own import require_place
-from lalora.domains.prompts import examples
-from lalora.domains.task_files import harness_tasks
+from lalora.extras import named_if_missing
+
+with named_if_missing():
+    from lalora.domains.catalogue import DOMAINS
+    from lalora.domains.domain import Domain
+    from lalora.domains.items import items, short_items
+    from lalora.domains.load import DomainData, is_here, load_domain
+    from lalora.domains.own import require_place
+    from lalora.domains.prompts import examples
+    from lalora.domains.task_files import harness_tasks
 
 __all__ = [
     "DOMAINS",

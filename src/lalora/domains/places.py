@@ -7,6 +7,7 @@ from lalora.assets import asset_folder, why_unavailable
 from lalora.domains.checked import checked
 from lalora.domains.domain import Domain
 from lalora.errors import LaloraError, one_line
+from lalora.extras import named_if_missing
 from lalora.text import KINDS, TEXT_KINDS, Row, read_rows, rows_in
 
 Splits = tuple[list[Row] | None, list[Row]]
@@ -81,7 +82,8 @@ def from_hub(domain: Domain, place: str) -> Splits:
     Raises:
         LaloraError: the hub cannot be reached, or has no such data set.
     """
-    import datasets
+    with named_if_missing():
+        import datasets
 
     reason = why_unavailable(place, "dataset")
     if reason is None:
@@ -115,7 +117,8 @@ def _numbered(place: str, split: str, rows: Iterable[Row]) -> Iterator[tuple[str
 
 def _embedded_rows(domain: Domain, path: Path) -> Iterator[tuple[str, Row]]:
     if path.is_dir():
-        import datasets
+        with named_if_missing():
+            import datasets
 
         # The table is read directly: load_from_disk wants to write beside the files.
         yield from _numbered(str(path), "", datasets.Dataset.from_file(str(path / "data-00000-of-00001.arrow")))

@@ -11,6 +11,7 @@ from lalora.domains.checked import Placed
 from lalora.domains.domain import Domain
 from lalora.domains.task_files import load_task, write_task
 from lalora.errors import LaloraError, one_line, short
+from lalora.extras import named_if_missing
 from lalora.text import Example, Row
 
 
@@ -101,7 +102,8 @@ def _worded(task: Any, doc: Row) -> Example:
 @contextmanager
 def _quiet() -> Generator[None, None, None]:
     # A second of reading needs no progress bars.
-    import datasets
+    with named_if_missing():
+        import datasets
 
     hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

@@ -11,6 +11,7 @@ from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain
 from lalora.domains.load import DomainData
 from lalora.errors import LaloraError
+from lalora.extras import named_if_missing
 from lalora.files import write_atomically
 from lalora.text import Row
 
@@ -71,7 +72,8 @@ def require_own_tasks(folder: Path) -> None:
 
 
 def _definition(domain: Domain, folder: Path) -> tuple[str, bytes]:
-    import lm_eval.tasks
+    with named_if_missing():
+        import lm_eval.tasks
 
     definition = Path(lm_eval.tasks.__file__).parent / str(domain.task_file)
     if not definition.is_file():
@@ -105,6 +107,7 @@ def load_task(folder: Path, name: str) -> Any:
     Returns:
         The harness's task object.
     """
-    from lm_eval.tasks import TaskManager
+    with named_if_missing():
+        from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=str(folder), include_defaults=False).load([name])["tasks"][name]

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora.domains import DOMAINS
 from lalora.domains.task_files import require_own_tasks
+from lalora.extras import named_if_missing
 from lalora.text import without_appended
 from lalora.undisturbed import undisturbed
 
@@ -41,9 +42,10 @@ def score_accuracy(
     """
     require_own_tasks(folder)
     # The harness takes seconds to import; only a study that asks for accuracy waits for it.
-    from lm_eval import evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
+    with named_if_missing():
+        from lm_eval import evaluate
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
 
     # The harness counts a context's tokens with what the tokenizer appends, and lets the model answer after it.
     bare = without_appended(tokenizer)

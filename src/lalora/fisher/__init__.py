@@ -4,11 +4,13 @@ from lalora.batches import Batch
 from lalora.fisher._batches import ContentHash, Sources, named_sources
 from lalora.fisher._dataset import Dataset
 from lalora.fisher._diagonal import DiagonalCollector
+from lalora.fisher._hooks import Taps
 from lalora.fisher._kronecker import KroneckerCollector
 from lalora.fisher._mean_over_sources import Moments
 from lalora.fisher._part import Part, own_part
-from lalora.fisher._pass import Pass
+from lalora.fisher._pass import Pass, loss_and_gradient
 from lalora.fisher._statistics import STATISTICS, Wanted
+from lalora.fisher._untouched import untouched
 
 __all__ = [
     "STATISTICS",
@@ -21,7 +23,10 @@ __all__ = [
     "Part",
     "Pass",
     "Sources",
+    "Taps",
     "Wanted",
+    "loss_and_gradient",
     "named_sources",
     "own_part",
+    "untouched",
 ]

@@ -9,7 +9,8 @@ from lalora.laplace._place import laplace_folder
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._refit import refit
 from lalora.laplace._refitting import Refitting, require_sources
-from lalora.laplace._same_model import require_fitted_on
+from lalora.laplace._same_base import fingerprint
+from lalora.laplace._same_model import adapted_layers, require_fitted_on
 from lalora.laplace._settings import FitSettings
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "Laplace",
     "Provenance",
     "Refitting",
+    "adapted_layers",
     "anchors_of",
+    "fingerprint",
     "fit",
     "laplace_folder",
     "refit",

@@ -15,6 +15,7 @@ from lalora.adapter import adapter_tensors, linear_pairs, lora_layers, name_in_b
 from lalora.curvature import FITTED, Anchor, Curvature, WeightSpace
 from lalora.engines import whole
 from lalora.errors import LaloraError, first_of, first_sentence, warn
+from lalora.laplace._same_base import require_in_memory
 from lalora.undisturbed import trainability_kept
 
 _BESIDE_LAYERS = ("modules_to_save", "trainable_tokens", "lora_embedding_")
@@ -66,6 +67,8 @@ def target_layers(base: nn.Module, target_modules: str | Sequence[str], curvatur
             adapted = get_peft_model(copy.deepcopy(base, shared), LoraConfig(r=1, target_modules=chosen))
         except ValueError as error:
             raise LaloraError(f"target_modules={chosen!r}: {first_sentence(error)}") from error
+        for name, layer in lora_layers(adapted).items():
+            require_in_memory(name_in_base(name), getattr(layer.get_base_layer(), "weight", None))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is left is told below, by the names that it has in the base
             names = anchors_of(adapted, curvature)

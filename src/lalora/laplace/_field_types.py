@@ -24,4 +24,4 @@ Size = Annotated[int, Field(ge=1, le=2**40)]
 class Strict(BaseModel):
     """A part of a file: every field of its very type, none too many."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)

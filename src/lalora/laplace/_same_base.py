@@ -46,10 +46,7 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprin
         base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
         # A wrapped bare parameter, as of the experts of a mixture, has a name of its own.
         weight = getattr(base, layer.parameter_name if isinstance(layer, ParamWrapper) else "weight", None)
-        if isinstance(weight, Tensor) and weight.is_meta:
-            raise LaloraError(
-                f"the weight of '{name}' is not in memory (offloaded): load the model without offloading to disk"
-            )
+        require_in_memory(name, weight)
         if is_part(weight) and base not in _first_seen:
             (weight,) = whole([weight])
         rounded = rounded or not _is_plain(weight)
@@ -58,6 +55,14 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module]) -> Fingerprin
             raise LaloraError(f"the base weight of '{name}' is not finite: the model is damaged, load it again")
     config = {key: settings[key] for key in _SHAPE_SETTINGS if key in settings}
     return {"config": config, "layers": summaries} | ({"rounded": True} if rounded else {})
+
+
+def require_in_memory(name: str, weight: Any) -> None:
+    """Refuse a weight that lies on disk."""
+    if isinstance(weight, Tensor) and weight.is_meta:
+        raise LaloraError(
+            f"the weight of '{name}' is not in memory (offloaded): load the model without offloading to disk"
+        )
 
 
 def require_same_base(expected: Mapping[str, Any], found: Mapping[str, Any], base_model: str) -> None:

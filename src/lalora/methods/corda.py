@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora.config import CordaConfig
-from peft.tuners.lora.corda import preprocess_corda
 from peft.tuners.lora.layer import LoraLayer
 
 from lalora.adapter import LinearPair, base_config
 from lalora.errors import LaloraError, warn
+from lalora.extras import named_if_missing
 from lalora.methods._replaced_start import ReplacedStart
 from lalora.methods.base import Sources
 from lalora.undisturbed import modes_kept
@@ -43,6 +43,10 @@ class Corda(ReplacedStart):
 
     def choose(self, model: PeftModel, pairs: list[LinearPair], sources: Sources) -> None:
         """Let PEFT write what matters least into the adapter."""
+        # It imports attrs, which PEFT does not declare.
+        with named_if_missing("method 'corda'"):
+            from peft.tuners.lora.corda import preprocess_corda
+
         rows = [
             batch["input_ids"][[row]][:, batch["attention_mask"][row].bool()]
             for batches in sources.values()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from lalora.errors import LaloraError
+from lalora.extras import named_if_missing
 
 LEVEL = 0.95
 
@@ -37,7 +38,8 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float 
     Raises:
         LaloraError: the seeds differ, or there are none.
     """
-    from scipy import stats  # half a second, which only a study that selects has to wait
+    with named_if_missing():
+        from scipy import stats  # half a second, which only a study that selects has to wait
 
     if set(ours) != set(theirs):
         raise LaloraError(f"seeds {sorted(ours)} and {sorted(theirs)} cannot be paired: run both with the same seeds")

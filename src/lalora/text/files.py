@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from lalora.errors import LaloraError, one_line
+from lalora.extras import named_if_missing
 
 Row = dict[str, Any]
 
@@ -47,13 +48,12 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     if kind is None:
         raise LaloraError(f"{path} is of no kind that is read here: {', '.join(KINDS)}")
     try:
-        yield from readers.get(kind, _json_lines)(path)
+        with named_if_missing(str(path)):
+            yield from readers.get(kind, _json_lines)(path)
     except UnicodeDecodeError as error:
         raise LaloraError(f"{path}: is not UTF-8 ({error.reason})") from error
     except (OSError, EOFError, *_DAMAGED) as error:
         raise LaloraError(f"cannot read {path}: {one_line(error, 200)}") from error
-    except ImportError as error:
-        raise LaloraError(f"{path}: '{error.name}' is not installed: pip install 'lalora[lab]'") from error
 
 
 def kind_of(path: Path) -> str | None:

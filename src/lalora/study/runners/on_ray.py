@@ -53,7 +53,7 @@ class OnRay:
             import ray
             from ray.exceptions import RayError
         except ImportError as error:
-            raise LaloraError("--ray needs Ray: pip install 'lalora[ray]'") from error
+            raise LaloraError('--ray needs Ray: pip install "lalora[ray]"') from error
         self._require_reachable()
         _ = context.base
         if self.share:

@@ -1,0 +1,98 @@
+"""Small fits of every kind, tried on a few rows: what is refused, and what is told."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+
+from lalora.adapter import has_adapter
+from lalora.errors import LaloraError, first_sentence, one_line
+from lalora.laplace import fit
+from lalora.undisturbed import random_state_kept, trainability_kept
+
+_RANK = 2
+_LIBRARIES = {"peft", "torch", "transformers"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fit that was tried.
+
+    Attributes:
+        what: The curvatures that it stands for.
+        refused: Why it is refused; empty where it works.
+        notes: What it warns of.
+    """
+
+    what: str
+    refused: str
+    notes: tuple[str, ...]
+
+
+def tried_fits(
+    model: nn.Module, target_modules: str | Sequence[str], batches: Sequence[Mapping[str, Tensor]]
+) -> list[Fit]:
+    """Fit what is collected in different ways; curvatures that are made of the same stand for each other.
+
+    A base model is fitted with a fresh adapter on a copy of its modules, which shares its tensors.
+    """
+    own = has_adapter(model)
+
+    def fitted(start: nn.Module, **how: Any) -> None:
+        fit(start, {"drawn rows": batches}, progress=False, **how)
+
+    def of_adapter(curvature: str) -> None:
+        with nullcontext(model) if own else _with_adapter(model, target_modules) as adapted:
+            fitted(adapted, curvature=curvature)
+
+    ways: dict[str, Callable[[], None]] = {
+        "diagonal": lambda: of_adapter("diagonal"),
+        "kfac, tri-kfac": lambda: of_adapter("kfac"),
+        "weight-kfac, weight-diagonal": lambda: of_adapter("weight-kfac"),
+    }
+    if not own:
+        ways["weight-… of the base model"] = lambda: fitted(
+            model, curvature="weight-kfac", target_modules=target_modules
+        )
+    return [_tried(what, way) for what, way in ways.items()]
+
+
+def _tried(what: str, way: Callable[[], None]) -> Fit:
+    refused = ""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            way()
+        except LaloraError as error:
+            refused = one_line(error)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a layer of others raises
+            refused = f"{type(error).__name__}: {one_line(error)}"
+    notes = {
+        one_line(one.message)
+        for one in said
+        if isinstance(one.message, UserWarning) and _LIBRARIES.isdisjoint(Path(one.filename).parts)
+    }
+    return Fit(what, refused, tuple(sorted(notes)))
+
+
+@contextmanager
+def _with_adapter(base: nn.Module, target_modules: str | Sequence[str]) -> Generator[nn.Module, None, None]:
+    chosen = target_modules if isinstance(target_modules, str) else list(target_modules)
+    shared = {id(tensor): tensor for tensor in [*base.parameters(), *base.buffers()]}
+    with trainability_kept(base), random_state_kept(base):
+        try:
+            adapted = get_peft_model(copy.deepcopy(base, shared), LoraConfig(r=_RANK, target_modules=chosen))
+        except ValueError as error:
+            raise LaloraError(f"target_modules={chosen!r}: {first_sentence(error)}") from error
+        yield adapted
