@@ -19,6 +19,7 @@ ROOMS = (
     "methods",
     "posthoc",
     "training",
+    "integrations",
     "assets",
     "domains",
     "evaluation",
