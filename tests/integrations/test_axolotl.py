@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def arguments(tmp_path: Path) -> Callable[..., TrainingArguments]:
     def make(**settings: Any) -> TrainingArguments:
         kind = TrainingArguments
         if "axolotl" in sys.modules and getattr(sys.modules["axolotl"], "__file__", None):
-            from axolotl.core.training_args import AxolotlTrainingArguments as kind
+            from axolotl.core.training_args_base import AxolotlTrainingMixins
+
+            kind = dataclass(type("Arguments", (AxolotlTrainingMixins, TrainingArguments), {}))
         return kind(
             **{
                 "output_dir": str(tmp_path / "out"), "max_steps": 10, "per_device_train_batch_size": 2,
