@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from pydantic import ValidationError
 from transformers import TrainingArguments
 
@@ -24,7 +25,8 @@ from lalora.adapter import snapshot
 from tiny import batches, collate, lora, rows, tokenizer
 
 SOURCE = {"arc": batches(rows(6), 2)}
-DATA: dict[str, Any] = {"train_dataset": rows(16, seed=5), "data_collator": collate}
+ROWS = [{name: tensor.tolist() for name, tensor in row.items()} for row in rows(16, seed=5)]
+DATA: dict[str, Any] = {"train_dataset": Dataset.from_list(ROWS).with_format("torch"), "data_collator": collate}
 
 
 @pytest.fixture
