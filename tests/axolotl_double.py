@@ -1,4 +1,4 @@
-"""What of axolotl 0.19.0 (PyPI) the plugin meets, read from its wheel; the real classes where axolotl is installed.
+"""What of axolotl 0.19.0 (PyPI) the plugin meets, read from its wheel.
 
 `BasePlugin` and the order of hooks: axolotl/integrations/base.py, axolotl/core/builders/causal.py (`build`,
 `_get_trainer_cls`) and axolotl/train.py (`setup_model_and_trainer`). `AxolotlTrainer`: axolotl/core/trainers/base.py
@@ -7,7 +7,6 @@ and mixins/activation_checkpointing.py, whose `training_step` passes on.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from types import ModuleType
 from typing import Any
@@ -52,10 +51,8 @@ class AxolotlTrainer(ActivationOffloadingMixin, Trainer):
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
-    """Let the double be imported, unless the real one can be."""
+    """Let the double be imported."""
     patch.delitem(sys.modules, "lalora.integrations.axolotl", raising=False)
-    if importlib.util.find_spec("axolotl") is not None:
-        return
     inside = {"axolotl.integrations.base": BasePlugin, "axolotl.core.trainers.base": AxolotlTrainer}
     for path, kind in inside.items():
         names = path.split(".")

@@ -1,6 +1,6 @@
 """The plugin in axolotl: what its section asks for acts; mistakes are told in a line, and nothing is left out silently.
 
-Against the double of `axolotl_double.py`, or the real axolotl where it is installed.
+Against the double of `axolotl_double.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def arguments(tmp_path: Path) -> Callable[..., TrainingArguments]:
     def make(**settings: Any) -> TrainingArguments:
-        kind = TrainingArguments
-        if "axolotl" in sys.modules and getattr(sys.modules["axolotl"], "__file__", None):
-            from axolotl.core.training_args_base import AxolotlTrainingMixins
-
-            kind = dataclass(type("Arguments", (AxolotlTrainingMixins, TrainingArguments), {}))
-        return kind(
+        return TrainingArguments(
             **{
                 "output_dir": str(tmp_path / "out"), "max_steps": 10, "per_device_train_batch_size": 2,
                 "learning_rate": 1e-2, "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True,
