@@ -21,6 +21,7 @@ ROOMS = (
     "methods",
     "posthoc",
     "training",
+    "integrations",
     "assets",
     "domains",
     "evaluation",

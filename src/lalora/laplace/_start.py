@@ -71,7 +71,13 @@ class Start:
 
         A fit of the base model serves the layers that it can, such as the experts that were chosen.
         """
-        left = sorted(set(self.layers if self.anchors is None else self.anchors) - set(reached))
+        wanted = self.layers if self.anchors is None else self.anchors
+        left = sorted(set(wanted) - set(reached))
+        if self.anchors is not None and len(left) == len(wanted) > 0:
+            raise LaloraError(
+                f"no row of source '{source}' reaches module '{left[0]}', nor any other of the adapter: leave them out "
+                "of it; or, if fused kernels go past the modules (Unsloth, axolotl), fit on the plain PEFT model first"
+            )
         if left and (self.anchors is not None or len(left) == len(self.layers)):
             raise LaloraError(f"no row of source '{source}' reaches module '{left[0]}': leave it out of the adapter")
         return left

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakMethod
 
@@ -21,19 +22,37 @@ if TYPE_CHECKING:
 else:
     _Trainer = object
 
+Step = Callable[..., Tensor]
+"""What `training_step` does with a model, inputs and the number of loss tokens in the whole step."""
+
 # Settings that name a process or where it writes, not what it computes.
 _OF_A_PROCESS = ("local_rank", "output_dir", "logging_dir", "run_name", "push_to_hub_token", "hub_token", "report_to")
 _ROWS_LOOKED_AT = 10_000
 _ENTRIES_LOOKED_AT = 1_000
+_SURROUNDED = "_surrounded"
 
 
 class GradientHookMixin(_Trainer):
     """Calls `after_backward` once per optimizer step and stops a run that diverges.
 
     Gradients are then complete: summed over micro-batches and averaged over processes, not yet clipped. What is added
-    to them there counts exactly once whatever the accumulation, the number of processes, the precision and the way
-    the loss is normalised. Put it before a Trainer class: `class MyTrainer(GradientHookMixin, Trainer)`.
+    to them there counts exactly once whatever the accumulation, the number of processes, the precision, the way the
+    loss is normalised, and the number of backward passes or of `super().training_step` that a subclass makes of one
+    micro-batch. Put it before a Trainer class: `class MyTrainer(GradientHookMixin, Trainer)`.
     """
+
+    _is_in_step = False
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Surround a `training_step` that stands in front of this class, which may pass here often or never.
+
+        Args:
+            **settings: Of the class.
+        """
+        super().__init_subclass__(**settings)
+        foremost: Any = cls.training_step
+        if not hasattr(foremost, _SURROUNDED):
+            cls.training_step = _surrounded(foremost)  # type: ignore[method-assign]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Build the Trainer.
@@ -43,9 +62,9 @@ class GradientHookMixin(_Trainer):
             **kwargs: The Trainer's own.
 
         Raises:
-            LaloraError: If the engine keeps gradients where nothing can be added, or the Trainer goes past this hook.
+            LaloraError: If the engine keeps gradients where nothing can be added, or the Trainer has its own loop.
         """
-        require_hooked(type(self), GradientHookMixin)
+        require_hooked(type(self))
         super().__init__(*args, **kwargs)
         self.engine = engine_of(self.accelerator.state, cast("nn.Module", self.model))
         # The filter replaces a NaN loss by the running average, which hides a run that diverged.
@@ -116,10 +135,36 @@ class GradientHookMixin(_Trainer):
         Raises:
             TrainingDivergedError: If the loss of the step, or a gradient, is NaN or infinite.
         """
+        return self._once(super().training_step, model, inputs, num_items_in_batch)
+
+    def _once(self, step: Step, model: nn.Module, inputs: dict[str, Any], tokens: Tensor | int | None) -> Tensor:
+        if self._is_in_step:
+            return step(model, inputs, tokens)
+        self._is_in_step = True
+        try:
+            return self.around_step(step, model, inputs, tokens)
+        finally:
+            self._is_in_step = False
+
+    def around_step(self, step: Step, model: nn.Module, inputs: dict[str, Any], tokens: Tensor | int | None) -> Tensor:
+        """Run one micro-batch by the Trainer's own `training_step`, and `after_backward` if it is the step's last.
+
+        Args:
+            step: The Trainer's own, with everything that stands in front of this class.
+            model: The model as the Trainer wraps it.
+            inputs: The micro-batch.
+            tokens: Loss tokens in the whole step.
+
+        Returns:
+            The micro-batch's part of the target loss.
+
+        Raises:
+            TrainingDivergedError: If the loss of the step, or a gradient, is NaN or infinite.
+        """
         if self.engine == ZERO:
             # Its engine steps within the last backward pass.
             before_step(cast("Any", self.optimizer).optimizer, WeakMethod(self._after_last_backward))
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        loss = step(model, inputs, tokens)
         self._loss_of_step = self._loss_of_step.to(loss.device) + loss.detach()
         if self.accelerator.sync_gradients:
             self._require_finite("loss", self._loss_of_step)
@@ -142,6 +187,23 @@ class GradientHookMixin(_Trainer):
                 f"training diverged: the {what} is {float(value)} at step {self.state.global_step + 1}"
                 f"{self.describe_run()}; lower the learning rate or the strength"
             )
+
+
+def _surrounded(step: Any) -> Any:
+    @wraps(step)
+    def training_step(
+        self: GradientHookMixin,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        return self._once(partial(step, self), model, inputs, num_items_in_batch)
+
+    setattr(training_step, _SURROUNDED, True)
+    return training_step
+
+
+setattr(GradientHookMixin.training_step, _SURROUNDED, True)
 
 
 def _looked_at(parameter: nn.Parameter) -> Tensor:

@@ -21,7 +21,7 @@ from lalora.methods import InTurn, Lora, Method
 from lalora.methods.compatible import require_engine, require_methods
 from lalora.text import Text, batches_of_sources
 from lalora.training._after_step import AfterStep
-from lalora.training._gradient_hook import GradientHookMixin
+from lalora.training._gradient_hook import GradientHookMixin, Step
 from lalora.training._rows import with_rows_of
 
 if TYPE_CHECKING:
@@ -153,15 +153,14 @@ class InTurnMixin(GradientHookMixin):
             found[f"{name} of the method" if name in found else name] = value
         return found
 
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
-    ) -> Tensor:
+    def around_step(self, step: Step, model: nn.Module, inputs: dict[str, Any], tokens: Tensor | int | None) -> Tensor:
         """Run one micro-batch, after the methods have seen the model if it is the step's first.
 
         Args:
+            step: The Trainer's own.
             model: The model as the Trainer wraps it.
             inputs: The micro-batch.
-            num_items_in_batch: Loss tokens in the whole step.
+            tokens: Loss tokens in the whole step.
 
         Returns:
             The micro-batch's part of the target loss.
@@ -173,7 +172,7 @@ class InTurnMixin(GradientHookMixin):
             self.methods.before_forward(self._adapted, self.state.global_step, self.state.max_steps)
         self._begins_a_step = self.accelerator.sync_gradients
         try:
-            return super().training_step(model, inputs, num_items_in_batch)
+            return super().around_step(step, model, inputs, tokens)
         except BaseException:
             # Ctrl-C too must not leave a model with what belongs to a step.
             self.methods.abort_step(self._adapted)

@@ -18,6 +18,7 @@ from lalora.softening import Choice, Front
 from lalora.text import Text
 from lalora.training._budget import ROWS, Budget
 from lalora.training._control import require_uncontrolled
+from lalora.training._gradient_hook import Step
 from lalora.training._in_turn import InTurnMixin
 from lalora.training._target_rows import target_rows
 
@@ -162,22 +163,21 @@ class MethodMixin(InTurnMixin):
     def before_softening(self) -> None:
         """Do something with the trained adapter before a budget softens it; by default nothing."""
 
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
-    ) -> Tensor:
+    def around_step(self, step: Step, model: nn.Module, inputs: dict[str, Any], tokens: Tensor | int | None) -> Tensor:
         """Run one micro-batch, after the budget was looked at if it is the step's first.
 
         Args:
+            step: The Trainer's own.
             model: The model as the Trainer wraps it.
             inputs: The micro-batch.
-            num_items_in_batch: Loss tokens in the whole step.
+            tokens: Loss tokens in the whole step.
 
         Returns:
             The micro-batch's part of the target loss.
         """
         if self._budget is not None and self._begins_a_step:
             self._log(self._budget.before_step(self.state.global_step, self.state.max_steps, self.methods))
-        return super().training_step(model, inputs, num_items_in_batch)
+        return super().around_step(step, model, inputs, tokens)
 
     def _log(self, measured: dict[str, float]) -> None:
         if measured:

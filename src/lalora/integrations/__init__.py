@@ -1,0 +1,1 @@
+"""Plugins of other trainers, a file each."""
