@@ -32,6 +32,7 @@ SHARED = (
     "completion",
     "errors",
     "files",
+    "hub",
     "next_token",
     "options",
     "processes",

@@ -1,8 +1,7 @@
 """What is embedded: a small real model and real data sets, fetched once from the package index."""
 
-from lalora.assets.adapters import fine_tuned, load_adapter
+from lalora.assets.adapters import adapter_settings, fine_tuned, load_adapter
 from lalora.assets.catalogue import Asset
-from lalora.assets.hub import why_unavailable
 from lalora.assets.models import is_here, load_config, load_model, load_tokenizer, random_model
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import AssetStatus, asset_folder, fetch, home, is_fetched, statuses, verify
@@ -10,6 +9,7 @@ from lalora.assets.store import AssetStatus, asset_folder, fetch, home, is_fetch
 __all__ = [
     "Asset",
     "AssetStatus",
+    "adapter_settings",
     "asset_folder",
     "fetch",
     "fine_tuned",
@@ -24,5 +24,4 @@ __all__ = [
     "random_model",
     "statuses",
     "verify",
-    "why_unavailable",
 ]

@@ -12,6 +12,7 @@ from lalora.cli.fit import fit, fit_command
 from lalora.cli.interrupt import resumable
 from lalora.cli.launcher import check_command, check_environment
 from lalora.cli.methods import methods
+from lalora.cli.push import push
 from lalora.cli.report import report
 from lalora.cli.run import run
 from lalora.cli.soften import soften
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 app.command(cls=QuietCommand)(run)
 app.command("fit", help=fit.__doc__)(lambda: None)
-for command in (train, evaluate, soften, report, methods):
+for command in (train, evaluate, soften, push, report, methods):
     app.command(cls=QuietCommand)(command)
 app.add_typer(assets, name="assets")
 
