@@ -38,6 +38,7 @@ def test_a_curvature_goes_to_the_hub_and_every_command_takes_it_from_there(
     assert FolderHub.private
     assert "kept here: " in err
     assert re.search(r"published: .* leave out .* of its trace on average", err)
+    assert re.search(r"(little|some|much) is lost: .* less drift was predicted", err)
     assert "--base-model user/name names it" in err
     card = (published / "me" / "curvature" / "README.md").read_text()
     assert "base_model" not in card

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,10 @@ def test_the_code_in_the_card_runs(kind: str, published: Path) -> None:
     here: dict[str, Any] = {"model": model, "loss": torch.tensor(2.0)}
     code = code_of(card_of(published / "me" / "laplace"))
     exec(code, here)  # it is ours
-    assert float(here["loss"]) == 2.0
+    assert float(here["loss"].detach()) == 2.0
     shake(model)
     exec(code.splitlines()[-1], here)
-    assert float(here["loss"].detach()) == pytest.approx(2 + float(laplace.penalty(model)))
+    assert float(here["loss"].detach()) == pytest.approx(2 + float(laplace.penalty(model).detach()))
 
 
 def test_the_code_in_the_card_of_a_base_model_runs(published: Path) -> None:
@@ -113,6 +114,16 @@ def test_what_was_left_out_is_the_share_of_the_trace() -> None:
     assert len(repr(cut).splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [(0, ""), (0.01, "little is lost: .* about 1% less"), (0.131, "some is lost: .* about 16% less"),
+     (0.4, "much is lost: .* about 45% less"), (0.9, "much is lost: .* over 51% less")],
+)  # fmt: skip
+def test_what_is_lost_is_said_as_it_was_measured(left_out: float, told: str) -> None:
+    assert re.match(told, replace(of_base().size(), left_out=left_out).cost)
+    assert bool(replace(of_base().size(), left_out=left_out).cost) == bool(told)
+
+
 def test_the_default_is_fifteen_percent(monkeypatch: pytest.MonkeyPatch) -> None:
     laplace = lalora.fit(
         llama(hidden_size=128, intermediate_size=256), SOURCE, curvature="weight-kfac", target_modules="all-linear",
@@ -135,6 +146,11 @@ def test_what_cannot_be_published(options: dict[str, Any], message: str, publish
     with pytest.raises(LaloraError, match=message):
         of_base().push_to_hub("me/curvature", **options)
     assert not published.exists()
+
+
+def test_where_one_eigenvector_is_too_large_by_default_one_is_kept(published: Path) -> None:
+    of_base().push_to_hub("me/curvature")
+    assert Laplace.from_hub("me/curvature").size().ranks == (1, 1)
 
 
 def test_a_diagonal_has_nothing_to_leave_out(published: Path) -> None:
@@ -193,6 +209,12 @@ def test_a_file_without_a_revision_is_read(tmp_path: Path) -> None:
     _storage.write(tmp_path, tensors, description)
     assert "base_revision" not in json.loads((tmp_path / "laplace.json").read_text())["provenance"]
     assert Laplace.load(tmp_path).provenance.base_revision is None
+
+
+def test_load_tells_of_from_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LaloraError, match=r"there is no folder 'me/laplace'; .* use Laplace\.from_hub"):
+        Laplace.load("me/laplace")
 
 
 def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:

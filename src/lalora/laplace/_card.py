@@ -45,7 +45,7 @@ lalora train {base if known else "MODEL"} --laplace {repo_id} --target my-task=r
 
 ## Size
 
-{size}.
+{size}.{_of_cost(size)}
 
 ## Provenance
 
@@ -75,6 +75,10 @@ def _licence(licence: str | None) -> str:
         f"Released as `{licence}`. It is computed from the base model and the datasets above: their licences apply too."
     )
     return f"\n## Licence\n\n{told}\n"
+
+
+def _of_cost(size: Size) -> str:
+    return f" {size.cost[0].upper()}{size.cost[1:]}." if size.cost else ""
 
 
 def _of_revision(revision: str | None) -> str:

@@ -226,17 +226,17 @@ class Saved:
         """
         if base_model is not None and not is_id(base_model):
             raise LaloraError(f"base_model must be an id on the Hugging Face hub, user/name, not '{base_model}'")
-        how = (
-            self.provenance
-            if base_model is None
-            else replace(self.provenance, base_model=base_model, base_revision=None)
-        )
+        how = self.provenance
+        if base_model is not None:
+            how = replace(how, base_model=base_model, base_revision=None)
         made = type(self)(self.mean, self.shapes, self.curvature, how, self.prior)
-        asked = MAX_SHARE if max_share is None and not self.shapes else max_share
-        nothing_to_do = max_share is None and not has_factors(self.curvature)
-        if asked is None or asked == math.inf or nothing_to_do:
+        kind = _published_dtype(self, dtype)
+        if max_share is not None:
+            return made if max_share == math.inf else made.truncated(max_share=max_share, dtype=kind)
+        if self.shapes or not has_factors(self.curvature):
             return made
-        return made.truncated(max_share=asked, dtype=_published_dtype(self, dtype))
+        least = made.truncated(1)
+        return least if least.size(kind).share > MAX_SHARE else made.truncated(max_share=MAX_SHARE, dtype=kind)
 
     @classmethod
     def from_hub(cls, repo_id: str, **options: Any) -> Self:

@@ -79,7 +79,10 @@ def fit_laplace(
         for dataset in laplace.provenance.datasets:
             if dataset.rows < asked:
                 say(f"{dataset.name}: {asked} rows were asked for, and {dataset.rows} have a completion or are there")
-        say(f"{laplace.size(kept)}")
+        file = laplace.size(kept)
+        say(str(file))
+        if file.cost:
+            say(file.cost)
 
 
 def _rows_a_batch(settings: RunSettings, method: LaLoRA, rows: int) -> int:

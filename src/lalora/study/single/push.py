@@ -53,6 +53,8 @@ def _laplace(
     told = kept.for_publishing(base_model, share)
     say(f"kept here: {kept.size()}")
     say(f"published: {told.size()}")
+    if told.size().cost:
+        say(told.size().cost)
     if not is_id(told.provenance.base_model):
         say("the card names no base model, since this one was loaded from a folder: --base-model user/name names it")
     return kept.push_to_hub(repo_id, licence, base_model=base_model, max_share=share, private=private)
