@@ -1,7 +1,7 @@
 """What leaving eigenvectors out of a base model's curvature saves in its file, and what it costs.
 
-The cost is told three ways: the drift that is predicted for an adapter that was trained without a penalty, beside the
-whole curvature's; the measured drift of that adapter; and what softening with it ends with. Run it by itself.
+The cost is told by the drift that is predicted for adapters that were trained without a penalty, beside what the whole
+curvature predicts and what is measured. Run it by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,18 @@ from timing import chosen_device, machine
 import lalora
 from lalora.adapter import snapshot, trainable_tensors
 from lalora.assets import load_model
-from lalora.softening import HeldOut
-from lalora.softening._soften import soften_with
 from lalora.study.setup.precision import resolve_dtype
 
 RANKS = (8, 16, 32, 64, 128, 256)
-SOFTENED = ("8", "64", "all")
 BATCH = 4
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rows", type=int, default=8, help="source rows of each of three datasets, in fours")
-    arguments.add_argument("--scored", type=int, default=8, help="other rows of each to measure on, in fours")
-    arguments.add_argument("--steps", type=int, default=10, help="steps of the trained adapters")
+    arguments.add_argument("--rows", type=int, default=4, help="source rows of each of three datasets, in fours")
+    arguments.add_argument("--scored", type=int, default=4, help="other rows of each to measure on, in fours")
+    arguments.add_argument("--steps", type=int, default=6, help="steps of the trained adapters")
     arguments.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-4], help="a learning rate an adapter")
-    arguments.add_argument("--soften", action="store_true", help="soften the first adapter with some of them")
     chosen = arguments.parse_args()
     warnings.simplefilter("ignore")
     device = chosen_device()
@@ -50,20 +45,18 @@ def main() -> None:
     for name in SOURCES:
         batches = text(name, chosen.rows + chosen.scored, BATCH, device)
         fitted[name], scored[name] = batches[: chosen.rows // BATCH], batches[chosen.rows // BATCH :]
-    target = text("gsm8k", BATCH * (chosen.steps + 3), BATCH, device)
+    target = text("gsm8k", BATCH * chosen.steps, BATCH, device)
     whole = lalora.fit(base, fitted, curvature="weight-kfac", target_modules="all-linear", progress=False)
     done("fitted")
-    versions = {str(rank): shortened(whole, rank) for rank in RANKS} | {"all": whole}
-    about = {name: {"size": size(one), **left_out(one)} for name, one in versions.items()}
-    for one in about.values():
-        one["share"] = one["size"] / weights
+    versions = {str(rank): whole.truncated(rank) for rank in RANKS} | {"all": whole}
+    about = {name: told(one, weights) for name, one in versions.items()}
     done("sized")
     adapters: list[dict[str, Any]] = []
     where = machine(device)
     for rate in chosen.rates:
         model = adapted(base, "all-linear", 16)
         start = snapshot(model)
-        train(model, target[: chosen.steps], rate)
+        train(model, target, rate)
         trained = snapshot(model)
         done("trained")
         found: dict[str, Any] = {"rate": rate, "measured": lalora.drift(model, scored).kl, "predicted": {}}
@@ -75,9 +68,6 @@ def main() -> None:
             found["predicted"][name] = one.forecast(model)
         adapters.append(found)
         show(where, chosen, weights, about, adapters)
-        if chosen.soften and rate == chosen.rates[0]:
-            found["softened"] = softened(model, versions, target, scored)
-            show(where, chosen, weights, about, adapters)
         base = model.unload()
 
 
@@ -86,24 +76,13 @@ def done(what: str) -> None:
     print(f"{what}: {time.process_time():.0f} s", file=sys.stderr, flush=True)
 
 
-def shortened(whole: lalora.Laplace, rank: int) -> lalora.Laplace:
-    """Keep the largest eigenvectors of each factor."""
-    curvature = replace(whole.curvature, factors=whole.curvature.factors.truncated(rank))
-    return lalora.Laplace(whole.mean, whole.shapes, curvature, whole.provenance, whole.prior)
-
-
-def size(laplace: lalora.Laplace) -> int:
-    """Weigh its two files as `lalora fit --base` writes them."""
+def told(laplace: lalora.Laplace, weights: int) -> dict[str, float]:
+    """Weigh its two files as `lalora fit --base` writes them, and tell what was left out."""
     with tempfile.TemporaryDirectory() as folder:
         laplace.save(folder, torch.bfloat16)
-        return sum(file.stat().st_size for file in Path(folder).iterdir())
-
-
-def left_out(laplace: lalora.Laplace) -> dict[str, float]:
-    """Tell the mean and the largest share of the trace that was left out, over factors."""
-    factors = laplace.curvature.factors
-    shares = [one.discarded for one in (*factors.inputs.values(), *factors.outputs.values())]
-    return {"mean": sum(shares) / len(shares), "worst": max(shares)}
+        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+    left = laplace.size()
+    return {"size": size, "share": size / weights, "mean": left.left_out, "worst": left.worst}
 
 
 def train(model: PeftModel, batches: Sequence[Batch], rate: float) -> None:
@@ -122,50 +101,25 @@ def put(model: PeftModel, tensors: dict[str, torch.Tensor]) -> None:
         parameter.copy_(tensors[name])
 
 
-def softened(
-    model: PeftModel, versions: dict[str, lalora.Laplace], target: Sequence[Batch], scored: dict[str, list[Batch]]
-) -> dict[str, Any]:
-    """Soften at λ = 1 with each version, and measure on rows that nothing was fitted on."""
-    of_target = lalora.fit(model, list(target[:3]), curvature="weight-kfac", progress=False)
-    rows = HeldOut(model, scored, list(target[-3:]))
-    before = rows.measure()
-    found = {"none": {"drift": before.drift, "loss": before.target_loss}}
-    for name in SOFTENED:
-        front = soften_with(model, list(target[:3]), versions[name], (1.0,), around=lambda: of_target, progress=False)
-        after = front.measure(1.0, rows)
-        found[name] = {"drift": after.drift, "loss": after.target_loss}
-        print(name, found[name], flush=True)
-    return found
-
-
 def show(where: str, chosen: Any, weights: int, about: dict[str, Any], adapters: list[dict[str, Any]]) -> None:
     """Print and keep what is known by now."""
     head = ["eigenvectors", "file, MB", "of the model", "trace left out, mean", "worst"]
     head += [f"predicted drift, rate {one['rate']:g}" for one in adapters]
-    softened = adapters[0].get("softened", {})
-    head += ["softened at λ = 1: drift", "target loss"] if softened else []
     rows = []
     for name, one in about.items():
         cells = [name, f"{one['size'] / 1e6:.1f}", f"{one['share']:.1%}", f"{one['mean']:.1%}", f"{one['worst']:.1%}"]
         for adapter in adapters:
             part = adapter["predicted"][name]
             cells.append(f"{part:.4f} ({part / adapter['predicted']['all']:.0%})")
-        if softened:
-            after = softened.get(name)
-            cells += ["", ""] if after is None else [f"{after['drift']:.4f}", f"{after['loss']:.3f}"]
         rows.append(cells)
     measured = ", ".join(f"{one['measured']:.4f} at rate {one['rate']:g}" for one in adapters)
-    told = (
+    intro = (
         f"{MODEL}, `weight-kfac` of the base on all linear layers, {chosen.rows} rows of each of "
         f"{', '.join(SOURCES)}, on {where}. Shares are of the model in bfloat16 ({weights / 1e6:.0f} MB). Adapters of "
         f"rank 16 after {chosen.steps} steps of {BATCH} rows of gsm8k, without a penalty; their measured drift on "
         f"{chosen.scored} other rows of each source: {measured}, in nats per token."
     )
-    if softened:
-        told += (
-            f" Before softening, drift {softened['none']['drift']:.4f} and target loss {softened['none']['loss']:.3f}."
-        )
-    publish("publish", f"{told}\n\n{table(head, rows)}", {"machine": where, "versions": about, "adapters": adapters})
+    publish("publish", f"{intro}\n\n{table(head, rows)}", {"machine": where, "versions": about, "adapters": adapters})
 
 
 if __name__ == "__main__":

@@ -93,7 +93,9 @@ def test_every_way_to_the_hub_without_a_network(way: str, monkeypatch: pytest.Mo
 
 def test_what_an_id_is() -> None:
     assert is_id("user/name")
-    assert not any(map(is_id, ("name", "./name", "a/b/c", "~/b", "/b", "a/", "a b/c", "C:\\a/b")))
+    assert not any(
+        map(is_id, ("name", "./name", "a/b/c", "~/b", "/b", "a/", "a b/c", "C:\\a/b", "a/b\nlicense: c", "é/b", ""))
+    )
 
 
 def test_the_hubs_cache_tells_id_and_revision() -> None:

@@ -1,5 +1,6 @@
 """The Hugging Face hub: asked one quick question before anything is loaded, and what it answers told in one line."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,10 @@ from huggingface_hub.errors import (
 )
 
 from lalora.errors import LaloraError, one_line
-from lalora.files import is_path
 
 Kind = Literal["model", "dataset"]
 
-_PARTS_OF_AN_ID = 2
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
 _UNREACHED = ("TransportError", "ConnectionError", "TimeoutError", "Timeout")
 """What errors of the network are called, or their parents: the client changes its HTTP library between releases."""
 _INSTEAD = "check the network, or copy the folder here and give its path"
@@ -32,8 +32,7 @@ _NOT_LOGGED_IN, _FORBIDDEN = 401, 403
 
 def is_id(text: str) -> bool:
     """Tell whether a text has the form `user/name`."""
-    parts = text.split("/")
-    return len(parts) == _PARTS_OF_AN_ID and all(parts) and not is_path(text) and not set(text) & set("\\ :")
+    return _ID.fullmatch(text) is not None
 
 
 def id_in_cache(path: Path) -> tuple[str, str] | None:
@@ -56,7 +55,7 @@ def why_unavailable(repository: str, kind: Kind) -> str | None:
 
 
 @contextmanager
-def explained(what: str) -> Generator[None]:
+def explained(what: str) -> Generator[None, None, None]:
     """Turn whatever the hub's client raises into one line that begins with what failed."""
     try:
         yield

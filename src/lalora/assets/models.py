@@ -126,14 +126,16 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
 @contextmanager
 def _explained(what: str, name_or_path: str) -> Generator[dict[str, Any], None, None]:
     # Yields the arguments of from_pretrained, and turns what it raises into one line.
+    folder = None
     try:
         folder = _local(name_or_path)
         yield {"pretrained_model_name_or_path": folder or name_or_path, "local_files_only": folder is not None}
     except LaloraError:
         raise
     except Exception as error:  # whatever a library makes of a damaged folder
+        why = reason(error) if folder is None else one_line(error)
         raise LaloraError(
-            f"cannot load the {what} '{name_or_path}' ({reason(error)}); give a local model folder, an id on the "
+            f"cannot load the {what} '{name_or_path}' ({why}); give a local model folder, an id on the "
             f"Hugging Face hub that can be reached, or an embedded model ({', '.join(_EMBEDDED)})"
         ) from error
 
