@@ -115,7 +115,9 @@ def test_list_names_the_built_in_recipes(run: Run) -> None:
 
 def test_version_and_help(run: Run) -> None:
     assert run("--version")[:2] == (0, f"lalora {__version__}\n")
-    assert all(name in run("--help")[1] for name in ("run", "fit", "train", "evaluate", "report", "methods", "assets"))
+    assert all(
+        name in run("--help")[1] for name in ("run", "fit", "train", "push", "evaluate", "report", "methods", "assets")
+    )
 
 
 def test_mistakes_in_a_study_are_one_line(refused: Callable[..., str], recipe_file: Callable[..., str]) -> None:

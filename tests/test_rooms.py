@@ -36,6 +36,7 @@ SHARED = (
     "errors",
     "extras",
     "files",
+    "hub",
     "next_token",
     "options",
     "processes",

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lalora.engines import whole
 from lalora.errors import LaloraError
+from lalora.hub import id_in_cache
 from lalora.tensor_names import a_name, b_name
 
 HOLDERS = ("lora_", "modules_to_save", "trainable_tokens")
@@ -89,7 +90,18 @@ def base_config(model: nn.Module) -> PreTrainedConfig:
 def base_name(model: nn.Module) -> str:
     """Name the base model without telling where it lies on this machine: a hub id, or the name of a local folder."""
     name = str(base_config(model).name_or_path or "unnamed")
+    cached = id_in_cache(Path(name))
+    if cached is not None:
+        return cached[0]
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+
+
+def base_revision(model: nn.Module) -> str | None:
+    """Look up the commit of a base model that came from the hub; None of a local folder."""
+    config = base_config(model)
+    cached = id_in_cache(Path(str(config.name_or_path or "")))
+    found = cached[1] if cached is not None else getattr(config, "_commit_hash", None)
+    return found if isinstance(found, str) else None
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:

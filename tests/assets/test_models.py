@@ -8,8 +8,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lalora.assets import hub, load_model, load_tokenizer, models, why_unavailable
+from lalora import hub
+from lalora.assets import load_model, load_tokenizer, models
 from lalora.errors import LaloraError
+from lalora.hub import why_unavailable
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import lalora
 from lalora import LaloraError
 from lalora.adapter import trainable_tensors
 from lalora.laplace import refit
-from lalora.laplace._hub import card
+from lalora.laplace._card import card
 from tiny import batches, llama, lora, rows, shake
 
 KINDS = ["weight-kfac", "weight-diagonal"]
@@ -209,6 +209,7 @@ def test_it_pickles_without_the_models_that_it_met() -> None:
 
 
 def test_its_card_promises_no_start() -> None:
-    text = card(of_base().provenance, "me/curvature", "mit")
+    laplace = of_base()
+    text = card(laplace.provenance, laplace.size(), "me/curvature", "mit")
     assert "restore_mean" not in text
     assert "any rank and scale" in text

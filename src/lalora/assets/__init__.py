@@ -3,9 +3,8 @@
 from lalora.extras import named_if_missing
 
 with named_if_missing():
-    from lalora.assets.adapters import fine_tuned, load_adapter
+    from lalora.assets.adapters import adapter_settings, fine_tuned, load_adapter
     from lalora.assets.catalogue import Asset
-    from lalora.assets.hub import why_unavailable
     from lalora.assets.models import is_here, load_any_model, load_config, load_model, load_tokenizer, random_model
     from lalora.assets.shapes import known_shape
     from lalora.assets.store import AssetStatus, asset_folder, fetch, home, is_fetched, statuses, verify
@@ -13,6 +12,7 @@ with named_if_missing():
 __all__ = [
     "Asset",
     "AssetStatus",
+    "adapter_settings",
     "asset_folder",
     "fetch",
     "fine_tuned",
@@ -28,5 +28,4 @@ __all__ = [
     "random_model",
     "statuses",
     "verify",
-    "why_unavailable",
 ]

@@ -14,13 +14,16 @@ from safetensors import safe_open
 from torch import nn
 
 from lalora.adapter import HOLDERS, name_in_base
-from lalora.assets.hub import why_unavailable
 from lalora.assets.patterns import shown, without_patterns
 from lalora.errors import LaloraError, first_of, one_line
 from lalora.files import is_path, parse_json
+from lalora.hub import reason, why_unavailable
 
 _SETTINGS = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
+_MODEL = "config.json"
+_OF_A_MODEL = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+"""What is fetched of a full fine-tuning: weights and tokenizer, no code and no pickle."""
 _LARGEST_SETTINGS = 1 << 20
 # Of the start only, which the saved weights replace; PEFT documents values that its annotation lacks.
 _LOOSE = ("init_lora_weights",)
@@ -92,20 +95,23 @@ def adapter_folder(name_or_path: str) -> Path:
         return folder
     if is_path(name_or_path) or name_or_path.count("/") != 1:
         raise LaloraError(f"there is no adapter folder {name_or_path}")
-    reason = why_unavailable(name_or_path, "model")
-    try:
-        if reason is not None:
-            raise LaloraError(reason)
-        return Path(snapshot_download(name_or_path, allow_patterns=[_SETTINGS, _WEIGHTS]))
+    failed = f"there is no adapter folder '{name_or_path}', and it cannot be fetched from the Hugging Face hub"
+    unavailable = why_unavailable(name_or_path, "model")
+    here = unavailable is not None
+    try:  # what was fetched before is good enough
+        found = Path(
+            snapshot_download(name_or_path, allow_patterns=[_SETTINGS, _WEIGHTS, _MODEL], local_files_only=here)
+        )
+        if not is_model(found):
+            return found
+        return Path(snapshot_download(name_or_path, allow_patterns=list(_OF_A_MODEL), local_files_only=here))
     except Exception as error:  # the client's errors differ between releases
-        raise LaloraError(
-            f"there is no adapter '{name_or_path}', neither as a folder nor on the Hugging Face hub ({one_line(error)})"
-        ) from error
+        raise LaloraError(f"{failed}: {unavailable or reason(error)}") from error
 
 
 def is_model(folder: Path) -> bool:
     """Tell whether a folder holds a whole model and no adapter."""
-    return (folder / "config.json").is_file() and not (folder / _SETTINGS).is_file()
+    return (folder / _MODEL).is_file() and not (folder / _SETTINGS).is_file()
 
 
 def fine_tuned(name_or_path: str) -> tuple[Path, bool]:

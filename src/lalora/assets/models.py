@@ -18,11 +18,11 @@ from transformers import (
 )
 
 from lalora.assets.catalogue import ASSETS
-from lalora.assets.hub import why_unavailable
 from lalora.assets.shapes import known_shape
 from lalora.assets.store import asset_folder, is_fetched
 from lalora.errors import LaloraError, first_of, one_line
 from lalora.files import is_path
+from lalora.hub import reason, why_unavailable
 from lalora.next_token import require_next_token
 
 _NUMBER = re.compile(r"\d+")
@@ -132,14 +132,16 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
 @contextmanager
 def _explained(what: str, name_or_path: str) -> Generator[dict[str, Any], None, None]:
     # Yields the arguments of from_pretrained, and turns what it raises into one line.
+    folder = None
     try:
         folder = _local(name_or_path)
         yield {"pretrained_model_name_or_path": folder or name_or_path, "local_files_only": folder is not None}
     except LaloraError:
         raise
     except Exception as error:  # whatever a library makes of a damaged folder
+        why = reason(error) if folder is None else one_line(error)
         raise LaloraError(
-            f"cannot load the {what} '{name_or_path}' ({one_line(error)}); give a local model folder, an id on the "
+            f"cannot load the {what} '{name_or_path}' ({why}); give a local model folder, an id on the "
             f"Hugging Face hub that can be reached, or an embedded model ({', '.join(_EMBEDDED)})"
         ) from error
 
@@ -158,8 +160,8 @@ def _local(name_or_path: str) -> str | None:
         return None
     try:  # what was loaded before is good enough
         return snapshot_download(name_or_path, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise OSError(f"the Hugging Face hub: {unavailable}") from error
+    except (OSError, ValueError):
+        raise OSError(f"the Hugging Face hub: {unavailable}") from None
 
 
 _EMBEDDED = tuple(asset.name for asset in ASSETS.values() if asset.gguf is not None)

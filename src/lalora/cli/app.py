@@ -13,6 +13,7 @@ from lalora.cli.fit import fit, fit_command
 from lalora.cli.interrupt import resumable
 from lalora.cli.launcher import check_command, check_environment
 from lalora.cli.methods import methods
+from lalora.cli.push import push
 from lalora.cli.report import report
 from lalora.cli.run import run
 from lalora.cli.soften import soften
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 app.command(cls=QuietCommand)(run)
 app.command("fit", help=fit.__doc__)(lambda: None)
-for command in (train, evaluate, check, soften, report, methods):
+for command in (train, evaluate, check, soften, push, report, methods):
     app.command(cls=QuietCommand)(command)
 app.add_typer(assets, name="assets")
 

@@ -11,6 +11,7 @@ from lalora.curvature._fitted import Fitted
 from lalora.curvature._flat import grouped
 from lalora.curvature._interface import Curvature
 from lalora.curvature._kfac import Kfac
+from lalora.curvature._kronecker import Kronecker
 from lalora.curvature._stored import CURVATURES
 from lalora.curvature._sum import Sum, combined
 from lalora.curvature._tri_kfac import TriKfac
@@ -29,6 +30,7 @@ __all__ = [
     "Factors",
     "Fitted",
     "Kfac",
+    "Kronecker",
     "Sum",
     "TriKfac",
     "WeightDiagonal",

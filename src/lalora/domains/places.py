@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from lalora.assets import asset_folder, why_unavailable
+from lalora.assets import asset_folder
 from lalora.domains.checked import checked
 from lalora.domains.domain import Domain
-from lalora.errors import LaloraError, one_line
+from lalora.errors import LaloraError
 from lalora.extras import named_if_missing
+from lalora.hub import reason, why_unavailable
 from lalora.text import KINDS, TEXT_KINDS, Row, read_rows, rows_in
 
 Splits = tuple[list[Row] | None, list[Row]]
@@ -85,15 +86,15 @@ def from_hub(domain: Domain, place: str) -> Splits:
     with named_if_missing():
         import datasets
 
-    reason = why_unavailable(place, "dataset")
-    if reason is None:
+    why = why_unavailable(place, "dataset")
+    if why is None:
         try:
             data = datasets.load_dataset(place, domain.config if place == domain.hub else None)
         except Exception as error:  # the hub's client raises errors of several libraries
-            reason = one_line(error)
-    if reason is not None:
+            why = reason(error)
+    if why is not None:
         raise LaloraError(
-            f"cannot load '{place}' for {domain.name} from the Hugging Face hub ({reason}); check the id and the "
+            f"cannot load '{place}' for {domain.name} from the Hugging Face hub ({why}); check the id and the "
             "connection, set HF_HUB_OFFLINE=1 to use what was loaded before, or give a local .jsonl file or folder"
         )
     splits = {split: (_numbered(place, split, rows), f"{place} {split}") for split, rows in data.items()}

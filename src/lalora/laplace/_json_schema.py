@@ -55,6 +55,7 @@ class _Provenance(Strict):
     tasks: Annotated[int, Field(ge=1, le=1000)]
     datasets: list[_Dataset]
     created: Name
+    base_revision: Name | None = None
 
 
 class _Description(Strict):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from lalora.adapter import base_name, has_adapter
+from lalora.adapter import base_name, base_revision, has_adapter
 from lalora.fisher import Dataset
 from lalora.laplace._lora_settings import lora_settings
 from lalora.laplace._same_base import Fingerprint
@@ -29,6 +29,7 @@ class Provenance:
         tasks: Number of tasks whose curvatures were added up.
         datasets: The source datasets, of all tasks.
         created: Date in UTC, ISO 8601.
+        base_revision: Commit of the base model on the hub; None where it is not known.
     """
 
     lalora: str
@@ -39,6 +40,7 @@ class Provenance:
     tasks: int
     datasets: tuple[Dataset, ...]
     created: str
+    base_revision: str | None = None
 
     @classmethod
     def of(cls, model: nn.Module, base: Fingerprint, fit: FitSettings, datasets: tuple[Dataset, ...]) -> Provenance:
@@ -52,6 +54,7 @@ class Provenance:
             tasks=1,
             datasets=datasets,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            base_revision=base_revision(model),
         )
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,15 @@ from typing_extensions import Self
 
 from lalora.curvature import CURVATURES, Curvature, grouped, require_names
 from lalora.errors import LaloraError, one_line
+from lalora.hub import is_id
 from lalora.laplace import _hub, _storage
 from lalora.laplace._consistent import require_consistent
 from lalora.laplace._limits import require_prior
 from lalora.laplace._provenance import Provenance
+from lalora.laplace._size import Size, has_factors, rank_within, size_of, stored, truncate
+
+MAX_SHARE = 0.15
+"""What the published Laplace of a base model takes at most of its layers' weights; docs/curvatures.md has the price."""
 
 
 class Saved:
@@ -57,13 +64,60 @@ class Saved:
         """
         how = self.provenance
         of = f"a LoRA adapter (r={how.lora['r']})" if how.lora else "the base model, for LoRA of any rank"
-        size = sum(tensor.nbytes for tensor in self.curvature.tensors().values()) / 2**20
         rows = ", ".join(f"{data.name} ({data.rows:,} rows)" for data in how.datasets)
         tokens = sum(data.tokens for data in how.datasets)
         return (
             f"Laplace of {of}: {how.base_model}, {how.fit.curvature} of {len(how.fingerprint['layers'])} layers, "
-            f"{size:,.1f} MiB, prior {self.prior:g}\n  fitted on {rows}: {tokens:,} tokens"
+            f"prior {self.prior:g}\n  {self.size()}; fitted on {rows}: {tokens:,} tokens"
         )
+
+    def size(self, dtype: torch.dtype | None = None) -> Size:
+        """Tell how large its file is, also beside the model's weights, and what truncation left out.
+
+        Args:
+            dtype: As in `save`.
+
+        Returns:
+            Bytes, layers, eigenvectors and shares; printed, a line.
+
+        Raises:
+            LaloraError: If the dtype is none.
+        """
+        kept = stored(self.mean, self.curvature, dtype).values()
+        nbytes = sum(tensor.numel() * (other or tensor.dtype).itemsize for tensor, other in kept)
+        return size_of(self.curvature, self.shapes, nbytes)
+
+    def truncated(
+        self, factor_rank: int | None = None, *, max_share: float | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Leave out the eigenvectors of small eigenvalues, for a smaller file and a cheaper penalty.
+
+        Args:
+            factor_rank: Most eigenvectors of a Kronecker factor to keep.
+            max_share: Most bytes of the file, over the bytes of the layers' weights in bfloat16, such as 0.15: every
+                factor keeps the same number of eigenvectors, as many as fit.
+            dtype: That the file is to be saved in, where `max_share` counts its bytes.
+
+        Returns:
+            A Laplace with the same mean; `size` says what was left out.
+
+        Raises:
+            LaloraError: If both are given or neither, a value is out of range, or the curvature has no factors.
+        """
+        if (factor_rank is None) == (max_share is None):
+            raise LaloraError("give one of factor_rank and max_share")
+        if not has_factors(self.curvature):
+            raise LaloraError(f"a curvature of kind '{self.provenance.fit.curvature}' has no eigenvectors to leave out")
+        if max_share is not None:
+            if not (isinstance(max_share, int | float) and 0 < max_share < math.inf):
+                raise LaloraError(f"max_share must be a number above 0, not {max_share!r}")
+            now = self.size(dtype)
+            if now.share <= max_share:
+                return self
+            factor_rank = rank_within(self.curvature, max_share * now.weights, now.nbytes, dtype)
+        assert factor_rank is not None
+        curvature = truncate(self.curvature, factor_rank)
+        return type(self)(self.mean, self.shapes, curvature, self.provenance, self.prior)
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write a folder with `laplace.json` and `laplace-<hash>.safetensors`.
@@ -76,13 +130,11 @@ class Saved:
         Raises:
             LaloraError: If it cannot be written, or the dtype is none.
         """
-        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise LaloraError(f"dtype must be a floating-point type such as torch.bfloat16, not {dtype!r}")
         kind = self.curvature.kind
-        tensors = {f"mean/{name}": tensor for name, tensor in self.mean.items()}
-        for name, tensor in self.curvature.tensors().items():
-            narrow = dtype is not None and tensor.dim() > 1 and "anchors/" not in name
-            tensors[f"{kind}/{name}"] = tensor.to(dtype) if narrow else tensor
+        tensors = {
+            name: tensor if kept is None else tensor.to(kept)
+            for name, (tensor, kept) in stored(self.mean, self.curvature, dtype).items()
+        }
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         description = {"shapes": shapes, "kind": kind, "prior": self.prior, "provenance": self.provenance.as_json()}
         _storage.write(Path(folder), tensors, description)
@@ -122,13 +174,26 @@ class Saved:
         return cls(mean, shapes, curvature, provenance, float(description["prior"]) if prior is None else prior)
 
     def push_to_hub(
-        self, repo_id: str, licence: str = "other", *, dtype: torch.dtype | None = None, **options: Any
+        self,
+        repo_id: str,
+        licence: str | None = None,
+        *,
+        base_model: str | None = None,
+        max_share: float | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
     ) -> str:
         """Upload the two files and a model card to the Hugging Face hub.
 
+        The Laplace of a base model is uploaded in bfloat16, and truncated to 15 % of its layers' weights; that of an
+        adapter as it is. Say otherwise with `dtype` and `max_share`.
+
         Args:
             repo_id: `user/name`.
-            licence: The hub's name of the licence, which should fit that of the base model and the source data.
+            licence: The hub's name of the licence, which should fit that of the base model and the source data; None
+                for a card without one.
+            base_model: Id of the base model on the hub, where it was loaded from a folder.
+            max_share: As in `truncated`; `math.inf` for all of it.
             dtype: As in `save`.
             **options: Passed to `huggingface_hub.HfApi.create_repo`, such as `private=True` or `token=…`.
 
@@ -136,9 +201,42 @@ class Saved:
             Address of the commit.
 
         Raises:
-            LaloraError: If the hub cannot be reached or refuses.
+            LaloraError: If the hub cannot be reached or refuses, `base_model` is no id, or `max_share` out of range.
         """
-        return _hub.push(partial(self.save, dtype=dtype), self.provenance, repo_id, licence, **options)
+        told = self.for_publishing(base_model, max_share, dtype)
+        kind = _published_dtype(told, dtype)
+        save = partial(told.save, dtype=kind)
+        return _hub.push(save, told.provenance, told.size(kind), repo_id, licence, **options)
+
+    def for_publishing(
+        self, base_model: str | None = None, max_share: float | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Make what `push_to_hub` uploads, to look at it before.
+
+        Args:
+            base_model: As in `push_to_hub`.
+            max_share: As in `push_to_hub`.
+            dtype: As in `push_to_hub`.
+
+        Returns:
+            This Laplace truncated, with the id of its base model.
+
+        Raises:
+            LaloraError: As `push_to_hub`.
+        """
+        if base_model is not None and not is_id(base_model):
+            raise LaloraError(f"base_model must be an id on the Hugging Face hub, user/name, not '{base_model}'")
+        how = self.provenance
+        if base_model is not None:
+            how = replace(how, base_model=base_model, base_revision=None)
+        made = type(self)(self.mean, self.shapes, self.curvature, how, self.prior)
+        kind = _published_dtype(self, dtype)
+        if max_share is not None:
+            return made if max_share == math.inf else made.truncated(max_share=max_share, dtype=kind)
+        if self.shapes or not has_factors(self.curvature):
+            return made
+        least = made.truncated(1)
+        return least if least.size(kind).share > MAX_SHARE else made.truncated(max_share=MAX_SHARE, dtype=kind)
 
     @classmethod
     def from_hub(cls, repo_id: str, **options: Any) -> Self:
@@ -155,3 +253,7 @@ class Saved:
             LaloraError: If the hub cannot be reached, or the files are not a Laplace.
         """
         return cls.load(_hub.pull(repo_id, **options))
+
+
+def _published_dtype(laplace: Saved, dtype: torch.dtype | None) -> torch.dtype | None:
+    return torch.bfloat16 if dtype is None and not laplace.shapes else dtype

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lalora.errors import LaloraError, one_line
 from lalora.files import write_atomically
+from lalora.hub import is_id
 from lalora.laplace._json_schema import require_description
 
 FORMAT = 1
@@ -76,6 +77,8 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _file(folder: Path, name: str) -> Path:
     file = folder / name
     if not file.is_file():
+        if not folder.exists() and is_id(folder.as_posix()):
+            raise LaloraError(f"there is no folder '{folder}'; if it is on the Hugging Face hub, use Laplace.from_hub")
         raise LaloraError(f"'{folder}' is not a Laplace: '{name}' is missing; fit it again or fetch it again")
     # In the hub's cache a file is a link from `snapshots/<commit>/` to `blobs/`.
     home = folder.resolve()

@@ -70,16 +70,19 @@ def fit_laplace(
             prior=method.prior,
             **asdict(method.fit),
         )
+        kept = torch.bfloat16 if bare else None
         with processes.on_all_ranks():
             if processes.is_main():
-                laplace.save(out, torch.bfloat16 if bare else None)
+                laplace.save(out, kept)
                 if self_source is not None:
                     write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
         for dataset in laplace.provenance.datasets:
             if dataset.rows < asked:
                 say(f"{dataset.name}: {asked} rows were asked for, and {dataset.rows} have a completion or are there")
-        if laplace.discarded:
-            say(f"up to {laplace.discarded:.2%} of a Kronecker factor's trace was left out")
+        file = laplace.size(kept)
+        say(str(file))
+        if file.cost:
+            say(file.cost)
 
 
 def _rows_a_batch(settings: RunSettings, method: LaLoRA, rows: int) -> int:
