@@ -25,7 +25,7 @@ def some(name: str, rows: int) -> list[dict[str, torch.Tensor]]:
 laplace = lalora.fit(model, {"winogrande": some("winogrande", 8), "hellaswag": some("hellaswag", 8)})
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
 for step, batch in enumerate(some("gsm8k", 32)):
-    loss = model(**batch).loss + laplace.penalty(model, strength=1000.0)
+    loss = model(**batch).loss + laplace.penalty(model)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()

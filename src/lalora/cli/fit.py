@@ -1,5 +1,6 @@
 """`lalora fit`: stage I alone, for one's own model."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,9 @@ from lalora.cli.interrupt import resumable
 from lalora.cli.launcher import world_size
 from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Sources, TargetModules, places
 from lalora.errors import LaloraError
+
+SOFTENS = "weight-kfac"
+"""The curvature by which an adapter can be softened to a budget."""
 
 
 def fit(
@@ -59,7 +63,7 @@ def fit(
         join(world_size())
         fit_laplace(model, dtype, places(source), settings, self_source, base, out, say)
         leave()
-    say(f"wrote {out}; next: lalora train {model} --laplace {out}")
+    say(f"wrote {out}; next: {_next(model, out, source, softens=not self_source and options['curvature'] == SOFTENS)}")
 
 
 def fit_command() -> Any:
@@ -69,6 +73,13 @@ def fit_command() -> Any:
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command("fit", cls=QuietCommand)(with_options_of(FitSettings, but=("seed",))(fit))
     return typer.main.get_command(alone)
+
+
+def _next(model: str, out: Path, source: list[str], *, softens: bool) -> str:
+    words = ["lalora", "train", model, "--laplace", str(out)]
+    if softens:
+        words += [word for one in source if source != SOURCES for word in ("--source", one)] + ["--budget", "0.02"]
+    return shlex.join(words)
 
 
 def _refuse_what_excludes(
