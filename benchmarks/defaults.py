@@ -19,7 +19,7 @@ from lalora.results.intervals import paired
 
 PLAIN = "LoRA"
 DEFAULT = f"LaLoRA {FitSettings().curvature} λ={FITTED[FitSettings().curvature].strength:g}"
-WAYS = ((PLAIN, None), (PLAIN, 0.3), (DEFAULT, None), (DEFAULT, 0.1), (DEFAULT, 0.3))
+WAYS = ((PLAIN, 0.3), (DEFAULT, None), (DEFAULT, 0.1), (DEFAULT, 0.3), ("KL λ=1 every=4", 0.1))
 Run = Mapping[str, Any]
 
 
@@ -30,10 +30,12 @@ def main() -> None:
     chosen = arguments.parse_args()
     rows = []
     for target, runs in by_target(chosen.results).items():
-        for label, strength in WAYS[1:]:
+        for label, strength in WAYS:
             kept = [of_seed(runs, seed, label, strength) for seed in sorted({run["seed"] for run in runs})]
             removed, given_up = ([share for share in column if share is not None] for column in zip(*kept, strict=True))
             softened = "–" if strength is None else f"λ = {strength:g}"
+            if not removed:
+                continue
             rows.append([target, label, softened, str(len(removed)), percent(removed), percent(given_up)])
     head = ["target", "trained with", "softened", "seeds", "drift removed", "learning given up"]
     publish(chosen.name, table(head, rows), {})

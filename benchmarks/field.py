@@ -55,13 +55,15 @@ def front(run: Row, name: str) -> list[Row]:
 
 
 def versions(methods: Mapping[str, Sequence[Row]]) -> str:
-    """Tabulate every version, averaged over seeds."""
+    """Tabulate every version that all seeds have, averaged over them."""
     rows = []
     for label, runs in methods.items():
         rows.append([label, "–", *_means([run["final"] for run in runs])])
         for name in changes(runs):
+            shared = set.intersection(*({key for _, key in _knobs(run, name)} for run in runs))
             for told, key in _knobs(runs[0], name):
-                rows.append([label, told, *_means([_version(run, name, key) for run in runs])])
+                if key in shared:
+                    rows.append([label, told, *_means([_version(run, name, key) for run in runs])])
     head = ["trained with", "afterwards", "target loss", "source KL", "held-out KL"]
     return f"Means over seeds, nats per token.\n\n{table(head, rows)}"
 

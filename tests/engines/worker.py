@@ -242,11 +242,10 @@ class Worker:
                 optimizer.step()
                 optimizer.zero_grad()
         self.found["own engine"] = {"start": start, "tensors": whole_tensors(model)}
+        if self.is_zero:
+            self.found["refused"] = {"fit": refusal(lambda: self.fitted(model))}
         if self.engine == "zero3":
-            self.found["refused"] = {
-                "fit": refusal(lambda: self.fitted(model)),
-                "penalty": refusal(lambda: laplace.penalty(model, STRENGTH)),
-            }
+            self.found["refused"]["penalty"] = refusal(lambda: laplace.penalty(model, STRENGTH))
 
     def native(self) -> None:
         """Sharded by transformers as it is loaded; the adapter is whole in each process."""

@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from lalora.engines._whole import is_part
-from lalora.engines._zero import is_partitioned
+from lalora.engines._zero import is_of_zero
 from lalora.errors import LaloraError
 
 
@@ -27,7 +27,7 @@ def gathered(model: nn.Module) -> Generator[None, None, None]:
     What is written into its parameters meanwhile is lost.
 
     Raises:
-        LaloraError: If it is sharded in another way than by FSDP2.
+        LaloraError: If it is sharded by tensor parallelism, or DeepSpeed trains it.
     """
     units = [module for module in model.modules() if isinstance(module, FSDPModule)]
     reshards = [any(group.post_forward_mesh_info is not None for group in _groups(unit)) for unit in units]
@@ -60,10 +60,11 @@ def _groups(unit: FSDPModule) -> list[Any]:
 
 def _require_whole(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
-        if is_partitioned(parameter):
+        # Its hooks would take the gradients of a pass for those of the next step.
+        if is_of_zero(parameter):
             raise LaloraError(
-                "under ZeRO-3 no process can run the model by itself: fit, measure and soften in a script without "
-                "DeepSpeed, and load the Laplace here"
+                "a model that DeepSpeed trains cannot be fitted: fit it before, or in a script without DeepSpeed, and "
+                "load the Laplace here"
             )
         if isinstance(parameter, DTensor):
             raise LaloraError(
