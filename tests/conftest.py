@@ -145,7 +145,9 @@ def finished_study(
 ) -> tuple[Path, dict[str, Any], Recipe]:
     """The tiny study, done once: its folder, its results, its recipe. Tests leave it as it is."""
     folder = tmp_path_factory.mktemp("finished")
-    path = write_recipe(folder / "tiny.yaml", document, accuracy_rows=2, target_accuracy_rows=2, max_new_tokens=3)
+    path = write_recipe(
+        folder / "tiny.yaml", document, accuracy_rows=2, target_accuracy_rows=2, max_new_tokens=3, curvature="diagonal"
+    )
     recipe = load_recipe(path)
     return folder, run_study(recipe, folder, "lalora run tiny", print), recipe
 

@@ -77,7 +77,7 @@ def loss_by_hand(model: PeftModel, items: list[dict[str, Any]]) -> float:
 
 
 def fitted(model: PeftModel, batch: Any) -> dict[str, Tensor]:
-    return dict(lalora.fit(model, [batch], labels="data", progress=False).curvature.tensors())
+    return dict(lalora.fit(model, [batch], labels="data", progress=False, curvature="diagonal").curvature.tensors())
 
 
 def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-5) -> None:
@@ -198,7 +198,7 @@ PLAIN = collate([ROW])
 )
 def test_the_same_batch_in_another_dress(batch: Any) -> None:
     model = lora(b_scale=0.3)
-    found, plain = (lalora.fit(model, [one], progress=False) for one in (batch, PLAIN))
+    found, plain = (lalora.fit(model, [one], progress=False, curvature="diagonal") for one in (batch, PLAIN))
     assert found.provenance.datasets == plain.provenance.datasets
     assert all(torch.equal(found.curvature.tensors()[name], value) for name, value in plain.curvature.tensors().items())
 
@@ -214,19 +214,19 @@ def test_inputs_that_cannot_be_split_into_rows() -> None:
     with pytest.raises(
         LaloraError, match=r"'pixel_values' has shape \(5, 3, 4, 4\), which cannot be split into 2 rows"
     ):
-        lalora.fit(llava(), [batch], progress=False)
+        lalora.fit(llava(), [batch], progress=False, curvature="diagonal")
 
 
 def test_images_that_do_not_fit_the_text() -> None:
     batch: Batch = {**collate([ROW]), "pixel_values": torch.zeros(1, 3, 4, 4)}
     with pytest.raises(LaloraError, match="batch 1: LlavaForConditionalGeneration cannot take rows of"):
-        lalora.fit(llava(), [batch], progress=False)
+        lalora.fit(llava(), [batch], progress=False, curvature="diagonal")
 
 
 def test_rows_longer_than_the_model_has_positions() -> None:
     ids = torch.ones(1, 17, dtype=torch.long)
     with pytest.raises(LaloraError, match="batch 1: GPT2LMHeadModel cannot take rows of 17 tokens"):
-        lalora.fit(gpt2(), [{"input_ids": ids, "labels": ids}], progress=False)
+        lalora.fit(gpt2(), [{"input_ids": ids, "labels": ids}], progress=False, curvature="diagonal")
 
 
 def test_positions_for_a_model_that_takes_none() -> None:
@@ -263,7 +263,7 @@ def test_rows_without_a_completion_are_left_out_of_every_score() -> None:
 )
 def test_sources_that_are_no_batches(sources: Any, message: str) -> None:
     with pytest.raises(LaloraError, match=message):
-        lalora.fit(lora(), sources, progress=False)
+        lalora.fit(lora(), sources, progress=False, curvature="diagonal")
 
 
 def test_one_batch_is_no_text_to_score() -> None:

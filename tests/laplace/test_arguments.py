@@ -61,8 +61,9 @@ def test_it_says_in_two_lines_what_it_is(curvature: str) -> None:
     first, second = repr(
         lalora.fit(lora(), {"notes": batches(rows(4), 2)}, curvature=curvature, progress=False)
     ).splitlines()
-    assert first.startswith(f"Laplace of a LoRA adapter (r=3): unnamed, {curvature} of 14 layers, 0.")
-    assert second.startswith("  fitted on notes (")
+    assert first.startswith(f"Laplace of a LoRA adapter (r=3): unnamed, {curvature} of 14 layers, prior 0")
+    assert "of the 14 layers' weights in bfloat16; " in second
+    assert second.endswith("fitted on notes (4 rows): 19 tokens")
     base = lalora.fit(
         llama(), {"a": batches(rows(4), 2)}, curvature="weight-kfac", target_modules="all-linear", progress=False
     )

@@ -151,7 +151,8 @@ def test_another_setting_keeps_lines_apart() -> None:
     # alpha follows the rank in plain LoRA, and in LaLoRA only where it is not 16.
     grid = (
         "[{method: lora, rank: 4, alpha: 8}, {method: lora, rank: 16, alpha: 32}, "
-        "{method: lalora, rank: 4, alpha: [8, 16]}, {method: lalora, rank: 16, alpha: [32, 16]}]"
+        "{method: lalora, strength: 1, rank: 4, alpha: [8, 16]}, "
+        "{method: lalora, strength: 1, rank: 16, alpha: [32, 16]}]"
     )
     found = of(Findings(parse(synthetic("small/per-dataset", f"grid={grid}"))))
     assert [one.name for one in found.variants] == ["LoRA", "LaLoRA λ=1", "LaLoRA λ=1 alpha=16"]

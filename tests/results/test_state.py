@@ -124,7 +124,8 @@ def test_a_study_is_collected_once_and_no_run_read_more_than_twice(
     monkeypatch.setattr("lalora.study.runners.run_study.run_result", counted("result", study_results.run_result))
     monkeypatch.setattr("lalora.study.runners.run_study.collect", counted("collect", collect))
     grid = [{"method": "lora"}, {"method": "lalora", "strength": [1, 2, 3]}]
-    found = run_study(load_recipe(recipe_file(grid=grid, evaluate_at=[])), tmp_path / "study", "", lambda _: None)
+    recipe = load_recipe(recipe_file(grid=grid, evaluate_at=[], curvature="diagonal"))
+    found = run_study(recipe, tmp_path / "study", "", lambda _: None)
     # Plain LoRA again at the end: the groups of its weights are those of the Laplace that LaLoRA fits.
     assert calls == ["result"] * 4 + ["result", "collect"]
     assert all(len(run["precision_groups"]) == 3 for run in found["runs"])

@@ -179,7 +179,11 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "NaN": (at_nan, base_laplace, "is not finite at"),
     "another base": (other_base, base_laplace, "fitted on base model"),
     "DoRA": (lambda: trained(use_dora=True), base_laplace, "of another kind, such as DoRA"),
-    "a diagonal": (trained, lambda: lalora.fit(lora(), SOURCE, progress=False), "needs a Laplace with curvature="),
+    "a diagonal": (
+        trained,
+        lambda: lalora.fit(lora(), SOURCE, progress=False, curvature="diagonal"),
+        "needs a Laplace with curvature=",
+    ),
     "fitted after training": (
         trained, lambda: lalora.fit(trained(), SOURCE, curvature="weight-kfac", progress=False), "fit it on the base",
     ),

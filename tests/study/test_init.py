@@ -100,7 +100,7 @@ def test_fits_of_other_starts_are_kept_apart(tmp_path: Path) -> None:
 
 def test_a_study_compares_both_starts(recipe_file: Callable[..., str], tmp_path: Path) -> None:
     grid = [{"method": "lalora", "strength": 1, "init": ["kaiming", "gaussian"]}, {"method": "milora"}]
-    recipe = load_recipe(recipe_file(grid=grid, steps=1, evaluate_at=[]))
+    recipe = load_recipe(recipe_file(grid=grid, steps=1, evaluate_at=[], curvature="diagonal"))
     runs = run_study(recipe, tmp_path / "study", "lalora run tiny", lambda _: None)["runs"]
     assert len(list((tmp_path / "study" / "shared").glob("laplace-*"))) == 2
     chosen = [json.loads((tmp_path / "study" / run["folder"] / "adapter_config.json").read_text()) for run in runs]
@@ -122,7 +122,7 @@ def test_the_mean_precision_grows_with_the_variance_of_a() -> None:
                 {"steps": 1, "rank": RANK, "init": init, "seed": seed, "target_modules": ["q_proj"]}
             )
             model = with_adapter(llama(), settings)
-            fit = lalora.fit(model, batch, fisher="batch", labels="data", progress=False)
+            fit = lalora.fit(model, batch, fisher="batch", labels="data", curvature="diagonal", progress=False)
             traces.append(sum(float(d.sum()) for d in fit.curvature.precision.values()))
             assert [pair.b for pair in linear_pairs(model)] == sorted(fit.curvature.precision)
         found[init] = sum(traces) / len(traces)

@@ -138,7 +138,7 @@ launcher._HEAD_START_S = 0.5
 model, data, out, resumes = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "resume"
 source, target = f"winogrande={data}/winogrande.jsonl", f"gsm8k={data}/gsm8k.jsonl"
 exact = ("--dtype", "float32")
-fit = ("fit", model, "--source", source, "--rows", "3", "--rank", "2", *exact)
+fit = ("fit", model, "--source", source, "--rows", "3", "--rank", "2", "--curvature", "diagonal", *exact)
 train = ("train", model, "--target", target, "--laplace", str(out / "laplace"), "--steps", "6", "--batch-size", "2")
 train += ("--scored-rows", "3", "--learning-rate", "0.01", "--strength", "20", *exact)
 statuses = []
@@ -186,7 +186,7 @@ def commands(
     exact: dict[str, Any] = {"model": str(tiny_model), "dtype": "float32"}
     fit_laplace(
         **exact, sources={"winogrande": str(tiny_data / "winogrande.jsonl")}, self_source=None, bare=False,
-        settings={"rank": 2, "source_rows": 3}, out=out / "laplace", say=print,
+        settings={"rank": 2, "source_rows": 3, "curvature": "diagonal"}, out=out / "laplace", say=print,
     )  # fmt: skip
     settings = {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "strength": 20.0, "method": "lalora"}
     study = {**exact, "sources": {}, "target": {"gsm8k": str(tiny_data / "gsm8k.jsonl")}, "scored_rows": 3}

@@ -57,14 +57,14 @@ def train_adapter(
     """Fine-tune once and keep the adapter."""
     with processes.on_all_ranks():
         common: StudySettings = validated(StudySettings, study, (), COMMAND_LINE)
+        plan = single(out.name, "LoRA", settings, COMMAND_LINE)
         folder = laplace_folder(laplace) if laplace else None
         given = Laplace.load(folder) if folder else None
         if given is not None and not given.of_base:
             _require_its_adapter(given, asked)
         if given is not None:
-            settings = {"strength": given.strength, "curvature": given.provenance.fit.curvature, **settings}
-        plan = single(out.name, "LoRA", settings, COMMAND_LINE)
-        if given:
+            measured = {"strength": given.strength, "curvature": given.provenance.fit.curvature}
+            plan = single(out.name, "LoRA", {**measured, **settings}, COMMAND_LINE)
             plan = replace(plan, label=f"{LaLoRA.label} λ={plan.methods[0].options['strength']:g}")
     with held_for_all(out):
         with processes.on_all_ranks():
