@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,14 +23,7 @@ def ended(out: Path, processes: int, engines: list[str]) -> dict[str, Found]:
     torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     launched = subprocess.run(
         [*torchrun, f"--nproc-per-node={processes}", str(WORKER), str(out), *engines],
-        # On a CPU DeepSpeed compiles how processes talk to each other, once.
-        env={
-            **os.environ,
-            "PYTHONPATH": path,
-            "OMP_NUM_THREADS": "1",
-            "DS_ACCELERATOR": "cpu",
-            "TORCH_EXTENSIONS_DIR": str(DEEPSPEED / "compiled"),
-        },
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"},
         capture_output=True,
         text=True,
         timeout=540,
@@ -59,8 +51,6 @@ def fsdp(folder: Path, alone: dict[str, Found]) -> dict[str, Found]:
 def zero(folder: Path) -> dict[str, Found]:
     if importlib.util.find_spec("deepspeed") is None and not DEEPSPEED.is_dir():
         pytest.skip("DeepSpeed is not installed; make test installs it")
-    if shutil.which("c++") is None:
-        pytest.skip("DeepSpeed compiles a part of itself, and there is no C++ compiler")
     return ended(folder, 2, ["zero1", "zero2", "zero3"])
 
 
