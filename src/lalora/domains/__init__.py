@@ -7,7 +7,7 @@ with named_if_missing():
     from lalora.domains.domain import Domain
     from lalora.domains.items import items, short_items
     from lalora.domains.load import DomainData, is_here, load_domain
-    from lalora.domains.own import require_place
+    from lalora.domains.own import is_known, require_place
     from lalora.domains.prompts import examples
     from lalora.domains.task_files import harness_tasks
 
@@ -18,6 +18,7 @@ __all__ = [
     "examples",
     "harness_tasks",
     "is_here",
+    "is_known",
     "items",
     "load_domain",
     "require_place",

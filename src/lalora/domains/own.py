@@ -52,6 +52,18 @@ def _share(role: Role | None, usual: float = 0.0) -> float:
     return 0.0 if role == "held-out" else usual or 0.5
 
 
+def is_known(name: str) -> bool:
+    """Tell whether a domain's rows are embedded.
+
+    Args:
+        name: any.
+
+    Returns:
+        Whether `embedded` is a place of it.
+    """
+    return name in DOMAINS and DOMAINS[name].embedded is not None
+
+
 def require_place(name: str, place: str) -> None:
     """Refuse a name that no data come with, where no place is given.
 
