@@ -6,6 +6,7 @@ from dataclasses import replace
 from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain, Role
 from lalora.errors import LaloraError, short
+from lalora.text import ENGLISH
 
 _NAME = re.compile(r"[^\W_][\w.+-]{0,39}")
 _SCORED = ("test", "validation", "dev", "val")
@@ -43,7 +44,7 @@ def domain_named(name: str, role: Role | None = None) -> Domain:
         family=(),
         scored=_SCORED,
         share=_share(role),
-        embedded=None,
+        embedded=ENGLISH if name == ENGLISH else None,
         own=True,
     )
 
@@ -61,7 +62,7 @@ def is_known(name: str) -> bool:
     Returns:
         Whether `embedded` is a place of it.
     """
-    return name in DOMAINS and DOMAINS[name].embedded is not None
+    return name == ENGLISH or (name in DOMAINS and DOMAINS[name].embedded is not None)
 
 
 def require_place(name: str, place: str) -> None:
@@ -74,8 +75,10 @@ def require_place(name: str, place: str) -> None:
     Raises:
         LaloraError: it is a user's own, and its rows are said to be embedded or at its own place on the hub.
     """
-    if name not in DOMAINS and place in ("embedded", "hub"):
+    if name == ENGLISH and place == "hub":
+        raise LaloraError(f"{ENGLISH} comes with lalora and is not on the hub: leave the place out")
+    if name not in (*DOMAINS, ENGLISH) and place in ("embedded", "hub"):
         raise LaloraError(
-            f"no domain is called '{name}'; there are {', '.join(DOMAINS)}; for text of your own give its place, "
-            f"{name}=FILE"
+            f"no domain is called '{name}'; there are {', '.join([*DOMAINS, ENGLISH])}; for text of your own give its "
+            f"place, {name}=FILE"
         )
