@@ -5,31 +5,42 @@ from dataclasses import replace
 
 from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain, Role
+from lalora.domains.own_rows import MULTIPLE_CHOICE, OwnRows
 from lalora.errors import LaloraError, short
 from lalora.text import ENGLISH
 
 _NAME = re.compile(r"[^\W_][\w.+-]{0,39}")
+_WORDED = DOMAINS["arc_challenge"]
+"""The domain whose task words and scores multiple choice of a user's own."""
 _SCORED = ("test", "validation", "dev", "val")
 
 
-def domain_named(name: str, role: Role | None = None) -> Domain:
+def domain_named(name: str, role: Role | None = None, rows: OwnRows | None = None) -> Domain:
     """Find a domain, or make one of that name.
 
     Args:
         name: one of the names in `DOMAINS`, or any other.
         role: what it is here; None for its usual role, which of a user's own is `source`.
+        rows: what a user says of its rows, if anything.
 
     Returns:
         The domain.
 
     Raises:
-        LaloraError: the name cannot be one.
+        LaloraError: the name cannot be one, or is that of a domain whose rows have a kind.
     """
     known = DOMAINS.get(name)
+    if known is not None and rows is not None and rows.kind is not None:
+        raise LaloraError(f"{name} has columns of its own and takes no kind: give your rows another name")
     if known is not None:
         return known if role in (None, known.role) else replace(known, role=role, share=_share(role, known.share))
     if not _NAME.fullmatch(name):
         raise LaloraError(f"'{short(name)}' is no name for a domain: take at most 40 letters, digits and .+-_")
+    if rows is not None and rows.kind == MULTIPLE_CHOICE:
+        return replace(
+            _WORDED, name=name, role=role or "source", hub="", config=None, scored=_SCORED, share=_share(role),
+            embedded=None, rows=rows,
+        )  # fmt: skip
     return Domain(
         name=name,
         role=role or "source",
@@ -45,6 +56,7 @@ def domain_named(name: str, role: Role | None = None) -> Domain:
         scored=_SCORED,
         share=_share(role),
         embedded=ENGLISH if name == ENGLISH else None,
+        rows=rows,
         own=True,
     )
 
