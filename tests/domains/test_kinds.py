@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora import LaloraError
 from lalora.domains import OwnRows, examples, items, load_domain
+from lalora.study.recipe.json_schema import recipe_schema
 
 Run = Callable[..., tuple[int, str, str]]
 COLUMNS: dict[str, Any] = {"kind": "multiple-choice", "question": "q", "choices": "options", "answer": "right"}
@@ -99,3 +100,13 @@ def test_a_mistake_in_a_recipe_is_one_line(
     sources: dict[str, Any], message: str, refused: Callable[..., str], recipe_file: Callable[..., str]
 ) -> None:
     assert message in refused("run", recipe_file(sources=sources), "--out", "study")
+
+
+def test_the_schema_of_recipes_describes_it() -> None:
+    schema = recipe_schema()
+    described = schema["properties"]["base"]["properties"]["sources"]["additionalProperties"]
+    (reference,) = [one["$ref"] for one in described["anyOf"] if "$ref" in one]
+    found = schema
+    for part in reference.removeprefix("#/").split("/"):
+        found = found[part]
+    assert set(found["properties"]) == {"path", "kind", "question", "choices", "answer"}

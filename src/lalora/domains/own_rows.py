@@ -1,14 +1,14 @@
 """What a user says of rows of their own: where they are, of which kind, in which columns."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lalora.errors import LaloraError, short
 from lalora.text import Row
 
-MULTIPLE_CHOICE = "multiple-choice"
+MULTIPLE_CHOICE: Final = "multiple-choice"
 _COLUMNS = {"text": ("text",), "chat": ("messages",), "completion": ("prompt", "completion")}
 _BESIDE = ("tools",)
 
