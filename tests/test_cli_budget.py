@@ -1,4 +1,4 @@
-"""`lalora train --budget`: an adapter within it, the trained one beside it, and what does not go together."""
+"""What `lalora train` says was forgotten; with `--budget` an adapter within it; what does not go together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def test_the_adapter_ends_within_the_budget_beside_the_trained_one(
 ) -> None:
     status, out, _ = run(*command(mine, "--budget", 1e-6, "--source", mine["source"]))
     assert status == 0
-    assert "nats per token on other rows of the sources; details: adapter/metrics.jsonl" in out
+    assert "forgotten: KL(base ‖ model) 0.0000 nats per token (95 % 0.0000 to 0.0000) on 3 rows of winogrande (" in out
+    assert out.endswith("; details: adapter/metrics.jsonl\n")
     rows = [json.loads(line) for line in (tmp_path / "adapter" / "metrics.jsonl").read_text().splitlines()]
     (kept,) = [row for row in rows if row["kind"] == "budget"]
     assert 0 < kept["drift"] <= 1e-6 < kept["trained_drift"]
@@ -37,8 +38,35 @@ def test_the_adapter_ends_within_the_budget_beside_the_trained_one(
     assert softened != before
 
 
+def test_what_was_forgotten_is_measured_on_a_given_source(run: Run, mine: dict[str, Any], tmp_path: Path) -> None:
+    status, out, _ = run(*command(mine, "--source", mine["source"]))
+    assert status == 0
+    rows = [json.loads(line) for line in (tmp_path / "adapter" / "metrics.jsonl").read_text().splitlines()]
+    first, last = (row for row in rows if row["kind"] == "eval")
+    assert "source_drift" not in first
+    drift, counts = last["source_drift"], last["measured"]["winogrande"]
+    assert drift["mean"] == pytest.approx(last["source_kl"])
+    assert 0 < drift["low"] < drift["mean"] < drift["high"]
+    numbers = "{mean:.4f} nats per token (95 % {low:.4f} to {high:.4f})".format(**drift)
+    told = f"forgotten: KL(base ‖ model) {numbers} on 3 rows of winogrande ({counts['tokens']} tokens)"
+    assert out.splitlines()[-1] == f"{told}; details: adapter/metrics.jsonl"
+
+    evaluate = ("evaluate", mine["model"], "adapter", "--source", mine["source"], "--rows", 3, "--dtype", "float32")
+    assert run(*evaluate, "--out", "found.json")[0] == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["source_drift"] == pytest.approx(drift)
+    assert found["measured"]["winogrande"] == counts
+    assert run(*command(mine, "--source", mine["source"]))[1] == out  # finished before: said again, not measured again
+
+
+def test_without_a_source_it_says_how_to_ask(run: Run, mine: dict[str, Any]) -> None:
+    status, out, _ = run(*command(mine))
+    assert status == 0
+    ask = f"lalora evaluate {mine['model']} adapter --source NAME=FILE tells it"
+    assert out.splitlines()[-1] == f"forgotten: not measured, there is no source to measure on; {ask}"
+
+
 REFUSED = {
-    "no budget": (("--source", "winogrande"), "--source names what a budget keeps: give one with --budget"),
     "a way without a budget": (("--budget-by", "both"), "--budget-by tells how a budget is kept: give one"),
     "no penalty": (
         ("--budget", 0.1, "--budget-by", "control", "--source", None),

@@ -19,9 +19,11 @@ import lalora
 from lalora.methods.costs import costs
 from lalora.report.page import template
 from lalora.study import built_in_recipes
+from lalora.text import ENGLISH_FILE
 
 print(lalora.__file__)
 print(len(built_in_recipes()), len(costs()))
+assert ENGLISH_FILE.read_text(encoding="utf-8")
 assert template("page.html").filename
 """
 
@@ -51,7 +53,12 @@ def test_the_wheel_holds_every_file_of_the_package(built: tuple[Path, Path]) -> 
     with zipfile.ZipFile(built[0]) as wheel:
         names = {name for name in wheel.namelist() if not name.partition("/")[0].endswith(".dist-info")}
     files = package_files()
-    assert {"lalora/py.typed", "lalora/recipes/quickstart.yaml", "lalora/report/page/page.html"} <= files
+    assert {
+        "lalora/py.typed",
+        "lalora/recipes/quickstart.yaml",
+        "lalora/report/page/page.html",
+        "lalora/text/english.txt",
+    } <= files
     assert names == files
 
 

@@ -132,3 +132,35 @@ def test_a_curvature_and_an_evaluation_of_own_text(
     assert status == 0, err
     card = json.loads((tmp_path / "laplace" / "laplace.json").read_text())
     assert "mine" in json.dumps(card)
+
+
+def test_english_is_divided_like_a_file_and_all_scored_where_held_out(tmp_path: Path) -> None:
+    data = load_domain("english")
+    assert data.domain.own
+    assert data.origin.startswith("embedded english")
+    assert len(data.train) + len(data.test) == len(load_domain("english", role="held-out").test) == 48
+    assert min(len(data.train), len(data.test)) >= 16
+    ones_own = write(tmp_path / "rows.jsonl", [{"text": f"note {n}"} for n in range(20)])
+    assert len(load_domain("english", str(ones_own), "held-out").test) == 20
+    with pytest.raises(LaloraError, match="english comes with lalora and is not on the hub: leave the place out"):
+        load_domain("english", "hub")
+
+
+def test_a_training_measures_on_the_rows_of_english_that_the_fit_did_not_see(
+    run: Callable[..., tuple[int, str, str]], mine: dict[str, Any], tmp_path: Path
+) -> None:
+    common = ("--dtype", "float32", "--rank", 2)
+    train = ("train", mine["model"], "--target", f"gsm8k={mine['data'] / 'gsm8k.jsonl'}", "--steps", 2, "--laplace")
+    assert run("fit", mine["model"], "--source", "english", "--rows", 8, *common, "--out", "same")[0] == 0
+    status, out, err = run(*train, "same", *common, "--scored-rows", 5, "--learning-rate", 0.01, "--out", "one")
+    assert status == 0, err
+    assert " on 5 rows of english (" in out.splitlines()[-1]
+
+    # A file of that name says nothing of where its rows are.
+    place = write(
+        tmp_path / "rows.jsonl", [{"text": row["text"]} for row in load_domain("english", role="held-out").test[:30]]
+    )
+    assert run("fit", mine["model"], "--source", f"english={place}", "--rows", 8, *common, "--out", "other")[0] == 0
+    status, out, err = run(*train, "other", *common, "--scored-rows", 5, "--out", "two")
+    assert status == 0, err
+    assert out.splitlines()[-1].startswith("forgotten: not measured, there is no source to measure on; lalora evaluate")

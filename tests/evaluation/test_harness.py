@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import warnings
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from lalora import LaloraError
-from lalora.domains import DomainData, harness_tasks
+from lalora.domains import DomainData, OwnRows, harness_tasks, load_domain
 from lalora.evaluation import score_accuracy
 from lalora.study import load_recipe, run_study
 from tiny import llama, shake
@@ -54,6 +55,22 @@ def test_multiple_choice_is_what_the_log_likelihoods_say(
     measured = score_accuracy(model, tokenizer, tasks, tmp_path, batch_size=3)
     assert measured == {name: by_hand(model, tokenizer, data[name]) for name in ("winogrande", "arc_challenge")}
     assert score_accuracy(model, tokenizer, tasks, tmp_path, batch_size=8) == measured
+
+
+def test_multiple_choice_of_ones_own_is_scored_alike(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    rows = [{"q": row["question"], "of": row["choices"]["text"], "is": 0} for row in data["arc_challenge"].test]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = OwnRows(path=str(tmp_path / "rows.jsonl"), kind="multiple-choice", question="q", choices="of", answer="is")
+    mine = load_domain("mine", given, "held-out")
+    tasks = harness_tasks([mine], tmp_path / "tasks")
+    measured = score_accuracy(model, tokenizer, tasks, tmp_path / "tasks", batch_size=3)
+    assert measured == {"mine": by_hand(model, tokenizer, mine)}
+    task = tmp_path / "tasks" / "lalora_mine.yaml"
+    task.write_text(task.read_text() + "process_docs: !function evil.run\n")
+    with pytest.raises(LaloraError, match="is no task that lalora wrote, and could run code"):
+        score_accuracy(model, tokenizer, tasks, tmp_path / "tasks")
 
 
 def test_generated_answers_are_short_greedy_and_matched_flexibly(

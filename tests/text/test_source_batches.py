@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset
@@ -263,3 +264,14 @@ def test_fit_soften_and_drift_take_text(tokenizer: PreTrainedTokenizerBase) -> N
     assert lalora.drift(model, TEXTS, tokenizer=tokenizer).kl < 0.1 * found.kl
     with pytest.raises(LaloraError, match="the sources are text: give tokenizer="):
         lalora.fit(model, TEXTS, progress=False)
+
+
+def test_english_comes_with_the_package(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    batches = source_batches("english", tokenizer)
+    texts = [tokenizer.decode(ids) for ids, _ in rows_of(batches)]
+    assert len(set(texts)) == 48
+    assert all(80 <= len(text.split()) <= 120 for text in texts)
+    assert len(rows_of(source_batches("english", tokenizer, rows=5))) == 5
+    model = peft.get_peft_model(llama(0, vocab_size=len(tokenizer)), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    (seen,) = lalora.fit(model, "english", tokenizer=tokenizer, progress=False).provenance.datasets
+    assert seen.rows == 48

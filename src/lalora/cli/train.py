@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +51,8 @@ def train(
         str, typer.Option(help="softening after training, control of the Laplace's strength while training, or both.")
     ] = "softening",
     source: Annotated[
-        list[str] | None, typer.Option(help="NAME or NAME=PLACE of what a budget keeps (repeatable).")
+        list[str] | None,
+        typer.Option(help="NAME or NAME=PLACE of what a budget keeps, and drift is measured on (repeatable)."),
     ] = None,
     source_rows: Annotated[int, typer.Option(min=1, help="Rows of each source to soften by.")] = 32,
     seed: Seed = 0,
@@ -75,7 +77,7 @@ def train(
         "target_modules": target_modules or "all-linear",
         "seed": seed,
         **_weight(strength, laplace),
-        **_budget(budget, budget_by, source_rows, source, laplace),
+        **_budget(budget, budget_by, source_rows, laplace),
     }
     study = {
         "model": model,
@@ -92,8 +94,23 @@ def train(
         before, after = train_adapter(study, settings, laplace, out, say, asked)
         leave()
     print(f"target loss {before['target_loss']:.3f} -> {after['target_loss']:.3f} nats per token; adapter in {out}")
-    if budget is not None:
-        print(f"drift {after['source_kl']:.4f} nats per token on other rows of the sources; details: {out / METRICS}")
+    print(_forgotten(after) + f"; details: {out / METRICS}" if "source_drift" in after else _ask(model, out))
+
+
+def _forgotten(row: Mapping[str, Any]) -> str:
+    drift = row["source_drift"]
+    rows = " and ".join(
+        f"{count['rows']:,} rows of {name} ({count['tokens']:,} tokens)" for name, count in row["measured"].items()
+    )
+    return (
+        f"forgotten: KL(base ‖ model) {drift['mean']:.4f} nats per token "
+        f"(95 % {drift['low']:.4f} to {drift['high']:.4f}) on {rows}"
+    )
+
+
+def _ask(model: str, out: Path) -> str:
+    asked = shlex.join(["lalora", "evaluate", model, str(out), "--source"])
+    return f"forgotten: not measured, there is no source to measure on; {asked} NAME=FILE tells it"
 
 
 def _weight(strength: float | None, laplace: str | None) -> dict[str, float]:
@@ -104,15 +121,11 @@ def _weight(strength: float | None, laplace: str | None) -> dict[str, float]:
     return {"strength": strength}
 
 
-def _budget(
-    budget: float | None, by: str, source_rows: int, source: list[str] | None, laplace: str | None
-) -> dict[str, Any]:
+def _budget(budget: float | None, by: str, source_rows: int, laplace: str | None) -> dict[str, Any]:
     if budget is not None:
         if by != "softening" and laplace is None:
             raise LaloraError(f"--budget-by {by}: control is of a penalty's strength; give one with --laplace")
         return {"budget": budget, "budget_by": by, "source_rows": source_rows}
-    if source:
-        raise LaloraError("--source names what a budget keeps: give one with --budget, or leave --source out")
     if by != "softening":
         raise LaloraError("--budget-by tells how a budget is kept: give one with --budget, or leave --budget-by out")
     return {}

@@ -36,6 +36,9 @@ def checked(domain: Domain, rows: Iterable[tuple[str, Any]], origin: str) -> lis
     Raises:
         LaloraError: a column is missing or of another type, there are no rows, or none has an answer.
     """
+    if domain.rows is not None:
+        given = domain.rows
+        rows = ((where, given.taken(row, where)) for where, row in rows)
     if domain.own:
         return _own(domain, rows, origin)
     kept: list[Row] = []

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lalora.domains.own_rows import OwnRows
+
 Role = Literal["source", "target", "held-out"]
 
 
@@ -27,6 +29,7 @@ class Domain:
         share: the part of the families that goes to training where the data has one split only.
         embedded: where the embedded data keep it; `None` where it does not hold it.
         note: what a reader of the embedded results has to be told.
+        rows: what a user says of its rows, where that is more than their place.
         own: whether it is a user's own, whose rows are of any kind that `text.row` knows.
     """
 
@@ -45,4 +48,5 @@ class Domain:
     share: float
     embedded: str | None
     note: str | None = None
+    rows: OwnRows | None = None
     own: bool = False

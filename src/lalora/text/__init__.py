@@ -1,6 +1,7 @@
 """Text as tokens: rows of whatever holds it, prompts and completions, batches."""
 
 from lalora.text.appended import without_appended
+from lalora.text.english import ENGLISH, ENGLISH_FILE
 from lalora.text.example import Example
 from lalora.text.files import KINDS, Row, kind_of, read_rows
 from lalora.text.row import item_of, known_columns
@@ -10,6 +11,8 @@ from lalora.text.source_batches import LONGEST, Text, batches_of_sources, source
 from lalora.text.tokens import batches, collate, tokenize, tokenize_short
 
 __all__ = [
+    "ENGLISH",
+    "ENGLISH_FILE",
     "KINDS",
     "LONGEST",
     "TEXT_KINDS",

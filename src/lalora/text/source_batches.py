@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from lalora.errors import LaloraError, warn
 from lalora.text.appended import without_appended
+from lalora.text.english import ENGLISH, ENGLISH_FILE
 from lalora.text.row import item_of
 from lalora.text.rows import rows_of
 from lalora.text.self_text import sample_text
@@ -43,7 +44,8 @@ def source_batches(
         data: Strings; rows with `text`, with `prompt` and `completion` (text or messages), with `messages` (the chat
             template; what the assistant says is learned) or with `input_ids` (`labels` and masks if there are any); a
             list, a `datasets.Dataset` or a stream of such; the path of a file (.jsonl, .json, .csv, .parquet, or .txt,
-            of which each paragraph is a row) or of a folder of them; or `self`, for text that the model writes.
+            of which each paragraph is a row) or of a folder of them; or `self`, for text that the model writes, or
+            `english`, for the 48 paragraphs that come with the package.
         tokenizer: Of the model.
         rows: Most rows with a token to learn, drawn at random, or the first of a stream; None for all.
         batch_size: Rows a batch.
@@ -66,6 +68,8 @@ def source_batches(
             raise LaloraError(f"{name} must be a whole number of 1 or more, not {number!r}")
     tokenizer = without_appended(tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer)
     longest = min(tokenizer.model_max_length, LONGEST) if max_length is None else max_length
+    if isinstance(data, str) and data == ENGLISH:
+        data = ENGLISH_FILE
     if isinstance(data, str) and data == SELF:
         items = _written(model, tokenizer, rows, min(longest, _OF_SELF), seed)
     else:

@@ -23,7 +23,11 @@ def rehearse(recipe: Recipe, folder: Path) -> list[str]:
     require_same_study(recipe, folder)
     places = study.sources | study.target | study.held_out
     here = {name: place for name, place in places.items() if is_here(name, place)}
-    data = [f"{name}, whose rows would be fetched ({place})" for name, place in places.items() if name not in here]
+    data = [
+        f"{name}, whose rows would be fetched ({place if isinstance(place, str) else place.path})"
+        for name, place in places.items()
+        if name not in here
+    ]
     models = [f"the model {name}, which would be fetched" for name in absent(study)]
     loads = not (models or study.random_weights or _is_large(study))
     if loads and not data:

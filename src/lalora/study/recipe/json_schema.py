@@ -25,6 +25,7 @@ def recipe_schema() -> dict[str, Any]:
     schema = Document.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "A lalora study"
+    schema["$defs"] = {**schema.get("$defs", {}), **StudySettings.model_json_schema().get("$defs", {})}
     schema["required"] = ["grid"]  # what a recipe extends may have the base
     fields = schema["properties"]
     fields["base"] |= {"properties": {**of_study, **of_run, "methods": _several(False)}, "additionalProperties": False}

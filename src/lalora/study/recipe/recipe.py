@@ -179,6 +179,10 @@ def _from_the_recipe(base: Any, folder: FilePath) -> None:
         if not isinstance(places, dict):
             continue
         for name, place in places.items():
+            if places is not base and isinstance(place, dict):
+                path = place.get("path")
+                if isinstance(path, str) and path and (folder / path).exists():
+                    place["path"] = str(folder / path)
             is_place = places is not base or name == "model"
             if is_place and isinstance(place, str) and place and (folder / place).exists():
                 places[name] = str(folder / place)

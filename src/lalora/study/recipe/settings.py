@@ -1,15 +1,16 @@
 """Every key of a recipe that is no option of a method, documented once."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lalora.curvature import FITTED
-from lalora.domains import require_place
+from lalora.domains import OwnRows, domain_named, require_place
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.options import Count, NonNegative, OneOf, Rank, at_most
 from lalora.posthoc import RIVALS, rival_named
+from lalora.study.recipe.complaint import complaint
 
 Place = Annotated[str, Field(min_length=1, max_length=4096)]
 Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take 32 bits")]
@@ -19,10 +20,25 @@ LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e30, 
 CurvatureKind = Annotated[str, OneOf(tuple(FITTED))]
 
 
-def _placed(places: dict[str, str]) -> dict[str, str]:
+def _described(place: Any) -> Any:
+    # A union would tell of each of its members what does not fit.
+    if not isinstance(place, dict):
+        return place
+    try:
+        return OwnRows.model_validate(place)
+    except ValidationError as error:
+        raise ValueError(complaint(error.errors()[0])) from error
+
+
+DomainPlace = Annotated[Place | OwnRows, BeforeValidator(_described)]
+
+
+def _placed(places: dict[str, str | OwnRows]) -> dict[str, str | OwnRows]:
     for name, place in places.items():
         try:
-            require_place(name, place)
+            if isinstance(place, OwnRows):
+                domain_named(name, rows=place)
+            require_place(name, place.path if isinstance(place, OwnRows) else place)
         except LaloraError as error:
             raise ValueError(str(error)) from error
     return places
@@ -57,14 +73,14 @@ class StudySettings(_Settings):
         "auto",
         description="Of the frozen weights; adapters are always float32. `auto`: bfloat16 where the device has it.",
     )
-    sources: Annotated[dict[str, Place], AfterValidator(_placed)] = Field(
+    sources: Annotated[dict[str, DomainPlace], AfterValidator(_placed)] = Field(
         description="Domains whose knowledge is kept, each with its place: `embedded`, `hub`, a hub id or a path; any "
-        "name for text of one's own.",
+        "name for text of one's own, whose place can be a mapping: `path`, `kind` and the columns of multiple choice.",
     )
-    target: Annotated[dict[str, Place], AfterValidator(_placed)] = Field(
+    target: Annotated[dict[str, DomainPlace], AfterValidator(_placed)] = Field(
         min_length=1, max_length=1, description="The domain that is learned, with its place."
     )
-    held_out: Annotated[dict[str, Place], AfterValidator(_placed)] = Field(
+    held_out: Annotated[dict[str, DomainPlace], AfterValidator(_placed)] = Field(
         default_factory=dict, description="Text that no method ever sees, with its place: it shows drift elsewhere."
     )
     max_length: Count | None = Field(
@@ -120,7 +136,7 @@ class StudySettings(_Settings):
     )
 
     @property
-    def places(self) -> dict[Role, dict[str, Place]]:
+    def places(self) -> dict[Role, dict[str, DomainPlace]]:
         """The places of all domains, by what they are here."""
         return {"source": self.sources, "target": self.target, "held-out": self.held_out}
 

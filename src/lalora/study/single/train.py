@@ -11,18 +11,20 @@ from peft import PeftModel
 
 from lalora import processes
 from lalora.errors import LaloraError
-from lalora.evaluation import EvalSet
+from lalora.evaluation import EvalSet, KeptBase
 from lalora.laplace import Laplace, laplace_folder
 from lalora.methods import LaLoRA
+from lalora.scoring import interval
 from lalora.study.recipe.marked_yaml import COMMAND_LINE
 from lalora.study.recipe.plan import RunPlan, single, validated
 from lalora.study.recipe.settings import RunSettings, StudySettings
 from lalora.study.run.train_run import train_run
 from lalora.study.setup.base_model import load_base, load_words
 from lalora.study.setup.context import Context, Say, common_identity, run_identity
-from lalora.study.setup.data import evaluation_set, prepare
+from lalora.study.setup.data import evaluation_set, limit_to_context, prepare
 from lalora.study.setup.facts import facts
 from lalora.study.setup.start import at_mean, with_adapter
+from lalora.study.single.sources_again import found_again
 from lalora.study.store.finished import METRICS
 from lalora.study.store.folder import fresh_folder, held_for_all, require_room_for_runs
 from lalora.study.store.identity import require_same_run
@@ -45,6 +47,15 @@ class _GivenContext(Context):
         """Return what the user brought."""
         return super().laplace(model, settings, method, start) if self.given is None else self.given
 
+    def measure(self, model: PeftModel, step: int, accuracy: bool, kept: KeptBase | None = None) -> Row:
+        """Measure a model, with the interval of its drift."""
+        if not step or not self.evalset.drifting:
+            return super().measure(model, step, accuracy, kept)
+        kept = kept or KeptBase(model, self.evalset.drifting)
+        row = super().measure(model, step, accuracy, kept)
+        counts = {name: {"rows": len(one.tokens), "tokens": int(one.tokens.sum())} for name, one in kept.rows.items()}
+        return row | {"source_drift": vars(interval(kept.rows)), "measured": counts}
+
 
 def train_adapter(
     study: Mapping[str, Any],
@@ -57,6 +68,7 @@ def train_adapter(
     """Fine-tune once and keep the adapter."""
     with processes.on_all_ranks():
         common: StudySettings = validated(StudySettings, study, (), COMMAND_LINE)
+        # A wrong option is named before a Laplace is fetched.
         plan = single(out.name, "LoRA", settings, COMMAND_LINE)
         folder = laplace_folder(laplace) if laplace else None
         given = Laplace.load(folder) if folder else None
@@ -94,7 +106,11 @@ def _context(
     known = facts(base, study.dtype) | {"laplace": content}
     if processes.world_size() > 1:
         known["processes"] = processes.world_size()
-    study_data = prepare(study, load_words(study), base.config)
+    words = load_words(study)
+    limit_to_context(words, base.config)
+    if given and not study.sources:
+        study = study.model_copy(update={"sources": found_again(given, words)})
+    study_data = prepare(study, words, base.config)
     common = common_identity(study, study_data, **known)
     require_same_run(out, run_identity(common, study, plan))
     model = _start(base, given, plan.settings)
