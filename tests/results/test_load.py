@@ -63,3 +63,9 @@ def test_a_missing_field_is_named(tmp_path: Path, results: dict[str, Any]) -> No
     del results["base"]
     with pytest.raises(LaloraError, match="field 'base'"):
         load_results(write(tmp_path, json.dumps(results)))
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path: Path, results: dict[str, Any]) -> None:
+    results["runs"].append(deepcopy(results["runs"][0]))
+    with pytest.raises(LaloraError, match=r"results\.json: holds two runs called lora-seed-0; rename or remove one"):
+        load_results(write(tmp_path, json.dumps(results)))

@@ -12,6 +12,7 @@ from lalora.report.findings import Findings
 from lalora.report.headline import headline, key_figures
 from lalora.report.panels.panel import Panel
 from lalora.report.settings import telling
+from lalora.report.setup import caveats, setup
 from lalora.report.trajectories import Stop
 
 
@@ -27,6 +28,8 @@ def render(findings: Findings, panels: Sequence[Panel], pictures: Mapping[str, M
         results=findings.results,
         headline=headline(findings),
         key_figures=key_figures(findings),
+        setup=setup(findings.results),
+        caveats=caveats(findings.results),
         panels=shown,
         pictures=pictures,
         formatting=formatting,

@@ -40,7 +40,7 @@ def choices(runs: Sequence[Run], key: str) -> dict[str, str]:
     values: dict[str, Any] = {in_json(value): value for run in runs for value in [run.settings.get(key)]}
     if all(isinstance(value, (int, float)) for value in values.values()):
         values = dict(sorted(values.items(), key=lambda item: item[1]))
-    return {written: _read(value) for written, value in values.items()}
+    return {written: readable(value) for written, value in values.items()}
 
 
 def telling(results: Results, run: Run) -> dict[str, str]:
@@ -81,7 +81,8 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _read(value: Any) -> str:
+def readable(value: Any) -> str:
+    """Returns a value as it reads in texts and tables."""
     if value is None or isinstance(value, bool):
         return {None: "not set", True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, int) else _text(value)

@@ -38,9 +38,6 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float 
     Raises:
         LaloraError: the seeds differ, or there are none.
     """
-    with named_if_missing():
-        from scipy import stats  # half a second, which only a study that selects has to wait
-
     if set(ours) != set(theirs):
         raise LaloraError(f"seeds {sorted(ours)} and {sorted(theirs)} cannot be paired: run both with the same seeds")
     if not ours:
@@ -49,6 +46,8 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float 
     mean = fmean(differences)
     if len(differences) < 2:
         return Difference(mean, None, None, None, 1)
+    with named_if_missing():
+        from scipy import stats  # half a second, which a study of one seed need not wait
     error, free = float(stats.sem(differences)), len(differences) - 1
     reach = error * float(stats.t.ppf((1 + level) / 2, free))
     # Seeds that agree to the last digit: a difference, or none.

@@ -39,6 +39,7 @@ def load_results(folder: Path) -> Results:
         content = so_far(folder, content)
     _require_plain(content, str(path))
     results = parse(content, where=str(path))
+    _require_each_run_once(results, str(path))
     # By the rules of this version, also where an older one wrote the file.
     return results.model_copy(update={"selection": selection_of(results)})
 
@@ -69,6 +70,14 @@ def checked(kind: type[Model], fields: dict[str, Any], where: str) -> Model:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise LaloraError(f"{where}: field '{field}': {first['msg']}; run the study again") from error
+
+
+def _require_each_run_once(results: Results, where: str) -> None:
+    seen: set[str] = set()
+    for run in results.runs:
+        if run.name in seen:
+            raise LaloraError(f"{where}: holds two runs called {run.name}; rename or remove one of them")
+        seen.add(run.name)
 
 
 def _require_plain(value: Any, where: str) -> None:
