@@ -2,6 +2,7 @@
 # make test       every test but the longest
 # make test-long  every test, also on a Ray cluster of two nodes on this machine
 # make lint       style, format and types
+# make docs       the documents as a site: site/index.html
 # make benchmarks the performance tables, kept in runs/benchmarks
 
 ON_WINDOWS := $(filter Windows_NT,$(OS))
@@ -21,7 +22,7 @@ ENGINE := deepspeed hjson msgpack ninja py-cpuinfo
 # A test a core, each with one thread: tiny models gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical
 
-.PHONY: demo test test-long lint benchmarks clean
+.PHONY: demo test test-long lint docs benchmarks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.lab
@@ -40,6 +41,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 benchmarks: $(VENV)/.lab
 	$(BIN)/python benchmarks/import_time.py
@@ -69,5 +74,10 @@ $(VENV)/.long: $(VENV)/.dev
 	$(INSTALL) -e '.[lab,dev,ray]'
 	@touch $@
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(MADE)
+	@echo "Installing what makes the site into $(VENV) (once)"
+	$(INSTALL) -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
