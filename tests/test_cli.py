@@ -523,7 +523,8 @@ def test_what_a_laplace_brings_is_not_asked_for_otherwise(
 def test_fewer_rows_than_asked_for_are_told(run: Run, mine: dict[str, Any]) -> None:
     status, _, said = run("fit", mine["model"], "--source", mine["source"], "--rows", 1000, "--dtype", "float32")
     assert status == 0
-    assert "winogrande: 1000 rows were asked for, and" in said
+    assert "rows to fit on, where 1000 were asked for" in said
+    assert "--budget" not in said
 
 
 def test_one_domain_given_twice_is_refused(refused: Callable[..., str], mine: dict[str, Any], tmp_path: Path) -> None:

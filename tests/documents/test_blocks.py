@@ -25,6 +25,7 @@ USES = {
     "budgets.md": "lalora model args data source_batches unseen_source_batches",
     "check.md": "lalora model tokenizer",
     "method.md": "lalora torch base_model sources",
+    "methods.md": "",
     "plugins.md": "base_model tokenizer",
     "publishing.md": "curvature",
     "quickstart.md": "",
@@ -156,7 +157,8 @@ def test_the_blocks_run(page: Path, tiny_model: Path, tmp_path: Path, monkeypatc
     Path("task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in task(32, 3)), encoding="utf-8")
     makers = Given(tiny_model).makers()
     used = [word.partition("=") for word in USES.get(page.name, "").split()]
-    scope: dict[str, Any] = {"__name__": "documented"}
+    # Dataclasses look for the module of a class.
+    scope: dict[str, Any] = {"__name__": "__main__"}
     given: dict[str, Any] = {}
     for line, code in python_blocks(page):
         if why(STARTS_ANEW, page.name, code):

@@ -59,7 +59,7 @@ def trained(tmp_path: Any) -> Callable[[float, int], None]:
 
 
 def test_a_penalty_that_is_not_felt_is_told(trained: Callable[[float, int], None]) -> None:
-    with pytest.warns(UserWarning, match=r"was not felt: .* with strength 1e-06; try 1e-05"):
+    with pytest.warns(UserWarning, match=r"was not felt: .* with strength 1e-06; try about \de[+-]\d\d"):
         trained(1e-6, ENOUGH_STEPS + 2)
 
 

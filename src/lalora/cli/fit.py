@@ -61,9 +61,10 @@ def fit(
     }
     with resumable("nothing was written"):
         join(world_size())
-        fit_laplace(model, dtype, places(source), settings, self_source, base, out, say)
+        rows_are_left = fit_laplace(model, dtype, places(source), settings, self_source, base, out, say)
         leave()
-    say(f"wrote {out}; next: {_next(model, out, source, softens=not self_source and options['curvature'] == SOFTENS)}")
+    softens = rows_are_left and not self_source and options["curvature"] == SOFTENS
+    say(f"wrote {out}; next: {_next(model, out, source, softens=softens)}")
 
 
 def fit_command() -> Any:
@@ -76,7 +77,7 @@ def fit_command() -> Any:
 
 
 def _next(model: str, out: Path, source: list[str], *, softens: bool) -> str:
-    words = ["lalora", "train", model, "--laplace", str(out)]
+    words = ["lalora", "train", model, "--target", "NAME=FILE", "--laplace", str(out)]
     if softens:
         words += [word for one in source if source != SOURCES for word in ("--source", one)] + ["--budget", "0.02"]
     return shlex.join(words)

@@ -34,6 +34,11 @@ def require_methods(methods: object) -> None:
     """Refuse what is no list of methods."""
     if not (isinstance(methods, Sequence) and all(isinstance(method, Method) for method in methods)):
         raise LaloraError("methods must be a list of methods, such as methods=[KL()]: see lalora.methods")
+    for method in methods:
+        if missing := [name for name in ("name", "label") if not isinstance(getattr(method, name, None), str)]:
+            raise LaloraError(
+                f"{type(method).__name__} has no {missing[0]}: give the class {missing[0]} = '…', as every method has"
+            )
 
 
 def require_engine(engine: str | None, methods: Iterable[Method]) -> None:

@@ -27,6 +27,8 @@ _OF_THE_FIT = tuple(field.name for field in fields(FitSettings))
 T = TypeVar("T", bound="LaLoRA")
 ENOUGH_STEPS = 20
 """Before which a penalty need not be felt: at the start its gradient is zero."""
+ENOUGH = 0.1
+"""Of that norm, what a penalty should have to be felt."""
 FELT = 0.03
 """Of the norm of the rest of the gradient, what the penalty's has to be at some step to change anything."""
 
@@ -134,9 +136,10 @@ class LaLoRA(Method):
         """Say so where the penalty was too weak to change anything."""
         strength = float(self.strength)
         if self._felt is not None and strength > 0 and (most := float(self._felt)) < FELT:
+            louder = f"try about {strength * ENOUGH / most:.0e}" if most else "it was zero"
             warn(
                 f"the penalty was not felt: its gradient was never more than {most:.1g} of the rest of the gradient, "
-                f"with strength {strength:g}; try {strength * 10:g}"
+                f"with strength {strength:g}; {louder}"
             )
 
     def metrics(self, model: nn.Module) -> dict[str, float]:

@@ -75,7 +75,9 @@ class StudyData:
             rows = _drawn(others, settings.budget_rows, f"budget {data.domain.name} {settings.seed}")
             if not rows:
                 raise LaloraError(
-                    f"{data.domain.name} ({data.origin}): no row is left to measure a budget on: lower source_rows"
+                    f"{data.domain.name} ({data.origin}): no row is left to measure a budget on: "
+                    f"{settings.source_rows} source_rows take all {len(data.train)}; give more rows, or fit and "
+                    "train with fewer (--rows of lalora fit, --source-rows)"
                 )
             found[data.domain.name] = _batched(data, rows, self.tokenizer, _BATCH)
         return found

@@ -70,6 +70,12 @@ def evaluate_adapter(
     limit_to_context(tokenizer, base.config)
     with tempfile.TemporaryDirectory() as tasks:
         data = [one for role, named in domains.items() for one in load_all(named, role)]
+        for one in data:
+            if one.domain.own and one.train:
+                say(
+                    f"{one.domain.name}: {len(one.test)} of {len(one.train) + len(one.test)} rows are measured, the "
+                    "others are for training; give a folder with test.jsonl alone to measure all"
+                )
         evalset = EvalSet.prepare(data, tokenizer, Path(tasks), **sizes)
         plain = with_adapter(base, RunSettings(steps=1, rank=1))
         say("measuring the base model")

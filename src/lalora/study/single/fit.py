@@ -35,8 +35,12 @@ def fit_laplace(
     bare: bool,
     out: Path,
     say: Say,
-) -> None:
-    """Fit a Laplace at the start of a fresh adapter, or of the base model alone, and keep it."""
+) -> bool:
+    """Fit a Laplace at the start of a fresh adapter, or of the base model alone, and keep it.
+
+    Returns:
+        Whether as many rows as were asked for could be fitted on, so that others may be left to measure on.
+    """
     with processes.on_all_ranks():
         plan = single("", "", {"method": LaLoRA.name, "steps": 1, **settings}, COMMAND_LINE)
         checked = plan.settings
@@ -78,11 +82,15 @@ def fit_laplace(
                     write_text(out / SELF_SOURCE_FILE, items, tokenizer, model=model, **made)
         for dataset in laplace.provenance.datasets:
             if dataset.rows < asked:
-                say(f"{dataset.name}: {asked} rows were asked for, and {dataset.rows} have a completion or are there")
+                say(
+                    f"{dataset.name}: {dataset.rows} rows to fit on, where {asked} were asked for; those that "
+                    "measurements keep are not among them"
+                )
         file = laplace.size(kept)
         say(str(file))
         if file.cost:
             say(file.cost)
+    return all(dataset.rows >= asked for dataset in laplace.provenance.datasets)
 
 
 def _rows_a_batch(settings: RunSettings, method: LaLoRA, rows: int) -> int:

@@ -145,6 +145,12 @@ def soften_adapter(
         "held_out": scored[target.domain.name],
         "seed": rows.seed,
     }
+    fewer = [
+        *_fewer({**given["target"], **(given["source"] or {})}, rows.fitted, "to fit on"),
+        *_fewer(scored, rows.scored, "to measure on"),
+    ]
+    for line in fewer:
+        say(line)
     say("fitting the curvatures" if curvature is None else "fitting the target's curvature")
     tuned: nn.Module
     if whole:
@@ -174,9 +180,16 @@ def soften_adapter(
         "strengths": list(STRENGTHS),
         "choice": choice,
         "versions": sorted([*versions, *tried], key=lambda row: (row["kind"] != "scaled", row.get("strength", 0.0))),
-        "notes": [one.note for one in [*data["target"], *data["source"], *data["held-out"]] if one.note],
+        "notes": [*(one.note for one in [*data["target"], *data["source"], *data["held-out"]] if one.note), *fewer],
     }
     return Softened(front, strength, document, tokenizer if whole else None)
+
+
+def _fewer(texts: Mapping[str, Sequence[Mapping[str, Tensor]]], asked: int, what: str) -> list[str]:
+    counts = {name: sum(len(batch["input_ids"]) for batch in batches) for name, batches in texts.items()}
+    return [
+        f"{name}: {count} rows {what}, where {asked} were asked for" for name, count in counts.items() if count < asked
+    ]
 
 
 def _scored(data: Sequence[DomainData], tokenizer: PreTrainedTokenizerBase, rows: Rows) -> Mapping[str, Any]:
