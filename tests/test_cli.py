@@ -128,6 +128,7 @@ def test_mistakes_in_a_study_are_one_line(refused: Callable[..., str], recipe_fi
     assert "line 20: unknown key 'modle': did you mean 'model'?" in refused("run", recipe_file(modle=3))
     assert "--set strength=-1: 'strength' is -1" in refused("run", recipe_file(), "--set", "strength=-1")
     assert "results.json: not found" in refused("report", "nowhere")
+    assert "nowhere is given twice: give each study once" in refused("report", "nowhere", "./nowhere", "--out", "both")
 
 
 def test_an_unknown_option_is_a_usage_error(run: Run) -> None:
