@@ -17,8 +17,8 @@ def report(
     from lalora.report import Findings, draw
     from lalora.results import load_results, merged
 
-    for place, folder in enumerate(folders):
-        if folder.resolve() in [other.resolve() for other in folders[:place]]:
+    for number, folder in enumerate(folders):
+        if folder.resolve() in [other.resolve() for other in folders[:number]]:
             raise LaloraError(f"{folder} is given twice: give each study once")
     studies = {str(folder): load_results(folder) for folder in folders}
     findings = Findings(merged(studies) if len(studies) > 1 else next(iter(studies.values())))
