@@ -15,7 +15,7 @@ from output import publish, table
 
 from lalora.curvature import FITTED
 from lalora.laplace import FitSettings
-from lalora.results.intervals import paired
+from lalora.results.intervals import of_mean
 
 PLAIN = "LoRA"
 DEFAULT = f"LaLoRA {FitSettings().curvature} λ={FITTED[FitSettings().curvature].strength:g}"
@@ -67,7 +67,7 @@ def of_seed(runs: list[Run], seed: int, label: str, strength: float | None) -> t
 
 def percent(shares: list[float]) -> str:
     """Write the mean, and Student's 95 % interval of it."""
-    found = paired(dict(enumerate(shares)), dict.fromkeys(range(len(shares)), 0.0))
+    found = of_mean(shares)
     low_to_high = "" if found.low is None else f" ({found.low:.1%} to {found.high:.1%})"
     return f"{found.mean:.1%}{low_to_high}".replace("%", " %")
 

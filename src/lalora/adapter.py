@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from lalora.engines import whole
+from lalora.engines import whole_named
 from lalora.errors import LaloraError
 from lalora.hub import id_in_cache
 from lalora.tensor_names import a_name, b_name
@@ -133,8 +133,7 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """Copy the trainable tensors to the CPU."""
-    tensors = trainable_tensors(model)
-    return {name: value.cpu().clone() for name, value in zip(tensors, whole(list(tensors.values())), strict=True)}
+    return {name: value.cpu().clone() for name, value in whole_named(trainable_tensors(model)).items()}
 
 
 def linear_pairs(model: nn.Module) -> list[LinearPair]:

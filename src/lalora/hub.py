@@ -65,6 +65,11 @@ def explained(what: str) -> Generator[None, None, None]:
         raise LaloraError(f"{what}: {reason(error)}") from error
 
 
+def card_header(**fields: str | None) -> str:
+    """Write what a card tells the hub, a field a line; without those that are None."""
+    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value is not None)
+
+
 def upload(
     folder: Path,
     repository: str,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from lalora.adapter import has_adapter
-from lalora.errors import LaloraError, first_sentence, one_line
-from lalora.laplace import fit
-from lalora.undisturbed import random_state_kept, trainability_kept
+from lalora.errors import LaloraError, one_line
+from lalora.laplace import copy_with_adapter, fit
+from lalora.undisturbed import random_state_kept
 
 _RANK = 2
 _LIBRARIES = {"peft", "torch", "transformers"}
@@ -51,7 +48,10 @@ def tried_fits(
         fit(start, {"drawn rows": batches}, progress=False, **how)
 
     def of_adapter(curvature: str) -> None:
-        with nullcontext(model) if own else _with_adapter(model, target_modules) as adapted:
+        if own:
+            fitted(model, curvature=curvature)
+            return
+        with random_state_kept(model), copy_with_adapter(model, target_modules, _RANK) as adapted:
             fitted(adapted, curvature=curvature)
 
     ways: dict[str, Callable[[], None]] = {
@@ -84,15 +84,3 @@ def _tried(what: str, way: Callable[[], None]) -> Fit:
         if isinstance(one.message, UserWarning) and _LIBRARIES.isdisjoint(Path(one.filename).parts)
     }
     return Fit(what, refused, tuple(sorted(notes)))
-
-
-@contextmanager
-def _with_adapter(base: nn.Module, target_modules: str | Sequence[str]) -> Generator[nn.Module, None, None]:
-    chosen = target_modules if isinstance(target_modules, str) else list(target_modules)
-    shared = {id(tensor): tensor for tensor in [*base.parameters(), *base.buffers()]}
-    with trainability_kept(base), random_state_kept(base):
-        try:
-            adapted = get_peft_model(copy.deepcopy(base, shared), LoraConfig(r=_RANK, target_modules=chosen))
-        except ValueError as error:
-            raise LaloraError(f"target_modules={chosen!r}: {first_sentence(error)}") from error
-        yield adapted

@@ -3,7 +3,7 @@
 from lalora.engines._gathered import gathered, is_sharded
 from lalora.engines._gradients import add_to_gradients, gradients, total_norm
 from lalora.engines._served import FSDP2, ZERO, engine_of
-from lalora.engines._whole import differentiable, is_part, whole, whole_shape, write
+from lalora.engines._whole import differentiable, is_part, whole, whole_named, whole_shape, write
 from lalora.engines._zero import before_step
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "is_sharded",
     "total_norm",
     "whole",
+    "whole_named",
     "whole_shape",
     "write",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 import torch
@@ -30,6 +30,11 @@ def whole(tensors: Sequence[Tensor]) -> list[Tensor]:
             else tensor.detach()
             for tensor in tensors
         ]
+
+
+def whole_named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Assemble tensors as `whole` does, each by its name."""
+    return dict(zip(tensors, whole(list(tensors.values())), strict=True))
 
 
 def whole_shape(tensor: Tensor) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lalora.curvature import FITTED
 from lalora.errors import LaloraError
-from lalora.laplace import Laplace, laplace_folder
+from lalora.laplace import FitSettings, Laplace, laplace_folder
 from lalora.methods import LaLoRA, Method
 from lalora.options import NonNegative, OneOf
 
@@ -30,7 +30,7 @@ class Options(BaseModel):
     laplace: Annotated[str, Field(min_length=1)] | None = None
     strength: NonNegative | None = None
     sources: dict[str, str] | Annotated[str, Field(min_length=1)] | None = None
-    curvature: Annotated[str, OneOf(tuple(FITTED))] = "weight-kfac"
+    curvature: Annotated[str, OneOf(tuple(FITTED))] = FitSettings.curvature
     budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     budget_sources: dict[str, str] | Annotated[str, Field(min_length=1)] | None = None
     budget_by: Literal["softening", "control", "both"] = "softening"

@@ -1,7 +1,7 @@
 """The Laplace approximation over an adapter: fit it, make a penalty of it, ship it."""
 
 from lalora.fisher import Dataset
-from lalora.laplace._anchors import anchors_of, target_layers
+from lalora.laplace._anchors import anchors_of, copy_with_adapter, target_layers
 from lalora.laplace._fit import fit
 from lalora.laplace._laplace import Laplace
 from lalora.laplace._limits import require_integer, require_non_negative
@@ -21,6 +21,7 @@ __all__ = [
     "Refitting",
     "adapted_layers",
     "anchors_of",
+    "copy_with_adapter",
     "fingerprint",
     "fit",
     "laplace_folder",

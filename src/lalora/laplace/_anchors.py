@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import ParamWrapper
@@ -59,22 +60,35 @@ def tell_of_free(names: Sequence[str]) -> None:
 
 def target_layers(base: nn.Module, target_modules: str | Sequence[str], curvature: str) -> dict[str, nn.Module]:
     """Find the layers that LoRA with `target_modules` would adapt, as PEFT itself chooses them."""
-    chosen = target_modules if isinstance(target_modules, str) else list(target_modules)
-    # PEFT changes the model that it is given: it gets the same tensors inside a copy of the modules.
-    shared = {id(tensor): tensor for tensor in [*base.parameters(), *base.buffers()]}
-    with trainability_kept(base):
-        try:
-            adapted = get_peft_model(copy.deepcopy(base, shared), LoraConfig(r=1, target_modules=chosen))
-        except ValueError as error:
-            raise LaloraError(f"target_modules={chosen!r}: {first_sentence(error)}") from error
+    with copy_with_adapter(base, target_modules, 1) as adapted:
         for name, layer in lora_layers(adapted).items():
             require_in_memory(name_in_base(name), getattr(layer.get_base_layer(), "weight", None))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is left is told below, by the names that it has in the base
             names = anchors_of(adapted, curvature)
         left = [name for name in lora_layers(adapted) if name not in names]
-        if chosen == INCLUDE_LINEAR_LAYERS_SHORTHAND:
+        if target_modules == INCLUDE_LINEAR_LAYERS_SHORTHAND:
             left += [name_in_peft(name) for name, parameter in base.named_parameters() if parameter.dim() == 3]
         if left:
             tell_of_free(left)
     return {name: base.get_submodule(name_in_base(name)) for name in names}
+
+
+@contextmanager
+def copy_with_adapter(
+    base: nn.Module, target_modules: str | Sequence[str], rank: int
+) -> Generator[PeftModel, None, None]:
+    """Put a fresh adapter on a copy of the modules of a base model, which shares its tensors.
+
+    Raises:
+        LaloraError: If PEFT finds no such layers.
+    """
+    # PEFT changes the model that it is given, and freezes its tensors.
+    chosen = target_modules if isinstance(target_modules, str) else list(target_modules)
+    shared = {id(tensor): tensor for tensor in [*base.parameters(), *base.buffers()]}
+    with trainability_kept(base):
+        try:
+            adapted = get_peft_model(copy.deepcopy(base, shared), LoraConfig(r=rank, target_modules=chosen))
+        except ValueError as error:
+            raise LaloraError(f"target_modules={chosen!r}: {first_sentence(error)}") from error
+        yield adapted

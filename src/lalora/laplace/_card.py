@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lalora.curvature import FITTED
-from lalora.hub import is_id
+from lalora.hub import card_header, is_id
 from lalora.laplace._provenance import Provenance
 from lalora.laplace._size import Size
 
@@ -20,8 +20,14 @@ def card(provenance: Provenance, size: Size, repo_id: str, licence: str | None) 
     rows = "\n".join(
         f"| {data.name} | {data.rows} | {data.tokens} | `{data.sha256[:16]}` |" for data in provenance.datasets
     )
+    header = card_header(
+        license=licence,
+        base_model=base if known else None,
+        library_name="lalora",
+        tags="[lalora, laplace, lora, peft]",
+    )
     return f"""---
-{_header(licence, base if known else None)}---
+{header}---
 # Laplace approximation for LoRA on {base if known else f"a model that its owner calls `{base}`"}
 
 Curvature (`{fit.curvature}`) of the source likelihood {_OF_ADAPTER if provenance.lora else _OF_BASE}.
@@ -61,11 +67,6 @@ LoRA: `{provenance.lora or "any"}`.
 
 {FITTED[fit.curvature].privacy} Do not fit on private text and publish the result without a review.
 """
-
-
-def _header(licence: str | None, base: str | None) -> str:
-    fields = {"license": licence, "base_model": base, "library_name": "lalora", "tags": "[lalora, laplace, lora, peft]"}
-    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value is not None)
 
 
 def _licence(licence: str | None) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lalora.adapter import adapter_tensors, peft_model, trainable_tensors
 from lalora.curvature import FITTED, combined
-from lalora.engines import differentiable, whole, write
+from lalora.engines import differentiable, whole_named, write
 from lalora.errors import LaloraError, warn
 from lalora.laplace._adapter_copy import mean_and_shapes
 from lalora.laplace._anchored import anchored
@@ -175,8 +175,7 @@ class Laplace(Saved):
         Raises:
             LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
         """
-        strength = self.strength if strength is None else strength
-        require_non_negative("strength", strength)
+        strength = self._weight(strength)
         bound = self._bind(model)
         if not bound.parameters:
             return torch.zeros((), device=next(model.parameters()).device)
@@ -228,8 +227,7 @@ class Laplace(Saved):
         Raises:
             LaloraError: If the strength is negative or not finite, or the model is not the one that was fitted.
         """
-        strength = self.strength if strength is None else strength
-        require_non_negative("strength", strength)
+        strength = self._weight(strength)
         bound = self._bind(model)
         if strength == 0 or not bound.parameters:
             return torch.zeros(())
@@ -262,10 +260,9 @@ class Laplace(Saved):
             Whether every trainable tensor has the value it had when the curvature was fitted, up to its dtype.
         """
         mean = self.of_adapter(model).mean
-        tensors = adapter_tensors(model)
         return all(
             torch.equal(value.cpu(), mean[name].to(value.dtype)) if name in mean else not value.any()
-            for name, value in zip(tensors, whole(list(tensors.values())), strict=True)
+            for name, value in whole_named(adapter_tensors(model)).items()
         )
 
     @torch.no_grad()
@@ -284,6 +281,12 @@ class Laplace(Saved):
         here = self.of_adapter(model)
         for name, parameter in trainable_tensors(model).items():
             write(parameter, here.mean[name] if name in here.mean else torch.zeros(here.shapes[name]))
+
+    def _weight(self, strength: float | None) -> float:
+        if strength is None:
+            return self.strength
+        require_non_negative("strength", strength)
+        return strength
 
     def _bind(self, model: nn.Module) -> Bound:
         if self.of_base:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lalora.curvature import Curvature
-from lalora.engines import add_to_gradients, whole
+from lalora.engines import add_to_gradients, whole_named
 
 
 class Penalty(torch.autograd.Function):
@@ -44,7 +44,7 @@ class Penalty(torch.autograd.Function):
 def displacement(parameters: Mapping[str, Tensor], means: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Compute Δ = θ − μ, detached, at the precision of the curvature; a μ that is not there is zero."""
     delta = {}
-    for name, parameter in zip(parameters, whole(list(parameters.values())), strict=True):
+    for name, parameter in whole_named(parameters).items():
         value = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
         delta[name] = value - means[name] if name in means else value
     return delta

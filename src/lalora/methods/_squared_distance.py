@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lalora import processes
 from lalora.adapter import snapshot, trainable_tensors
 from lalora.curvature import Curvature
-from lalora.engines import FSDP2, ZERO, add_to_gradients, whole
+from lalora.engines import FSDP2, ZERO, add_to_gradients, whole_named
 from lalora.errors import LaloraError
 from lalora.files import parse_json, read_small, write_atomically
 from lalora.methods.base import Method, Sources, Strength
@@ -81,6 +81,6 @@ class SquaredDistance(Method):
         return processes.digest(self._start[name] for name in sorted(self._start))
 
     def _delta(self, tensors: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-        here = dict(zip(tensors, whole(list(tensors.values())), strict=True))
+        here = whole_named(tensors)
         wide = {name: torch.promote_types(tensor.dtype, torch.float32) for name, tensor in here.items()}
         return {name: here[name].to(wide[name]) - start for name, start in self._start.items()}

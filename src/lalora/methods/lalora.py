@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from typing_extensions import Doc
 
 from lalora import processes
-from lalora.adapter import adapter_tensors
 from lalora.curvature import FITTED
 from lalora.engines import FSDP2, ZERO, gradients, total_norm
 from lalora.errors import LaloraError, warn
@@ -126,7 +125,7 @@ class LaLoRA(Method):
         """Fit again if it is time, and add λΛΔ to the gradients."""
         if self.laplace is not None:
             self.laplace = self._refitting.due(self.laplace, model, step)
-            self.target_norm = total_norm(gradients(adapter_tensors(model).values())) / loss_scale
+            self.target_norm = total_norm(gradients(model.parameters())) / loss_scale
             self.gradient_norm = self.laplace.add_gradient(model, self.strength_now, loss_scale)
             if step >= ENOUGH_STEPS:
                 share = self.gradient_norm.to(self.target_norm.device) / self.target_norm.clamp_min(1e-30)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lalora.report.rows import PLAIN, Row
 from lalora.report.seeds import Spread, mean_of, spread
-from lalora.results.intervals import Difference, paired
+from lalora.results.intervals import Difference, of_mean
 
 ENOUGH_GAIN = 0.8
 """The share of plain LoRA's gain that a run must keep to count as having learned the target."""
@@ -104,5 +104,5 @@ def or_zero(measured: Spread | None) -> float:
 
 
 def _interval(values: Sequence[float | None]) -> Difference | None:
-    known = {place: value for place, value in enumerate(values) if value is not None}
-    return paired(known, dict.fromkeys(known, 0.0)) if known else None
+    known = [value for value in values if value is not None]
+    return of_mean(known) if known else None

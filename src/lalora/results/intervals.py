@@ -32,9 +32,6 @@ class Difference:
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float = LEVEL) -> Difference:
     """Returns ours minus theirs, by seed: mean and Student's interval for it.
 
-    A percentile bootstrap of three seeds is their range, which holds the true mean three times out of four and not
-    nineteen out of twenty.
-
     Raises:
         LaloraError: the seeds differ, or there are none.
     """
@@ -42,7 +39,15 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float 
         raise LaloraError(f"seeds {sorted(ours)} and {sorted(theirs)} cannot be paired: run both with the same seeds")
     if not ours:
         raise LaloraError("there is no seed to compare")
-    differences = [ours[seed] - theirs[seed] for seed in sorted(ours)]
+    return of_mean([ours[seed] - theirs[seed] for seed in sorted(ours)], level)
+
+
+def of_mean(differences: Sequence[float], level: float = LEVEL) -> Difference:
+    """Returns the mean of values, one or more, and Student's interval for it.
+
+    A percentile bootstrap of three seeds is their range, which holds the true mean three times out of four and not
+    nineteen out of twenty.
+    """
     mean = fmean(differences)
     if len(differences) < 2:
         return Difference(mean, None, None, None, 1)

@@ -14,7 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lalora import processes
 from lalora.adapter import peft_model
-from lalora.engines import FSDP2, whole
+from lalora.engines import FSDP2, whole_named
 from lalora.errors import LaloraError
 from lalora.fisher import Batch, Sources, named_sources
 from lalora.methods import InTurn, Lora, Method
@@ -224,9 +224,8 @@ class InTurnMixin(GradientHookMixin):
             self.methods.save_adapter(self._adapted, Path(output_dir or str(self.args.output_dir)))
 
     def _save_gathered(self, folder: Path) -> None:
-        parameters = dict(self._adapted.named_parameters())
-        trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-        tensors = dict(zip(trained, whole(list(trained.values())), strict=True))
+        trained = {name: one for name, one in self._adapted.named_parameters() if one.requires_grad}
+        tensors = whole_named(trained)
         with processes.on_all_ranks(), self.saving():
             if self.args.should_save:
                 self._adapted.save_pretrained(str(folder), state_dict=tensors)

@@ -53,8 +53,9 @@ class LaplaceMixin(MethodMixin):
                 sharded, or it should be fitted again without source text.
         """
         self._brought = laplace
-        strength = laplace.strength if strength is None else strength
-        method = LaLoRA(strength, laplace=laplace, refit_every=refit_every, refit_decay=refit_decay)
+        method = LaLoRA(
+            "auto" if strength is None else strength, laplace=laplace, refit_every=refit_every, refit_decay=refit_decay
+        )
         super().__init__(*args, methods=[method], sources=kwargs.pop("sources", refit_sources), **kwargs)
         if refit_every is not None:
             require_sources(self._sources)

@@ -8,7 +8,7 @@ from pathlib import Path
 from lalora.assets import adapter_settings
 from lalora.errors import LaloraError
 from lalora.files import write_json
-from lalora.hub import is_id, upload
+from lalora.hub import card_header, is_id, upload
 from lalora.laplace import Laplace
 from lalora.study.setup.context import Say
 
@@ -51,10 +51,11 @@ def _laplace(
 ) -> str:
     kept = Laplace.load(folder)
     told = kept.for_publishing(base_model, share)
+    size = told.size()
     say(f"kept here: {kept.size()}")
-    say(f"published: {told.size()}")
-    if told.size().cost:
-        say(told.size().cost)
+    say(f"published: {size}")
+    if size.cost:
+        say(size.cost)
     if not is_id(told.provenance.base_model):
         say("the card names no base model, since this one was loaded from a folder: --base-model user/name names it")
     return kept.push_to_hub(repo_id, licence, base_model=base_model, max_share=share, private=private)
@@ -76,8 +77,7 @@ def _adapter(folder: Path, repo_id: str, private: bool, licence: str | None, bas
 
 
 def _card(base: str | None, repo_id: str, licence: str | None, folder: Path) -> str:
-    fields = {"license": licence, "base_model": base, "library_name": "peft", "tags": "[lalora, lora, peft]"}
-    header = "".join(f"{name}: {value}\n" for name, value in fields.items() if value is not None)
+    header = card_header(license=licence, base_model=base, library_name="peft", tags="[lalora, lora, peft]")
     model = base or "MODEL"
     return f"""---
 {header}---
