@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +32,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The same examples each time, and no limit on how long one takes: machines that run the tests are shared.
 settings.register_profile("lalora", derandomize=True, deadline=None)
 settings.load_profile("lalora")
+
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of every later collection: Accelerate asks for one after each training."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cut() -> Iterator[None]:
+    """Do not wait for the disk: tests kill processes, never the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
 
 WORDS = [
     "the",
