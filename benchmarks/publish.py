@@ -82,7 +82,7 @@ def told(laplace: lalora.Laplace, weights: int) -> dict[str, float]:
         laplace.save(folder, torch.bfloat16)
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
     left = laplace.size()
-    return {"size": size, "share": size / weights, "mean": left.left_out, "worst": left.worst}
+    return {"size": size, "share": size / weights, "mean": left.averaged, "worst": left.worst}
 
 
 def train(model: PeftModel, batches: Sequence[Batch], rate: float) -> None:

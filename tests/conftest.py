@@ -34,7 +34,6 @@ settings.register_profile("lalora", derandomize=True, deadline=None)
 settings.load_profile("lalora")
 
 
-
 def pytest_collection_finish() -> None:
     """Leave what is imported by now out of every later collection: Accelerate asks for one after each training."""
     gc.collect()

@@ -282,7 +282,7 @@ def test_a_fit_of_the_base_model_serves_an_adapter_of_any_rank(
     laplace = Laplace.load(tmp_path / "laplace")
     assert laplace.of_base
     assert laplace.prior > 0
-    assert 0 < laplace.discarded <= 0.05
+    assert 0 < laplace.averaged <= 0.05
     target = f"gsm8k={mine['data'] / 'gsm8k.jsonl'}"
     for rank in (1, 4):
         train = ("train", mine["model"], "--target", target, "--laplace", "laplace", "--steps", 2, "--rank", rank)

@@ -23,7 +23,7 @@ def test_compact_is_dense_at_full_rank(seed: int, count: int, size: int, columns
     for factor in (Factor.of_rows(rows, 1 / count), Factor.of_matrix(dense)):
         # Of a dense matrix an eigenvalue that is zero to rounding may stay.
         assert float(factor.values[min(count, size) :].sum()) <= 1e-14 * float(factor.trace)
-        assert factor.discarded == 0
+        assert factor.averaged == 0
         assert torch.allclose(factor.dense(), dense)
         assert torch.allclose(factor.times(vectors), dense @ vectors)
         assert torch.allclose(factor.inner(vectors), vectors.T @ dense @ vectors)
@@ -32,24 +32,33 @@ def test_compact_is_dense_at_full_rank(seed: int, count: int, size: int, columns
 
 
 @given(seed=st.integers(0, 10_000), count=SIZES, size=SIZES, rank=SIZES, keep=st.floats(0.1, 1))
-def test_truncation_tells_what_it_left_out(seed: int, count: int, size: int, rank: int, keep: float) -> None:
-    rows = random(seed, count, size)
+def test_truncation_keeps_the_mean_of_the_rest(seed: int, count: int, size: int, rank: int, keep: float) -> None:
+    rows, columns = random(seed, count, size), random(seed + 1, size, 3)
     whole = Factor.of_rows(rows)
     part = Factor.of_rows(rows, rank=rank, keep=keep)
+    values, vectors = torch.linalg.eigh(rows.T @ rows)
+    values[: size - part.rank] = values[: size - part.rank].mean() if part.rank < size else 0.0
+    dense = (vectors * values) @ vectors.T
     assert part.rank <= rank
-    left_out = 1 - float(part.trace / rows.square().sum())
-    assert part.discarded == pytest.approx(left_out, abs=1e-12)
-    assert float(torch.linalg.eigvalsh(whole.dense() - part.dense()).min()) > -1e-9
+    assert torch.allclose(part.dense(), dense, atol=1e-9)
+    assert torch.allclose(part.times(columns), dense @ columns, atol=1e-9)
+    assert torch.allclose(part.inner(columns), columns.T @ dense @ columns, atol=1e-9)
+    assert torch.allclose(part.to_root(columns), part.to_root_rows(columns.T), atol=1e-9)
+    assert torch.allclose(part.from_root_rows(part.to_root(columns)).T, part.times(columns), atol=1e-9)
+    assert float(part.trace) == pytest.approx(float(rows.square().sum()))
+    shown = float(values.flip(0)[: part.rank].sum() / rows.square().sum())
+    assert part.averaged == pytest.approx(1 - shown, abs=1e-9)
     if part.rank < rank:
-        assert part.discarded <= 1 - keep + 1e-12
+        assert part.averaged <= 1 - keep + 1e-12
         one_less = whole.truncated(part.rank - 1) if part.rank > 1 else None
-        assert one_less is None or one_less.discarded > 1 - keep - 1e-12
+        assert one_less is None or one_less.averaged > 1 - keep - 1e-12
 
 
-def test_truncating_twice_is_measured_against_the_first() -> None:
+def test_truncating_twice_is_truncating_once() -> None:
     factor = Factor.of_matrix(torch.diag(torch.tensor([8.0, 4.0, 2.0, 2.0])))
-    assert factor.truncated(3).discarded == pytest.approx(2 / 16)
-    assert factor.truncated(3).truncated(1).discarded == pytest.approx(8 / 16)
+    assert factor.truncated(3).tail == pytest.approx(2)
+    assert factor.truncated(3).truncated(1).tail == pytest.approx(8 / 3)
+    assert factor.truncated(3).truncated(1).averaged == pytest.approx(8 / 16)
     assert factor.truncated(keep=0.75).rank == 2
 
 
@@ -68,10 +77,12 @@ def test_combined(seed: int, counts: list[int], size: int) -> None:
     assert torch.allclose(Factor.combined(parts, weights).dense(), torch.as_tensor(wanted))
 
 
-def test_combined_carries_the_discarded_trace() -> None:
-    first = Factor.of_matrix(torch.diag(torch.tensor([6.0, 2.0])), rank=1)
-    second = Factor.of_matrix(torch.diag(torch.tensor([1.0, 3.0])))
-    assert Factor.combined([first, second]).discarded == pytest.approx(2 / 12)
+@given(seed=st.integers(0, 10_000), counts=st.lists(SIZES, min_size=1, max_size=3), size=SIZES, rank=SIZES)
+def test_combined_with_their_tails(seed: int, counts: list[int], size: int, rank: int) -> None:
+    parts = [Factor.of_rows(random(seed + number, count, size), rank=rank) for number, count in enumerate(counts)]
+    both = Factor.combined(parts)
+    assert torch.allclose(both.dense(), torch.as_tensor(sum(part.dense() for part in parts)), atol=1e-9)
+    assert both.tail <= float(both.values.min()) * (1 + 1e-9) if both.rank else both.tail == 0
 
 
 def test_bfloat16_and_float32_rows() -> None:
@@ -85,7 +96,7 @@ def test_bfloat16_and_float32_rows() -> None:
 @pytest.mark.parametrize("rows", [torch.zeros(3, 4), torch.zeros(0, 4), torch.zeros(5, 4)])
 def test_nothing_to_keep(rows: Tensor) -> None:
     factor = Factor.of_rows(rows, rank=2, keep=0.9)
-    assert (factor.rank, factor.size, factor.discarded) == (0, 4, 0)
+    assert (factor.rank, factor.size, factor.averaged) == (0, 4, 0)
     assert torch.equal(factor.times(torch.ones(4, 2)), torch.zeros(4, 2))
     assert Factor.combined([factor, factor]).rank == 0
 
@@ -109,4 +120,4 @@ def test_flat_tensors_and_back() -> None:
     factor = Factor.of_rows(random(3, 4, 6), rank=2)
     again = Factor.from_tensors(factor.tensors())
     assert torch.equal(again.dense(), factor.dense())
-    assert again.discarded == factor.discarded > 0
+    assert again.tail == factor.tail > 0

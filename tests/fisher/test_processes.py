@@ -74,6 +74,8 @@ for shard, first in ROWS_OF_FIRST.items():
             model_of(), own(rows(4), first), curvature=kind, fisher=fisher, labels="data"
         )
 
+found["sketched"] = fit(model_of(), own(rows(4), 2), curvature="weight-kfac", labels="data", factor_rank=1)
+
 others = model_of(), lora(dtype=torch.float64, b_scale=0.3, target_modules=["embed_tokens", "v_proj"])
 found["embedding"] = fit(others[1], own(rows(4), 4), labels="data")
 
@@ -189,6 +191,20 @@ def assert_the_same(first: dict[str, Any], second: dict[str, Any]) -> None:
     for part in ("tensors", "mean"):
         assert first[part].keys() == second[part].keys()
         assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
+
+
+def test_sketches_of_two_processes_keep_the_trace_and_what_stands_out(found: Any) -> None:
+    assert_the_same(found[0]["sketched"], found[1]["sketched"])
+    whole = alone([rows(4)[:2], rows(4)[2:]], curvature="weight-kfac")
+    exact = whole.curvature.factors  # type: ignore[attr-defined]
+    both = Kfac.from_tensors(found[0]["sketched"]["tensors"]).factors
+    for layer in exact.layers:
+        for which in "xg":
+            one, other = (getattr(factors, which)(layer) for factors in (both, exact))
+            assert one.rank == 1
+            assert float(one.trace) == pytest.approx(float(other.trace), rel=1e-6)
+            best = other.truncated(1).dense() - other.dense()
+            assert float((one.dense() - other.dense()).norm()) < 1.3 * float(best.norm())
 
 
 @pytest.mark.parametrize("shard", ROWS_OF_FIRST)

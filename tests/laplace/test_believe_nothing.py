@@ -95,7 +95,7 @@ def one_less(tensor: Tensor) -> Tensor:
         ("weight-kfac", "/values", negative, "is negative somewhere"),
         ("weight-kfac", "/values", one_less, "do not go with"),
         ("weight-kfac", "/vectors", doubled, "are not orthonormal"),
-        ("weight-kfac", "/discarded", lambda tensor: tensor + 2, "not a number from 0 to 1"),
+        ("weight-kfac", "/tail", lambda tensor: tensor + 1e9, "not a number from 0 to"),
         ("weight-kfac", "/scale", lambda tensor: tensor + 1e300, "not a number from"),
         ("weight-kfac", "factors/keys", lambda tensor: tensor + 100, "that is not from 0"),
     ],

@@ -91,7 +91,7 @@ def test_a_base_models_file_is_a_part_of_its_weights(published: Path) -> None:
     assert 0.3 < size.share <= 0.6
     assert size.ranks is not None
     assert size.ranks[1] < max(whole.ranks or ())
-    assert 0 < size.left_out < size.worst < 1
+    assert 0 < size.averaged < size.worst < 1
     assert f"{size}." in card_of(published / "me" / "curvature")
     # One eigenvector more a factor does not fit.
     assert laplace.truncated(size.ranks[1] + 1).size(torch.bfloat16).share > 0.6
@@ -100,28 +100,28 @@ def test_a_base_models_file_is_a_part_of_its_weights(published: Path) -> None:
     assert file.stat().st_size - header == size.nbytes
 
 
-def test_what_was_left_out_is_the_share_of_the_trace() -> None:
+def test_what_is_averaged_is_the_share_of_the_trace() -> None:
     whole, part = of_base(), of_base(factor_rank=2)
     cut = whole.truncated(2)
-    assert cut.discarded == pytest.approx(part.discarded)
+    assert cut.averaged == pytest.approx(part.averaged)
     shares = []
     for factors in (whole.curvature.factors.inputs, whole.curvature.factors.outputs):  # type: ignore[attr-defined]
         shares += [float(one.values[2:].sum() / one.values.sum()) for one in factors.values()]
     size = cut.size()
-    assert size.left_out == pytest.approx(sum(shares) / len(shares), rel=1e-4)
+    assert size.averaged == pytest.approx(sum(shares) / len(shares), rel=1e-4)
     assert size.worst == pytest.approx(max(shares), rel=1e-4)
-    assert f"{size.left_out:.1%} of its trace on average" in repr(cut)
+    assert f"{size.averaged:.1%} of its trace on average" in repr(cut)
     assert len(repr(cut).splitlines()) == 2
 
 
 @pytest.mark.parametrize(
-    ("left_out", "told"),
+    ("averaged", "told"),
     [(0, ""), (0.01, "little is lost: .* about 1% less"), (0.131, "some is lost: .* about 16% less"),
      (0.4, "much is lost: .* about 45% less"), (0.9, "much is lost: .* over 51% less")],
 )  # fmt: skip
-def test_what_is_lost_is_said_as_it_was_measured(left_out: float, told: str) -> None:
-    assert re.match(told, replace(of_base().size(), left_out=left_out).cost)
-    assert bool(replace(of_base().size(), left_out=left_out).cost) == bool(told)
+def test_what_is_lost_is_said_as_it_was_measured(averaged: float, told: str) -> None:
+    assert re.match(told, replace(of_base().size(), averaged=averaged).cost)
+    assert bool(replace(of_base().size(), averaged=averaged).cost) == bool(told)
 
 
 def test_the_default_is_fifteen_percent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,8 +109,8 @@ def test_bfloat16_halves_the_file_and_hardly_changes_the_penalty(tmp_path: Path)
 
 
 def test_a_share_of_the_trace_is_kept_and_the_rest_reported() -> None:
-    assert of_base().discarded == 0
-    assert 0 < of_base(factor_keep=0.9).discarded <= 0.1
+    assert of_base().averaged == 0
+    assert 0 < of_base(factor_keep=0.9).averaged <= 0.1
 
 
 def test_more_eigenvectors_than_the_data_support_are_not_made_up() -> None:

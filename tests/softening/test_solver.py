@@ -121,6 +121,12 @@ def test_any_factorisation_of_one_change_gives_the_same() -> None:
     assert torch.allclose(first, second, rtol=1e-7, atol=1e-9)
 
 
+def test_a_truncated_factor_is_shrunk_with_its_tail() -> None:
+    factor = Factor.of_rows(torch.randn(9, 7, generator=torch.Generator().manual_seed(0)).double(), rank=3)
+    wanted = 0.8 * factor.dense() + 0.2 * factor.trace / 7 * torch.eye(7, dtype=torch.float64)
+    assert torch.allclose(dense(Shrunk.of(factor, 0.2)), wanted)
+
+
 def test_one_entry_by_hand() -> None:
     one = Factor(torch.ones(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     target = (Shrunk.of(one.scaled(3.0), 0.2), Shrunk.of(one.scaled(2.0), 0.2))

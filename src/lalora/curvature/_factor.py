@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
 from lalora.curvature._checks import require_names, require_not_negative, require_number, require_orthonormal
+from lalora.curvature._eigen import decomposed, largest
 from lalora.errors import LaloraError
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Q diag(e) Qᵀ, d×d and of rank k ≤ d; all work with it costs O(d·k).
+    """Q diag(e) Qᵀ + τ(I − QQᵀ), d×d with k ≤ d eigenvectors; all work with it costs O(d·k).
+
+    Truncation keeps of the smaller eigenvalues their mean τ, and so the trace: a change of the weights meets them all a
+    little, and of flat spectra, as those of MLPs are, most of what it costs is in them.
 
     Attributes:
         vectors: Q, (d, k), orthonormal columns.
         values: e > 0, (k,), largest first.
-        discarded: Share of the trace that truncation left out.
+        tail: τ, from 0 to the least of e.
     """
 
     vectors: Float[Tensor, "d k"]
     values: Float[Tensor, " k"]
-    discarded: float = 0.0
+    tail: float = 0.0
 
     @classmethod
     def of_matrix(cls, matrix: Float[Tensor, "d d"], rank: int | None = None, keep: float | None = None) -> Self:
@@ -35,8 +40,13 @@ class Factor:
         # A dense matrix was accumulated in its own type: to decompose it in a wider one would take twice as long, and
         # make its small eigenvalues no more exact.
         own = torch.promote_types(matrix.dtype, torch.float32)
-        values, vectors, shown = _eigen(_near(matrix).to(own), torch.finfo(matrix.dtype).eps * matrix.shape[0])
-        return cls(*_like(matrix, vectors[:, shown], values[shown])).truncated(rank, keep)
+        wide = _near(matrix).to(own)
+        part = largest(wide, rank) if rank is not None and rank > 0 and keep is None else None
+        values, vectors, shown = part or decomposed(wide, torch.finfo(matrix.dtype).eps * matrix.shape[0])
+        found = cls(*_like(matrix, vectors[:, shown], values[shown]))
+        if part is None:
+            return found.truncated(rank, keep)
+        return found.lifted(float(wide.diagonal().sum() - values.sum())) if bool(shown.all()) else found
 
     @classmethod
     def of_rows(
@@ -47,25 +57,40 @@ class Factor:
         count, size = wide.shape
         tolerance = torch.finfo(wide.dtype).eps * max(count, size)
         if count >= size:
-            values, vectors, shown = _eigen(wide.T @ wide, tolerance)
+            values, vectors, shown = decomposed(wide.T @ wide, tolerance)
             return cls(*_like(rows, vectors[:, shown], values[shown] * scale)).truncated(rank, keep)
         # Σ e qqᵀ = rowsᵀ(Σ uuᵀ)rows, so the factor is as exact as the u are orthonormal.
-        values, inner, shown = _eigen(wide @ wide.T, tolerance)
-        vectors = (wide.T @ inner[:, shown]) / values[shown].sqrt()
-        return cls(*_like(rows, vectors, values[shown] * scale)).truncated(rank, keep)
+        values, inner, shown = decomposed(wide @ wide.T, tolerance)
+        values, inner = values[shown], inner[:, shown]
+        count = _count(values, float(values.sum()), rank, keep)
+        vectors = (wide.T @ inner[:, :count]) / values[:count].sqrt()
+        found = cls(*_like(rows, vectors, values[:count] * scale))
+        return found.lifted(float(values[count:].sum()) * scale) if count < len(values) else found
 
     @classmethod
     def combined(cls, parts: Sequence[Self], weights: Sequence[float] | None = None) -> Self:
-        """Add the factors, each times its weight; the parts' discarded traces are carried along."""
+        """Add the factors, each times its weight."""
         factors = [1.0] * len(parts) if weights is None else weights
         weighted = [part.scaled(weight) for part, weight in zip(parts, factors, strict=True)]
         wide = [
             part.to(part.vectors.device, torch.promote_types(part.vectors.dtype, torch.float32)) for part in weighted
         ]
-        total = cls.of_rows(torch.cat([part.vectors * part.values.sqrt() for part in wide], dim=1).T)
-        full = sum(float(part.trace) / (1 - part.discarded) for part in weighted)
-        lost = sum(float(part.trace) / (1 - part.discarded) * part.discarded for part in weighted)
-        return replace(total, discarded=lost / full if full else 0.0)
+        # What stands out of the tails has low rank, and the tails add up to a multiple of the identity.
+        standing = cls.of_rows(torch.cat([part.vectors * part._roots.T for part in wide], dim=1).T)
+        tail = sum(part.tail for part in weighted)
+        return replace(standing, values=standing.values + tail, tail=tail if standing.rank < standing.size else 0.0)
+
+    def lifted(self, trace: float) -> Self:
+        """Add a trace of which only the amount is known, in equal parts to all directions without an eigenvector."""
+        count, rest = self.rank, max(trace, 0.0) + self.tail * (self.size - self.rank)
+        values = self.values.double().cpu()
+        while count < self.size and (above := int((values[:count] > rest / (self.size - count)).sum())) < count > 1:
+            # What does not stand out of the mean of the rest is part of the rest.
+            count, rest = max(above, 1), rest + float(values[max(above, 1) : count].sum())
+        if count == self.size:
+            return self
+        tail = rest / (self.size - count)
+        return replace(self, vectors=self.vectors[:, :count], values=self.values[:count].clamp_min(tail), tail=tail)
 
     @property
     def size(self) -> int:
@@ -79,65 +104,73 @@ class Factor:
 
     @property
     def trace(self) -> Float[Tensor, ""]:
-        """Sum of the eigenvalues that were kept."""
-        return self.values.sum()
+        """Sum of all eigenvalues."""
+        return self.values.sum() + self.tail * (self.size - self.rank)
+
+    @property
+    def averaged(self) -> float:
+        """Share of the trace of which only the mean is known."""
+        return self.tail * (self.size - self.rank) / float(self.trace) if self.tail else 0.0
+
+    @property
+    def root_size(self) -> int:
+        """The number of root coordinates: k, and d more where there is a tail."""
+        return self.rank + (self.size if self.tail else 0)
 
     @cached_property
     def _roots(self) -> Tensor:
-        return self.values.sqrt()[:, None]
+        return (self.values - self.tail).clamp_min(0).sqrt()[:, None]
 
-    def to_root(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.rank} m"]:
-        """Compute the root coordinates H = diag(√e) Qᵀ V of columns V: HᵀH = Vᵀ(Q diag(e) Qᵀ)V."""
-        return self._roots * (self.vectors.T @ columns)
+    def to_root(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.root_size} m"]:
+        """Compute the root coordinates H = [diag(√(e−τ)) Qᵀ V; √τ V] of columns V: HᵀH is VᵀMV for this matrix M."""
+        standing = self._roots * (self.vectors.T @ columns)
+        return torch.cat([standing, columns * math.sqrt(self.tail)]) if self.tail else standing
 
-    def to_root_rows(self, rows: Float[Tensor, "m {self.size}"]) -> Float[Tensor, "{self.rank} m"]:
+    def to_root_rows(self, rows: Float[Tensor, "m {self.size}"]) -> Float[Tensor, "{self.root_size} m"]:
         """Compute `to_root` of rows Vᵀ, as the tensor A has them: at small ranks several times faster."""
-        return ((rows @ self.vectors) * self._roots.T).T
+        standing = (rows @ self.vectors) * self._roots.T
+        return (torch.cat([standing, rows * math.sqrt(self.tail)], dim=1) if self.tail else standing).T
 
-    def from_root(self, coordinates: Float[Tensor, "{self.rank} m"]) -> Float[Tensor, "{self.size} m"]:
-        """Compute Q diag(√e) H: `from_root(to_root(V))` is Q diag(e) Qᵀ V."""
-        return self.vectors @ (self._roots * coordinates)
+    def from_root(self, coordinates: Float[Tensor, "{self.root_size} m"]) -> Float[Tensor, "{self.size} m"]:
+        """Apply the transpose of `to_root`: `from_root(to_root(V))` is MV."""
+        found = self.vectors @ (self._roots * coordinates[: self.rank])
+        return found.add_(coordinates[self.rank :], alpha=math.sqrt(self.tail)) if self.tail else found
 
-    def from_root_rows(self, coordinates: Float[Tensor, "{self.rank} m"]) -> Float[Tensor, "m {self.size}"]:
+    def from_root_rows(self, coordinates: Float[Tensor, "{self.root_size} m"]) -> Float[Tensor, "m {self.size}"]:
         """Compute `from_root` transposed, as the tensor A is laid out."""
-        return (self._roots * coordinates).T @ self.vectors.T
+        found = (self._roots * coordinates[: self.rank]).T @ self.vectors.T
+        return found.add_(coordinates[self.rank :].T, alpha=math.sqrt(self.tail)) if self.tail else found
 
     def times(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.size} m"]:
-        """Compute Q diag(e) Qᵀ V."""
+        """Multiply the matrix by columns V."""
         return self.from_root(self.to_root(columns))
 
     def inner(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "m m"]:
-        """Compute the quadratic form Vᵀ(Q diag(e) Qᵀ)V."""
+        """Compute the quadratic form VᵀMV."""
         root = self.to_root(columns)
         return root.T @ root
 
     def dense(self) -> Float[Tensor, "{self.size} {self.size}"]:
         """Build the d×d matrix, for tests and small sizes."""
-        return (self.vectors * self.values) @ self.vectors.T
+        standing = (self.vectors * (self.values - self.tail)) @ self.vectors.T
+        return standing + self.tail * torch.eye(self.size, dtype=standing.dtype, device=standing.device)
 
     def scaled(self, factor: float) -> Self:
         """Multiply by a number."""
-        return replace(self, values=self.values * factor)
+        return replace(self, values=self.values * factor, tail=self.tail * factor)
 
     def truncated(self, rank: int | None = None, keep: float | None = None) -> Self:
         """Keep the largest eigenvalues: at most `rank`, and no more than reach the share `keep` of the trace."""
-        if rank is not None and rank < 1:
-            raise LaloraError(f"rank must be at least 1, not {rank}")
-        if keep is not None and not 0 < keep <= 1:
-            raise LaloraError(f"keep must be a share of the trace, above 0 and at most 1, not {keep}")
-        count = self.rank if rank is None else min(rank, self.rank)
-        values = self.values.double().cpu() if self.rank else self.values
-        if keep is not None and keep < 1:
-            reached = values.cumsum(0) >= keep * values.sum()
-            count = min(count, int(reached.logical_not().sum()) + 1)
+        values = self.values.double().cpu()
+        count = _count(values, float(self.trace), rank, keep)
         if count >= self.rank:
             return self
-        lost = float(values[count:].sum() / values.sum())
+        rest = float(values[count:].sum()) + self.tail * (self.size - self.rank)
         return replace(
             self,
             vectors=self.vectors[:, :count].clone(),
             values=self.values[:count].clone(),
-            discarded=1 - (1 - self.discarded) * (1 - lost),
+            tail=rest / (self.size - count),
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
@@ -150,28 +183,36 @@ class Factor:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a file must hold."""
-        discarded = torch.tensor(self.discarded, dtype=torch.float64)
-        return {"vectors": self.vectors, "values": self.values, "discarded": discarded}
+        return {
+            "vectors": self.vectors,
+            "values": self.values,
+            "tail": torch.tensor(self.tail, dtype=torch.float64),
+        }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
         """Rebuild what `tensors` returned."""
-        require_names(tensors, ("vectors", "values", "discarded"))
+        require_names(tensors, ("vectors", "values", "tail"))
         values = require_not_negative("values", tensors["values"], 1)
         vectors = require_orthonormal("vectors", tensors["vectors"])
         if len(values) != vectors.shape[1]:
             raise LaloraError(f"{len(values)} eigenvalues do not go with {vectors.shape[1]} eigenvectors")
-        return cls(vectors, values, require_number("discarded", tensors["discarded"], 0, 1))
+        # Saved in a narrower type the least eigenvalue may have been rounded below its tail.
+        most = float(values.min()) * (1 + torch.finfo(values.dtype).eps) if len(values) else 0.0
+        return cls(vectors, values, require_number("tail", tensors["tail"], 0, most))
 
 
-def _eigen(
-    matrix: Float[Tensor, "d d"], tolerance: float
-) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"], Bool[Tensor, " d"]]:
-    if not bool(matrix.isfinite().all()):
-        raise LaloraError("a Kronecker factor is not finite: the model gave NaN or infinite activations or gradients")
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    values, vectors = values.flip(0), vectors.flip(1)
-    return values, vectors, values > tolerance * values[:1].clamp(min=0)
+def _count(values: Float[Tensor, " k"], trace: float, rank: int | None, keep: float | None) -> int:
+    """Count the eigenvalues to keep, of those that are given, largest first."""
+    if rank is not None and rank < 1:
+        raise LaloraError(f"rank must be at least 1, not {rank}")
+    if keep is not None and not 0 < keep <= 1:
+        raise LaloraError(f"keep must be a share of the trace, above 0 and at most 1, not {keep}")
+    count = len(values) if rank is None else min(rank, len(values))
+    if keep is None or keep == 1:
+        return count
+    reached = values.cumsum(0) >= keep * trace
+    return min(count, int(reached.logical_not().sum()) + 1)
 
 
 def _wide(tensor: Tensor) -> Tensor:

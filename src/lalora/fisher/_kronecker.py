@@ -28,8 +28,9 @@ class KroneckerCollector:
     Layers that read the very same tensor (q, k, v; gate, up) share one X.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], estimator: str) -> None:
-        """Choose the layers."""
+    def __init__(self, layers: Mapping[str, nn.Module], estimator: str, rank: int | None = None) -> None:
+        """Choose the layers, and the most eigenvectors that will be asked for."""
+        self._rank = rank
         self._besides = ReadBesides(layers)
         self.parameters = self._besides.parameters
         self.by_row = False
@@ -37,8 +38,8 @@ class KroneckerCollector:
         self._scale = 1.0
         self._layers = layers
         self._reduce = estimator == "sequence"
-        self._x: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
-        self._g: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
+        self._x: defaultdict[str, SecondMoment] = defaultdict(partial(SecondMoment, rank))
+        self._g: defaultdict[str, SecondMoment] = defaultdict(partial(SecondMoment, rank))
         self._keys: dict[str, str] = {}
         self._inputs: dict[tuple[int, int], tuple[weakref.ref[Tensor], str]] = {}
         self._forward = False
@@ -96,7 +97,8 @@ class KroneckerCollector:
             if shared[layer] == layer and key is not None:
                 own[layer] = copy.deepcopy(self._x[key]) if key in taken else self._x[key]
                 taken.add(key)
-        self._x, self._g, self._keys = added_up(own, device), added_up(self._g, device), shared
+        self._x, self._g = (added_up(sums, self._rank, device) for sums in (own, self._g))
+        self._keys = shared
 
     def add_to(self, moments: Moments, dataset: Dataset, weight: float) -> None:
         """Add the sums to those of other sources, with the weight of this source."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 
 from lalora.curvature import Factors
 from lalora.errors import LaloraError
@@ -19,10 +20,10 @@ class Moments:
         g: The sum of G by layer.
     """
 
-    def __init__(self) -> None:
-        """Start with no dataset."""
-        self.x: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
-        self.g: defaultdict[str, SecondMoment] = defaultdict(SecondMoment)
+    def __init__(self, rank: int | None = None) -> None:
+        """Start with no dataset; `rank` is the most eigenvectors that will be asked for."""
+        self.x: defaultdict[str, SecondMoment] = defaultdict(partial(SecondMoment, rank))
+        self.g: defaultdict[str, SecondMoment] = defaultdict(partial(SecondMoment, rank))
         self._keys: Mapping[str, str] = {}
 
     def require_keys(self, keys: Mapping[str, str]) -> None:

@@ -92,15 +92,20 @@ class SecondMoments:
         self._wanted = wanted
         self._moments: list[Moments] = []
 
+    @property
+    def _rank(self) -> int | None:
+        # A share of the trace is known only of all of it.
+        return self._wanted.factor_rank if self._wanted.factor_keep is None else None
+
     def collector(self) -> KroneckerCollector:
         """Make a collector for one source."""
-        return KroneckerCollector(self._wanted.layers, self._wanted.estimator)
+        return KroneckerCollector(self._wanted.layers, self._wanted.estimator, self._rank)
 
     def add(self, collector: KroneckerCollector, dataset: Dataset) -> set[str]:
         """Take the sums of a source."""
         mean = self._wanted.combine == "mean"
         if not (mean and self._moments):
-            self._moments.append(Moments())
+            self._moments.append(Moments(self._rank))
         collector.add_to(self._moments[-1], dataset, 1 / self._wanted.sources if mean else 1.0)
         return set(self._moments[-1].g)
 

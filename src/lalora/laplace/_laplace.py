@@ -23,6 +23,7 @@ from lalora.laplace._penalty import Penalty, add_gradient
 from lalora.laplace._same_base import require_moved_base, require_same_base
 from lalora.laplace._same_model import fingerprint_again, require_same_model, require_same_tensors
 from lalora.laplace._saved import Saved
+from lalora.laplace._size import factors_of
 
 
 class Laplace(Saved):
@@ -50,10 +51,9 @@ class Laplace(Saved):
         return not self.shapes
 
     @property
-    def discarded(self) -> float:
-        """The largest share of a Kronecker factor's trace that `factor_rank` or `factor_keep` left out."""
-        shares = [float(tensor) for name, tensor in self.curvature.tensors().items() if name.endswith("/discarded")]
-        return max(shares, default=0.0)
+    def averaged(self) -> float:
+        """The largest share of a Kronecker factor's trace of which only the mean is kept (`factor_rank`)."""
+        return max((factor.averaged for factor in factors_of(self.curvature)), default=0.0)
 
     def anchored(self, model: nn.Module) -> Laplace:
         """Give the Laplace of a base model the start of an adapter on it, as the adapter is now.

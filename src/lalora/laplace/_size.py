@@ -1,4 +1,4 @@
-"""How large a Laplace is, and what truncation left out of it."""
+"""How large a Laplace is, and of how much of it truncation kept the mean alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Size:
         layers: Number of layers.
         weights: Bytes of the weights of these layers in bfloat16.
         ranks: Fewest and most eigenvectors of a Kronecker factor; None without factors.
-        left_out: Mean share of a factor's trace that truncation left out, over factors.
+        averaged: Share of a factor's trace of which only the mean eigenvalue is kept, mean over factors.
         worst: The largest such share.
     """
 
@@ -38,7 +38,7 @@ class Size:
     layers: int
     weights: int
     ranks: tuple[int, int] | None
-    left_out: float
+    averaged: float
     worst: float
 
     @property
@@ -55,19 +55,19 @@ class Size:
         told += f"; {most if few == most else f'{few} to {most}'} eigenvectors a factor"
         if not self.worst:
             return told
-        return f"{told} leave out {self.left_out:.1%} of its trace on average, {self.worst:.0%} at most"
+        return f"{told}, which are all but {self.averaged:.1%} of its trace on average, {self.worst:.0%} at most"
 
     @property
     def cost(self) -> str:
         """Say what was lost by leaving so much out, as measured; empty where nothing was."""
-        if not self.left_out:
+        if not self.averaged:
             return ""
         lost = _MEASURED[-1][1]
         for (below, low), (above, high) in pairwise(_MEASURED):
-            if below <= self.left_out <= above:
-                lost = low + (high - low) * (self.left_out - below) / (above - below)
+            if below <= self.averaged <= above:
+                lost = low + (high - low) * (self.averaged - below) / (above - below)
         word = "little" if lost < _LITTLE else "much" if lost > _MUCH else "some"
-        least = "over " if self.left_out > _MEASURED[-1][0] else "about "
+        least = "over " if self.averaged > _MEASURED[-1][0] else "about "
         return (
             f"{word} is lost: where as much was left out for SmolLM2-135M, {least}{lost:.0%} less drift was predicted, "
             "and the penalty is that much weaker at the same strength"
@@ -82,16 +82,16 @@ def size_of(curvature: Curvature, shapes: Mapping[str, tuple[int, ...]], nbytes:
             layers |= {layer: math.prod(part.factors.shape(layer)) for layer in part.factors.layers}
         elif isinstance(part, WeightDiagonal):
             layers |= {layer: squares.numel() for layer, squares in part.fisher.items()}
-    found = _factors(curvature)
+    found = factors_of(curvature)
     layers = layers or _of_adapter(shapes)
-    shares = [factor.discarded for factor in found]
+    shares = [factor.averaged for factor in found]
     ranks = [factor.rank for factor in found]
     return Size(
         nbytes=nbytes,
         layers=len(layers),
         weights=_BYTES_OF_A_WEIGHT * sum(layers.values()),
         ranks=(min(ranks), max(ranks)) if ranks else None,
-        left_out=sum(shares) / len(shares) if shares else 0.0,
+        averaged=sum(shares) / len(shares) if shares else 0.0,
         worst=max(shares, default=0.0),
     )
 
@@ -112,7 +112,7 @@ def stored(
 
 def has_factors(curvature: Curvature) -> bool:
     """Tell whether there is something to truncate."""
-    return bool(_factors(curvature))
+    return bool(factors_of(curvature))
 
 
 def truncate(curvature: Curvature, rank: int) -> Curvature:
@@ -126,7 +126,7 @@ def truncate(curvature: Curvature, rank: int) -> Curvature:
 
 def rank_within(curvature: Curvature, most: float, now: int, dtype: torch.dtype | None) -> int:
     """Find the most eigenvectors a factor with which a Laplace, which takes `now` bytes, takes at most so many."""
-    factors = _factors(curvature)
+    factors = factors_of(curvature)
 
     def size(rank: int) -> int:
         return now - sum(
@@ -151,7 +151,8 @@ def _parts(curvature: Curvature) -> tuple[Curvature, ...]:
     return curvature.parts if isinstance(curvature, Sum) else (curvature,)
 
 
-def _factors(curvature: Curvature) -> list[Factor]:
+def factors_of(curvature: Curvature) -> list[Factor]:
+    """List the Kronecker factors of a curvature."""
     held = [part.factors for part in _parts(curvature) if isinstance(part, Kronecker)]
     return [factor for one in held for factor in (*one.inputs.values(), *one.outputs.values())]
 

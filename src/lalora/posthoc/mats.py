@@ -93,10 +93,10 @@ class Rotated:
 
 
 def _complete(factor: Factor) -> tuple[Float[Tensor, "d d"], Float[Tensor, " d"]]:
-    """Add what is orthogonal to the eigenvectors, with eigenvalues of zero."""
+    """Add what is orthogonal to the eigenvectors, with the eigenvalue of the tail."""
     vectors, values = factor.vectors, factor.values
     missing = factor.size - factor.rank
     if missing == 0:
         return vectors, values
     rest = torch.linalg.qr(vectors, mode="complete").Q[:, factor.rank :]
-    return torch.cat([vectors, rest], dim=1), torch.cat([values, values.new_zeros(missing)])
+    return torch.cat([vectors, rest], dim=1), torch.cat([values, values.new_full((missing,), factor.tail)])

@@ -32,7 +32,7 @@ class Shrunk:
     def of(cls, factor: Factor, share: float = SHARE) -> Shrunk:
         """Shrink a factor."""
         floor = share * float(factor.trace) / factor.size
-        return cls(factor.vectors, (1 - share) * factor.values + floor, floor)
+        return cls(factor.vectors, (1 - share) * factor.values + floor, (1 - share) * factor.tail + floor)
 
     def times(self, columns: Float[Tensor, "d m"]) -> Float[Tensor, "d m"]:
         """Multiply without building the matrix."""
