@@ -52,6 +52,7 @@ benchmarks: $(VENV)/.lab
 	$(BIN)/python benchmarks/penalty.py
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/stage_one.py
+	$(BIN)/python benchmarks/tokens.py
 	$(BIN)/python benchmarks/front.py
 
 $(MADE):

@@ -27,6 +27,7 @@ from lalora.assets import load_model
 from lalora.study.setup.precision import resolve_dtype
 
 RANKS = (8, 16, 32, 64, 128, 256)
+FITTED = (16, 64, 128)
 BATCH = 4
 
 
@@ -48,7 +49,12 @@ def main() -> None:
     target = text("gsm8k", BATCH * chosen.steps, BATCH, device)
     whole = lalora.fit(base, fitted, curvature="weight-kfac", target_modules="all-linear", progress=False)
     done("fitted")
-    versions = {str(rank): whole.truncated(rank) for rank in RANKS} | {"all": whole}
+    versions = {str(rank): whole.truncated(rank) for rank in RANKS}
+    for rank in FITTED:
+        versions[f"{rank}, while fitting"] = lalora.fit(
+            base, fitted, target_modules="all-linear", factor_rank=rank, progress=False
+        )
+    versions["all"] = whole
     about = {name: told(one, weights) for name, one in versions.items()}
     done("sized")
     adapters: list[dict[str, Any]] = []
@@ -77,7 +83,7 @@ def done(what: str) -> None:
 
 
 def told(laplace: lalora.Laplace, weights: int) -> dict[str, float]:
-    """Weigh its two files as `lalora fit --base` writes them, and tell what was left out."""
+    """Weigh its two files as `lalora fit --base` writes them, and tell of how much only the mean is kept."""
     with tempfile.TemporaryDirectory() as folder:
         laplace.save(folder, torch.bfloat16)
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
@@ -103,7 +109,7 @@ def put(model: PeftModel, tensors: dict[str, torch.Tensor]) -> None:
 
 def show(where: str, chosen: Any, weights: int, about: dict[str, Any], adapters: list[dict[str, Any]]) -> None:
     """Print and keep what is known by now."""
-    head = ["eigenvectors", "file, MB", "of the model", "trace left out, mean", "worst"]
+    head = ["eigenvectors", "file, MB", "of the model", "trace kept as a mean", "worst"]
     head += [f"predicted drift, rate {one['rate']:g}" for one in adapters]
     rows = []
     for name, one in about.items():

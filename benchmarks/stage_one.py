@@ -36,8 +36,8 @@ def main() -> None:
     parts = [
         f"Stage I over one plain forward and backward pass of the very same batches, on {machine(device)}. Time: "
         "median and quartiles of paired ratios. Memory: ratio of peaks beyond what was held before (on a CPU the "
-        "resident set of a child with one thread). The first five are `lalora.fit` with its defaults; curvlinops "
-        "decomposes nothing, and laplace-torch takes rows of one length and computes every logit."
+        "resident set of a child with one thread). The first six are `lalora.fit`, five of them with its defaults; "
+        "curvlinops decomposes nothing, and laplace-torch takes rows of one length and computes every logit."
     ]
     found: list[dict[str, Any]] = []
     for label, targets in TARGETS.items():
@@ -59,6 +59,9 @@ def measured(setting: Setting, pairs: int, device: torch.device) -> list[dict[st
     ways: dict[str, Callable[[], object]] = {
         kind: partial(lalora.fit, setting.model, setting.sources, curvature=kind, progress=False) for kind in CURVATURES
     }
+    ways["weight-kfac, rank 128"] = partial(
+        lalora.fit, setting.model, setting.sources, curvature="weight-kfac", factor_rank=128, progress=False
+    )
     ways |= peers(setting)
     with torch.no_grad():  # so that no child is the first to touch the weights
         setting.model(**setting.batches[0])
