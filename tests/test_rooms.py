@@ -16,6 +16,7 @@ ROOMS = (
     "fisher",
     "laplace",
     "checking",
+    "planning",
     "scoring",
     "softening",
     "methods",

@@ -28,6 +28,7 @@ USES = {
     "methods.md": "",
     "plugins.md": "base_model tokenizer",
     "publishing.md": "curvature",
+    "quickstart.ipynb": "",
     "quickstart.md": "",
     "sequences.md": "lalora model=base_model first_base tasks general_batches unseen_general_batches train "
     "get_peft_model LoraConfig k n tuned task_batches keep",

@@ -1,4 +1,4 @@
-"""Shapes of models that the paper fine-tunes, for what needs their size and not their weights."""
+"""Shapes of models that the paper fine-tunes and of larger ones, for what needs their size and not their weights."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -35,6 +35,24 @@ _SHAPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "intermediate_size": 14336,
             "num_hidden_layers": 32,
             "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "tie_word_embeddings": False,
+        },
+        "meta-llama/Llama-3.1-70B": {
+            "hidden_size": 8192,
+            "intermediate_size": 28672,
+            "num_hidden_layers": 80,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "tie_word_embeddings": False,
+        },
+        "meta-llama/Llama-3.1-405B": {
+            "hidden_size": 16384,
+            "intermediate_size": 53248,
+            "num_hidden_layers": 126,
+            "num_attention_heads": 128,
             "num_key_value_heads": 8,
             "head_dim": 128,
             "tie_word_embeddings": False,

@@ -32,7 +32,7 @@ def dry_run(recipe: Recipe, folder: Path) -> None:
     for what in left_out:
         print(f"not checked: {what}")
     try:
-        _require_shape(recipe.study.model)
+        require_shape(recipe.study.model)
         base_config(recipe.study)
     except LaloraError as error:
         print(f"memory and time: not known ({error})")
@@ -48,7 +48,8 @@ def dry_run(recipe: Recipe, folder: Path) -> None:
         print(f"training: about {timedelta(seconds=round(took))} ({reckoned}); measuring comes on top")
 
 
-def _require_shape(model: str) -> None:
+def require_shape(model: str) -> None:
+    """Refuse an embedded model that is not fetched yet."""
     # Loading the configuration of an embedded model would fetch all of it; from the hub it is a small file.
     if any(one.asset.name == model and one.state == "missing" for one in statuses()):
         raise LaloraError(f"{model} is not fetched yet: lalora assets fetch {model}")

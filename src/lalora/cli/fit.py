@@ -38,6 +38,10 @@ def fit(
         typer.Option("--base", help="Fit the model without an adapter, for every adapter on it; with a weight-… kind."),
     ] = False,
     dtype: Dtype = "auto",
+    plan: Annotated[
+        int | None,
+        typer.Option(min=2, help="Load nothing, and tell what a fit on rows of so many tokens would take."),
+    ] = None,
     seed: Seed = 0,
     **options: Any,
 ) -> None:
@@ -59,6 +63,11 @@ def fit(
         "seed": seed,
         **options,
     }
+    if plan is not None:
+        from lalora.cli.plan import show_plan
+
+        show_plan(model, dtype, plan, len(source), base, settings)
+        return
     with resumable("nothing was written"):
         join(world_size())
         rows_are_left = fit_laplace(model, dtype, places(source), settings, self_source, base, out, say)

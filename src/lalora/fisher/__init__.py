@@ -9,6 +9,7 @@ from lalora.fisher._kronecker import KroneckerCollector
 from lalora.fisher._mean_over_sources import Moments
 from lalora.fisher._part import Part, own_part
 from lalora.fisher._pass import Pass, loss_and_gradient
+from lalora.fisher._second_moment import held
 from lalora.fisher._statistics import STATISTICS, Wanted
 from lalora.fisher._untouched import untouched
 
@@ -25,6 +26,7 @@ __all__ = [
     "Sources",
     "Taps",
     "Wanted",
+    "held",
     "loss_and_gradient",
     "named_sources",
     "own_part",

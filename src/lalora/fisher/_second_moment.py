@@ -20,6 +20,12 @@ _SKETCHED = 12
 _SPARE = 2
 
 
+def held(size: int, rows: int, rank: int | None) -> int:
+    """Count the rows of `size` entries that are held at most of so many, with at most `rank` eigenvectors wanted."""
+    sketched = rank is not None and size > _SKETCHED * rank
+    return min(rows, 2 * rank + rank // _SPARE if sketched and rank is not None else size)
+
+
 class SecondMoment:
     """Collects rows of length d; from the d-th row on, only their d×d sum is kept.
 
@@ -54,7 +60,7 @@ class SecondMoment:
                 self._close()
 
     def absorb(self, other: SecondMoment, scale: float) -> None:
-        """Add scale times another sum."""
+        """Add scale times another sum, which is used up."""
         self._left_out += other._left_out * scale
         self._any = self._any or other._any
         if other._sum is None:
@@ -64,8 +70,7 @@ class SecondMoment:
         self.count += other.count
         if self._sum is None and self._rows:
             self._close()
-        addend = other._sum * scale
-        self._sum = addend if self._sum is None else self._sum.add_(addend)
+        self._sum = other._sum.mul_(scale) if self._sum is None else self._sum.add_(other._sum, alpha=scale)
 
     @property
     def _held(self) -> int:

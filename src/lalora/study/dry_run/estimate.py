@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.utils.benchmark import Timer
 from transformers import AutoModelForCausalLM
 
 from lalora.errors import LaloraError, first_sentence, one_line
 from lalora.methods.costs import cost_of
+from lalora.planning import speed
 from lalora.study.recipe.plan import RunPlan
 from lalora.study.recipe.settings import RunSettings, StudySettings
 from lalora.study.setup.base_model import base_config
@@ -96,7 +96,7 @@ def seconds(study: StudySettings, plans: Sequence[RunPlan], folder: Path) -> tup
         middle = sorted(timed)[len(timed) // 2]
         steps = sum(plan.settings.steps for plan in plans)
         return steps * middle, f"{len(timed)} steps timed in {folder}, {middle:.2f} s each"
-    speed = _speed(resolve_dtype(study.dtype))
+    fast = speed(resolve_dtype(study.dtype), device())
     length = study.max_length or _USUAL_LENGTH
     work = sum(
         plan.settings.steps
@@ -108,18 +108,11 @@ def seconds(study: StudySettings, plans: Sequence[RunPlan], folder: Path) -> tup
         * _share(plan)
         for plan in plans
     )
-    told = f"rows of {length} tokens at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reaches here"
-    return work / speed, told
+    told = f"rows of {length} tokens at the {fast / 1e9:,.0f} GFLOP/s that a matrix product reaches here"
+    return work / fast, told
 
 
 def _share(plan: RunPlan) -> float:
     # Of plain LoRA's time, as its methods were measured, each on top of the others.
     cost = cost_of({one.name: one.options for one in plan.methods})
     return cost.step + (cost.ready + cost.after) / plan.settings.steps
-
-
-def _speed(dtype: torch.dtype) -> float:
-    size = 1024
-    left, right = (torch.randn(size, size, device=device()).to(dtype) for _ in range(2))
-    product = Timer("left @ right", globals={"left": left, "right": right}, num_threads=torch.get_num_threads())
-    return 2 * size**3 / float(product.blocked_autorange(min_run_time=0.3).median)

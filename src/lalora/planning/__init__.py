@@ -1,0 +1,6 @@
+"""What a fit would take, from the configuration of a model alone."""
+
+from lalora.planning._plan import Cost, Plan, plan
+from lalora.planning._speed import speed
+
+__all__ = ["Cost", "Plan", "plan", "speed"]
