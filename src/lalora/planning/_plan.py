@@ -144,7 +144,8 @@ class _Setting:
     def of_squares(self, curvature: str, weights: bool) -> Cost:
         """Plan for squared gradients."""
         entries = self.model.layer_weights if weights else self.adapter
-        collected = _WIDE * entries * (1 + min(self.sources, 2))
+        # Of the batch, of the source, per token, and of the sources before.
+        collected = _WIDE * entries * (2 + min(self.sources, 2))
         start = 0 if self.adapter_rank is None else _WIDE * 2 * self.adapter
         narrow = _WIDE if self.adapter_rank is not None else torch.bfloat16.itemsize
         more = 2.0 * self.tokens * self.sources * entries
