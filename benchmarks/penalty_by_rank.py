@@ -45,11 +45,10 @@ def main() -> None:
     where = machine(device)
     model = adapted(load_model(MODEL, torch.bfloat16).to(device), "all-linear", 16)
     anchors = anchors_of(model, "weight-kfac")
-    ways = {
-        f"{kind}, k = {rank}": bound(model, kind, random_factors(anchors, rank), anchors)
-        for rank in chosen.ranks
-        for kind in KINDS
-    }
+    ways = {}
+    for rank in chosen.ranks:
+        factors = random_factors(anchors, rank)
+        ways |= {f"{kind}, k = {rank}": bound(model, kind, factors, anchors) for kind in KINDS}
     batch = filled(device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     steps = [timed(partial(step, model, optimizer, batch), device) for _ in range(chosen.steps + 1)][1:]

@@ -15,7 +15,7 @@ def test_a_factor_of_the_wrong_shape() -> None:
     with pytest.raises(TypeCheckError):
         Factor.of_matrix(torch.ones(3, 2))
     factor = Factor.of_matrix(torch.eye(3))
-    for work in (factor.to_root, factor.from_root, factor.to_root_rows, factor.times):
+    for work in (factor.to_root, factor.from_root, factor.times):
         with pytest.raises(TypeCheckError):
             work(torch.ones(2, 5))
 

@@ -136,7 +136,7 @@ class AdapterKronecker(Kronecker):
                 found += anchor.scale**2 * float(x.trace * g.to_root(anchor.b).square().sum())
                 size += rank * into
             if anchor.a is not None:
-                found += anchor.scale**2 * float(g.trace * x.to_root_rows(anchor.a).square().sum())
+                found += anchor.scale**2 * float(g.trace * x.to_root(anchor.a.T).square().sum())
                 size += out * rank
         return found, size
 

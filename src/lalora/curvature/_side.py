@@ -48,7 +48,7 @@ class Group:
         shared: How many share each factor.
     """
 
-    stack: Stack
+    stack: Stack | Apart
     layers: tuple[str, ...]
     shared: int
 
@@ -75,13 +75,20 @@ class Side:
         """Look at the tensors of every layer, by their names, plus a start."""
         roots, products = [], []
         for number, group in enumerate(self.groups):
-            given = [tensors[self.names[layer]] for layer in group.layers]
-            count = len(given) // group.shared
-            rows = torch.stack(given).mT if self.columns else torch.cat(given).view(count, -1, given[0].shape[1])
-            begun = None if start is None else start.roots[number].reshape(count, rows.shape[1], -1)
-            root, product = group.stack.roots_and_products(rows, begun)
-            roots.append(root.reshape(len(given), -1, root.shape[2]))
-            products.append(product.reshape(len(given), -1, product.shape[2]))
+            given, shared = [tensors[self.names[layer]] for layer in group.layers], group.shared
+            count, rank = len(given) // shared, given[0].shape[1 if self.columns else 0]
+            begun = None if start is None else start.roots[number].reshape(count, shared * rank, -1)
+            if isinstance(group.stack, Apart):
+                # A copy of what is not shared would be of no use.
+                each = [tensor.T if self.columns else tensor for tensor in given]
+                if shared > 1:
+                    each = [torch.cat(each[at : at + shared]) for at in range(0, len(each), shared)]
+                root, product = group.stack.roots_and_products(each, begun)
+            else:
+                rows = torch.stack(given).mT if self.columns else torch.cat(given).view(count, shared * rank, -1)
+                root, product = group.stack.roots_and_products(rows, begun)
+            roots.append(root.reshape(len(given), rank, -1))
+            products.append(product.reshape(len(given), rank, -1))
         return Rows(tuple(roots), tuple(products))
 
     def form(self, left: Rows, right: Rows) -> Float[Tensor, "layers r r"]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
+from typing_extensions import Self
 
 from lalora.curvature._factor import Factor
 
@@ -58,7 +59,7 @@ class Together(Stack):
 
 
 @dataclass(frozen=True)
-class Apart(Stack):
+class Apart:
     """Matrices that are read one after the other, each once, from the memory of their factors.
 
     Attributes:
@@ -70,25 +71,25 @@ class Apart(Stack):
     roots: tuple[Float[Tensor, " _"], ...]
 
     @classmethod
-    def of(cls, factors: Sequence[Factor], scales: Sequence[float], dtype: torch.dtype) -> Stack:
+    def of(cls, factors: Sequence[Factor], scales: Sequence[float], dtype: torch.dtype) -> Self:
         """Point to factors, each times a number."""
         vectors = tuple(factor.vectors.to(dtype) for factor in factors)
         pairs = zip(factors, scales, strict=True)
         return cls(vectors, tuple((factor.values * scale).sqrt().to(dtype) for factor, scale in pairs))
 
     def roots_and_products(
-        self, rows: Float[Tensor, "n m d"], start: Float[Tensor, "n m k"] | None
+        self, rows: Sequence[Float[Tensor, "m d"]], start: Float[Tensor, "n m k"] | None
     ) -> tuple[Float[Tensor, "n m k"], Float[Tensor, "n m d"]]:
         """Multiply by each factor twice while it is in the cache."""
         rank = max(len(root) for root in self.roots)
-        coordinates, products = [], []
+        coordinates, products = [], rows[0].new_empty(len(rows), *rows[0].shape)
         for number, (vectors, root) in enumerate(zip(self.vectors, self.roots, strict=True)):
             found = (rows[number] @ vectors) * root
             if start is not None:
                 found = found + start[number, :, : len(root)]
-            products.append((found * root) @ vectors.T)
+            torch.mm(found * root, vectors.T, out=products[number])
             coordinates.append(pad(found, (0, rank - len(root))))
-        return torch.stack(coordinates), torch.stack(products)
+        return torch.stack(coordinates), products
 
 
 @dataclass(frozen=True)
