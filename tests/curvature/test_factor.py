@@ -43,8 +43,6 @@ def test_truncation_keeps_the_mean_of_the_rest(seed: int, count: int, size: int,
     assert torch.allclose(part.dense(), dense, atol=1e-9)
     assert torch.allclose(part.times(columns), dense @ columns, atol=1e-9)
     assert torch.allclose(part.inner(columns), columns.T @ dense @ columns, atol=1e-9)
-    assert torch.allclose(part.to_root(columns), part.to_root_rows(columns.T), atol=1e-9)
-    assert torch.allclose(part.from_root_rows(part.to_root(columns)).T, part.times(columns), atol=1e-9)
     assert float(part.trace) == pytest.approx(float(rows.square().sum()))
     shown = float(values.flip(0)[: part.rank].sum() / rows.square().sum())
     assert part.averaged == pytest.approx(1 - shown, abs=1e-9)

@@ -1,5 +1,6 @@
 """Curvatures: what it costs an adapter to move, as pure tensors."""
 
+from lalora.curvature._added import Added
 from lalora.curvature._anchor import Anchor
 from lalora.curvature._averaged import averaged, weight_kfacs
 from lalora.curvature._catalogue import FITTED
@@ -9,7 +10,7 @@ from lalora.curvature._factor import Factor
 from lalora.curvature._factors import Factors
 from lalora.curvature._fitted import Fitted
 from lalora.curvature._flat import grouped
-from lalora.curvature._interface import Curvature
+from lalora.curvature._interface import Curvature, Quadratic
 from lalora.curvature._kfac import Kfac
 from lalora.curvature._kronecker import Kronecker
 from lalora.curvature._stored import CURVATURES
@@ -23,6 +24,7 @@ from lalora.curvature._weight_space import WeightSpace
 __all__ = [
     "CURVATURES",
     "FITTED",
+    "Added",
     "Anchor",
     "Curvature",
     "Diagonal",
@@ -31,6 +33,7 @@ __all__ = [
     "Fitted",
     "Kfac",
     "Kronecker",
+    "Quadratic",
     "Sum",
     "TriKfac",
     "WeightDiagonal",

@@ -1,50 +1,125 @@
-"""⟨G, dW X dWᵀ⟩ for a low-rank dW = U V, and the gradient of half of it, in root coordinates alone.
+"""⟨s²G, dW X dWᵀ⟩ for a low-rank dW = U V of many layers, and the gradient of half of it, from inner products alone.
 
-With R such that RᵀR = M, the root coordinates of columns C under M are H = RC, so that HᵀH = CᵀMC (`Factor.to_root`).
-Every argument is a displacement or a start in root coordinates: those of A under X, (k, r), and those of B under G,
-(l, r). Every function returns q, and what `Factor.from_root` turns into the gradients of ½q with respect to Aᵀ and B.
-dW is never formed, and the scale s² is left to the caller.
+U and V are made of displacements and starts: columns of B as G sees them, rows of A as X sees them (`Side`). With the
+forms UᵀGU and VXVᵀ, r×r blocks of each layer, q is the sum of their entrywise product. dW is never formed. At Δ = 0 one
+of the two blocks of each product is zero, and so the sum exactly.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lalora.curvature._alike import Alike
+from lalora.curvature._side import Rows, Side
 
-def one_side(
-    moved: Float[Tensor, "k r"], still: Float[Tensor, "l r"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, "k r"]]:
-    """Compute q and its gradient for dW = ΔB·A₀ or dW = B₀·ΔA, of the one that moves and of the other's start."""
-    product = moved @ (still.T @ still)
-    return (moved * product).sum(), product
+ValueAndGrad = tuple[Tensor, dict[str, Tensor]]
 
 
-def true_change(
-    da: Float[Tensor, "k r"],
-    db: Float[Tensor, "l r"],
-    a0: Float[Tensor, "k r"] | None,
-    b0: Float[Tensor, "l r"] | None,
-) -> tuple[Float[Tensor, ""], Float[Tensor, "k r"], Float[Tensor, "l r"]]:
-    """Compute q and both gradients for dW = BA − B₀A₀ = U V with U = [B−B₀, B₀] and V = [A; A−A₀].
+class Penalised(ABC):
+    """A penalty of some layers."""
 
-    It is ⟨UᵀGU, VXVᵀ⟩: at Δ = 0 one side of each product is zero, and so the sum exactly. A start that is None is zero.
+    @abstractmethod
+    def value_and_grad(self, delta: Mapping[str, Tensor]) -> ValueAndGrad:
+        """Compute q, and the gradient of ½q by the names of the tensors."""
+
+
+@dataclass(frozen=True)
+class OneSide(Penalised):
+    """dW = ΔB·A₀ or dW = B₀·ΔA.
+
+    Attributes:
+        side: The side of the one that moves.
+        still: The form of the other's start.
     """
-    rank = da.shape[1]
-    a = da if a0 is None else a0 + da
-    u, v = (db, a) if b0 is None else (torch.cat([db, b0], dim=1), torch.cat([a, da], dim=1))
-    form_u, form_v = u.T @ u, v.T @ v
-    # UᵀGB, of which B = (B−B₀) + B₀ is the sum of both blocks of columns.
-    with_b = form_u if b0 is None else form_u[:, :rank] + form_u[:, rank:]
-    return (form_u * form_v).sum(), v @ with_b, u @ form_v[:, :rank]
+
+    side: Side
+    still: Float[Tensor, "layers r r"]
+
+    def value_and_grad(self, delta: Mapping[str, Tensor]) -> ValueAndGrad:
+        """Compute q, and the gradient of ½q by the names of the tensors."""
+        moved = self.side.rows(delta)
+        return dot(self.side.form(moved, moved), self.still), self.side.gradient([(self.still, moved)])
 
 
-def linear_change(
-    da: Float[Tensor, "k r"], db: Float[Tensor, "l r"], a0: Float[Tensor, "k r"], b0: Float[Tensor, "l r"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, "k r"], Float[Tensor, "l r"]]:
-    """Compute q and both gradients for dW = ΔB·A₀ + B₀·ΔA = U V with U = [ΔB, B₀] and V = [A₀; ΔA]."""
-    rank = da.shape[1]
-    u, v = torch.cat([db, b0], dim=1), torch.cat([a0, da], dim=1)
-    form_u, form_v = u.T @ u, v.T @ v
-    return (form_u * form_v).sum(), v @ form_u[:, rank:], u @ form_v[:, :rank]
+@dataclass(frozen=True)
+class LinearChange(Penalised):
+    """dW = ΔB·A₀ + B₀·ΔA.
+
+    Attributes:
+        x: The side of A.
+        g: The side of B.
+        a0: A₀.
+        b0: B₀.
+        a0_a0: The form of A₀.
+        b0_b0: The form of B₀.
+    """
+
+    x: Side
+    g: Side
+    a0: Rows
+    b0: Rows
+    a0_a0: Float[Tensor, "layers r r"]
+    b0_b0: Float[Tensor, "layers r r"]
+
+    def value_and_grad(self, delta: Mapping[str, Tensor]) -> ValueAndGrad:
+        """Compute q, and the gradient of ½q by the names of the tensors."""
+        da, db = self.x.rows(delta), self.g.rows(delta)
+        db_db, db_b0 = self.g.form(db, db), self.g.form(db, self.b0)
+        a0_da, da_da = self.x.form(self.a0, da), self.x.form(da, da)
+        value = dot(db_db, self.a0_a0) + 2 * dot(db_b0, a0_da) + dot(self.b0_b0, da_da)
+        grad_a = self.x.gradient([(db_b0.mT, self.a0), (self.b0_b0, da)])
+        return value, grad_a | self.g.gradient([(self.a0_a0, db), (a0_da, self.b0)])
+
+
+@dataclass(frozen=True)
+class TrueChange(Penalised):
+    """dW = BA − B₀A₀ = ΔB·A + B₀·ΔA.
+
+    Attributes:
+        x: The side of A.
+        g: The side of B.
+        a0: A₀; None where it is zero.
+        b0: B₀; None where it is zero.
+        b0_b0: The form of B₀.
+    """
+
+    x: Side
+    g: Side
+    a0: Rows | None
+    b0: Rows | None
+    b0_b0: Float[Tensor, "layers r r"] | None
+
+    @classmethod
+    def of(cls, some: Alike) -> TrueChange:
+        """Keep of the starts what is asked for."""
+        if some.b0 is None:
+            a0 = None if some.a0 is None else some.a0.without_products
+            return cls(some.x, some.g, a0, None, None)
+        return cls(some.x, some.g, some.a0, some.b0, some.g.form(some.b0, some.b0))
+
+    def value_and_grad(self, delta: Mapping[str, Tensor]) -> ValueAndGrad:
+        """Compute q, and the gradient of ½q by the names of the tensors."""
+        db = self.g.rows(delta)
+        db_db = self.g.form(db, db)
+        if self.b0 is None or self.b0_b0 is None:
+            a = self.x.rows(delta, self.a0)
+            a_a = self.x.form(a, a)
+            return dot(db_db, a_a), self.x.gradient([(db_db, a)]) | self.g.gradient([(a_a, db)])
+        da = self.x.rows(delta)
+        a = da if self.a0 is None else da + self.a0
+        db_b0 = self.g.form(db, self.b0)
+        a_a, a_da, da_da = self.x.form(a, a), self.x.form(a, da), self.x.form(da, da)
+        value = dot(db_db, a_a) + 2 * dot(db_b0, a_da) + dot(self.b0_b0, da_da)
+        grad_a = self.x.gradient([(db_db + db_b0.mT, a), (db_b0 + self.b0_b0, da)])
+        return value, grad_a | self.g.gradient([(a_a, db), (a_da, self.b0)])
+
+
+def dot(left: Float[Tensor, "layers r r"], right: Float[Tensor, "layers r r"]) -> Float[Tensor, ""]:
+    """Sum the entrywise product."""
+    return torch.dot(left.reshape(-1), right.reshape(-1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -31,11 +31,13 @@ def total(terms: Sequence[Tensor]) -> Tensor:
     """Add scalars on the device of the first; none add up to zero."""
     if not terms:
         return torch.zeros(())
+    if len(terms) == 1:
+        return terms[0]
     return torch.stack([term.to(terms[0].device) for term in terms]).sum()
 
 
-def in_full_precision(delta: Mapping[str, Tensor]) -> AbstractContextManager[object]:
+def in_full_precision(devices: Iterable[torch.device]) -> AbstractContextManager[object]:
     """Keep a caller's autocast from multiplying matrices in fewer bits than they are given in."""
-    for tensor in delta.values():
-        return torch.autocast(tensor.device.type, enabled=False)
+    for device in devices:
+        return torch.autocast(device.type, enabled=False)
     return nullcontext()

@@ -11,7 +11,24 @@ from torch import Tensor
 from typing_extensions import Self
 
 
-class Curvature(ABC):
+class Quadratic(ABC):
+    """What a displacement Δ of the adapter costs, and no more than that: the form of a curvature that training uses."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the adapter tensors with curvature, in a fixed order."""
+
+    @abstractmethod
+    def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute ½q(Δ), a scalar, and its gradient with respect to Δ, a tensor for each of `names`."""
+
+    def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
+        """Compute q(Δ), a scalar."""
+        return 2 * self.value_and_grad(delta)[0]
+
+
+class Curvature(Quadratic):
     """A penalty ½q(Δ) ≥ 0 for the displacement Δ of the adapter, zero at Δ = 0.
 
     In adapter space q(Δ) = ΔᵀΛΔ is quadratic in Δ; in weight space it is quadratic in what Δ does to the weights, and
@@ -21,22 +38,9 @@ class Curvature(ABC):
 
     kind: ClassVar[str]
 
-    @property
-    @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """Names of the adapter tensors with curvature, in a fixed order."""
-
     @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Look up the shape of every tensor of the adapter that the curvature knows."""
-
-    @abstractmethod
-    def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute ½q(Δ), a scalar, and its gradient with respect to Δ, a tensor for each of `names`."""
-
-    def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
-        """Compute q(Δ), a scalar."""
-        return 2 * self.value_and_grad(delta)[0]
 
     @abstractmethod
     def mean_eigenvalue(self) -> float:
@@ -70,6 +74,10 @@ class Curvature(ABC):
     @abstractmethod
     def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
         """Copy to where the adapter's tensors lie, by their names; layers of which none is named are left out."""
+
+    def used_at(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Quadratic:
+        """Make the form that training uses, where the adapter's tensors lie; what `to` would copy need not be there."""
+        return self.to(devices, dtype)
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:

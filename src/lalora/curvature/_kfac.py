@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
-from lalora.curvature._bilinear import one_side
-from lalora.curvature._flat import total
+from lalora.curvature._alike import Alike
+from lalora.curvature._bilinear import OneSide, Penalised
 from lalora.curvature._kronecker import AdapterKronecker
 
 
@@ -20,15 +18,10 @@ class Kfac(AdapterKronecker):
     kind: ClassVar[str] = "kfac"
     strength: ClassVar[float] = 100.0
 
-    def _of_roots(
-        self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        values: list[Tensor] = []
-        grad_a = grad_b = None
-        if da is not None and b0 is not None:
-            value, grad_a = one_side(da, b0)
-            values.append(value)
-        if db is not None and a0 is not None:
-            value, grad_b = one_side(db, a0)
-            values.append(value)
-        return total(values), grad_a, grad_b
+    def _parts(self, some: Alike) -> list[Penalised]:
+        parts: list[Penalised] = []
+        if some.b0 is not None:
+            parts.append(OneSide(some.x, some.g.form(some.b0, some.b0)))
+        if some.a0 is not None:
+            parts.append(OneSide(some.g, some.x.form(some.a0, some.a0)))
+        return parts

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.curvature._alike import Alike, with_factors
 from lalora.curvature._anchor import Anchor, anchors_from, fitting, homes, shapes_of
+from lalora.curvature._bilinear import Penalised
 from lalora.curvature._checks import require_countable, require_names
 from lalora.curvature._diagonal import Diagonal
 from lalora.curvature._factors import Factors
 from lalora.curvature._fitted import MOMENTS_SHOW, Fitted, StatisticName
-from lalora.curvature._flat import flat, grouped, in_full_precision, total
+from lalora.curvature._flat import flat, grouped, in_full_precision
+from lalora.curvature._interface import Quadratic
+from lalora.curvature._layered import Layered
 from lalora.tensor_names import a_name, b_name
 
 
@@ -54,14 +58,7 @@ class Kronecker(Fitted):
 
     def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute ½q(Δ) and its gradient, in O(d·k·r) a layer."""
-        values: list[Tensor] = []
-        gradient: dict[str, Tensor] = {}
-        with in_full_precision(delta):
-            for layer in self.anchors:
-                value, blocks = self._layer(layer, delta)
-                values += value
-                gradient |= blocks
-        return total(values), gradient
+        return self._here.value_and_grad(delta)
 
     def scaled(self, factor: float) -> Self:
         """Multiply every G by a number ≥ 0."""
@@ -78,6 +75,10 @@ class Kronecker(Fitted):
         where = homes(self.anchors, devices)
         anchors = {layer: self.anchors[layer].to(device, dtype) for layer, device in where.items()}
         return replace(self, factors=self.factors.restricted(anchors).to(where, dtype), anchors=anchors)
+
+    def used_at(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Quadratic:
+        """Stack factors and starts of one shape, straight where the adapter's tensors lie."""
+        return self._at(homes(self.anchors, devices), dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return factors and anchors."""
@@ -96,29 +97,17 @@ class Kronecker(Fitted):
             require_countable(layer, most * (anchors[layer].most() if layer in anchors else 1))
         return cls(factors, anchors)
 
-    def _layer(self, layer: str, delta: Mapping[str, Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
-        curved = self._curved(layer)
-        if not curved:
-            return [], {}
-        x, g, squared = self.factors.x(layer), self.factors.g(layer), self.anchors[layer].scale ** 2
-        a, b = a_name(layer), b_name(layer)
-        da = x.to_root_rows(delta[a]) if a in curved else None
-        db = g.to_root(delta[b]) if b in curved else None
-        value, grad_a, grad_b = self._of_roots(da, db, *self._starts[layer])
-        of_a = {} if grad_a is None else {a: x.from_root_rows(grad_a * squared)}
-        of_b = {} if grad_b is None else {b: g.from_root(grad_b * squared)}
-        return [value * (0.5 * squared)], of_a | of_b
+    def _at(self, where: Mapping[str, torch.device], dtype: torch.dtype) -> Quadratic:
+        alike = with_factors(self.factors, self.anchors, where, dtype)
+        with in_full_precision(where.values()):
+            parts = tuple(part for some in alike for part in self._parts(some))
+        return Layered(parts, tuple(name for layer in where for name in self._curved(layer)))
 
     @cached_property
-    def _starts(self) -> dict[str, tuple[Tensor | None, Tensor | None]]:
-        """A₀ in the root coordinates of X and B₀ in those of G; None where the start is zero."""
-        return {
-            layer: (
-                None if anchor.a is None else self.factors.x(layer).to_root_rows(anchor.a),
-                None if anchor.b is None else self.factors.g(layer).to_root(anchor.b),
-            )
-            for layer, anchor in self.anchors.items()
-        }
+    def _here(self) -> Quadratic:
+        of = {layer: self.factors.g(layer).vectors for layer in self.anchors}
+        dtype = next((vectors.dtype for vectors in of.values()), torch.float32)
+        return self._at({layer: vectors.device for layer, vectors in of.items()}, dtype)
 
     def _excited(self, layer: str) -> bool:
         return self.factors.x(layer).rank > 0 and self.factors.g(layer).rank > 0
@@ -128,10 +117,8 @@ class Kronecker(Fitted):
         """Names of the tensors of a layer that it costs something to move."""
 
     @abstractmethod
-    def _of_roots(
-        self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Compute q of one layer and the gradients of ½q, in root coordinates and without s² (see `_bilinear`)."""
+    def _parts(self, some: Alike) -> list[Penalised]:
+        """Make the penalties of layers that are alike."""
 
 
 class AdapterKronecker(Kronecker):
@@ -143,13 +130,13 @@ class AdapterKronecker(Kronecker):
         # As it was stored, start and factors may be of several types.
         here = self.to(dict.fromkeys(self.names, torch.device("cpu")), torch.float32)
         for layer, anchor in here.anchors.items():
-            a0, b0 = here._starts[layer]
+            x, g = here.factors.x(layer), here.factors.g(layer)
             out, rank, into = anchor.shape
-            if b0 is not None:
-                found += anchor.scale**2 * float(here.factors.x(layer).trace * b0.square().sum())
+            if anchor.b is not None:
+                found += anchor.scale**2 * float(x.trace * g.to_root(anchor.b).square().sum())
                 size += rank * into
-            if a0 is not None:
-                found += anchor.scale**2 * float(here.factors.g(layer).trace * a0.square().sum())
+            if anchor.a is not None:
+                found += anchor.scale**2 * float(g.trace * x.to_root(anchor.a.T).square().sum())
                 size += out * rank
         return found, size
 

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.curvature._added import Added
 from lalora.curvature._anchor import Anchor
 from lalora.curvature._catalogue import PARTS
 from lalora.curvature._checks import named, require_names, require_not_negative
-from lalora.curvature._flat import flat, grouped, total
-from lalora.curvature._interface import Curvature
+from lalora.curvature._flat import flat, grouped
+from lalora.curvature._interface import Curvature, Quadratic
 from lalora.curvature._weight_space import WeightSpace
 from lalora.errors import LaloraError
 
 
 @dataclass(frozen=True)
-class Sum(Curvature):
+class Sum(Added, Curvature):
     """q(Δ) = Σ weight·q_part(Δ), exact where factors would only allow a mean of factors (paper, App. D.2).
 
     Attributes:
@@ -43,32 +44,13 @@ class Sum(Curvature):
                 terms.append((part, weight))
         return cls(tuple(part for part, _ in terms), tuple(weight for _, weight in terms))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the adapter tensors with curvature, in a fixed order."""
-        return tuple(sorted({name for part in self.parts for name in part.names}))
-
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Look up the shape of every tensor of the adapter that the curvature knows."""
         return {name: shape for part in self.parts for name, shape in part.shapes().items()}
 
-    def quadratic(self, delta: Mapping[str, Tensor]) -> Tensor:
-        """Compute q(Δ), a scalar."""
-        return total([part.quadratic(delta) * weight for part, weight in self._terms()])
-
-    def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute ½q(Δ) and its gradient."""
-        values, gradient = [], dict[str, Tensor]()
-        for part, weight in self._terms():
-            value, blocks = part.value_and_grad(delta)
-            values.append(value * weight)
-            for name, block in blocks.items():
-                gradient[name] = gradient[name] + block * weight if name in gradient else block * weight
-        return total(values), gradient
-
     def mean_eigenvalue(self) -> float:
         """Compute Σ weight·mean eigenvalue, each part over its own size."""
-        return sum(weight * part.mean_eigenvalue() for part, weight in self._terms())
+        return sum(weight * part.mean_eigenvalue() for part, weight in zip(self.parts, self.weights, strict=True))
 
     def prior(self, precision: float, names: Iterable[str]) -> Curvature:
         """Make δI in the space of the first part."""
@@ -96,6 +78,10 @@ class Sum(Curvature):
         """Copy the parts to where the adapter's tensors lie."""
         return replace(self, parts=tuple(part.to(devices, dtype) for part in self.parts))
 
+    def used_at(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Quadratic:
+        """Add the forms of the parts that training uses."""
+        return Added(tuple(part.used_at(devices, dtype) for part in self.parts), self.weights)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights, and of each part `number/kind/name`."""
         parts = {str(number): flat({part.kind: part.tensors()}) for number, part in enumerate(self.parts)}
@@ -119,9 +105,6 @@ class Sum(Curvature):
             ((kind, part),) = kinds.items()
             parts.append(named(f"part {number}", PARTS[kind].from_tensors, part))
         return cls.of(parts, weights.tolist())
-
-    def _terms(self) -> Iterable[tuple[Curvature, float]]:
-        return zip(self.parts, self.weights, strict=True)
 
 
 def combined(parts: Sequence[Curvature], weight: float | None = None) -> Curvature:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
-from lalora.curvature._bilinear import linear_change
+from lalora.curvature._alike import Alike
+from lalora.curvature._bilinear import LinearChange, Penalised
 from lalora.curvature._kfac import Kfac
 
 
@@ -20,9 +19,8 @@ class TriKfac(Kfac):
     kind: ClassVar[str] = "tri-kfac"
     strength: ClassVar[float] = 100.0
 
-    def _of_roots(
-        self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        if da is None or db is None or a0 is None or b0 is None:
-            return super()._of_roots(da, db, a0, b0)
-        return linear_change(da, db, a0, b0)
+    def _parts(self, some: Alike) -> list[Penalised]:
+        if some.a0 is None or some.b0 is None:
+            return super()._parts(some)
+        forms = some.x.form(some.a0, some.a0), some.g.form(some.b0, some.b0)
+        return [LinearChange(some.x, some.g, some.a0, some.b0, *forms)]

@@ -59,7 +59,7 @@ class WeightDiagonal(WeightSpace, Fitted):
         """Compute ½Σ F∘ΔW² and its gradient: ∂/∂B = s·(F∘ΔW)Aᵀ, ∂/∂A = s·Bᵀ(F∘ΔW)."""
         self._require_anchored()
         values, gradient = [], {}
-        with in_full_precision(delta):
+        with in_full_precision(tensor.device for tensor in delta.values()):
             for layer, fisher in self.fisher.items():
                 anchor = self.anchors[layer]
                 moved, a, b = change(delta[a_name(layer)], delta[b_name(layer)], anchor)

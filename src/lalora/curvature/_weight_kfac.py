@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.curvature._alike import Alike
 from lalora.curvature._anchor import Anchor
-from lalora.curvature._bilinear import true_change
+from lalora.curvature._bilinear import Penalised, TrueChange
 from lalora.curvature._factors import Factors
+from lalora.curvature._interface import Quadratic
 from lalora.curvature._kronecker import Kronecker
 from lalora.curvature._weight_prior import WeightPrior
 from lalora.curvature._weight_space import WeightSpace
@@ -61,6 +63,11 @@ class WeightKfac(WeightSpace, Kronecker):
         """Average the factors; ΔW goes on being measured from where this one started."""
         return replace(super().running_mean(fresh, decay, factor_rank, factor_keep), anchors=self.anchors)
 
+    def used_at(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Quadratic:
+        """Stack factors and starts of one shape, straight where the adapter's tensors lie."""
+        self._require_anchored()
+        return super().used_at(devices, dtype)
+
     def to(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Self:
         """Copy to where the adapter's tensors lie."""
         self._require_anchored()
@@ -69,8 +76,5 @@ class WeightKfac(WeightSpace, Kronecker):
     def _curved(self, layer: str) -> tuple[str, ...]:
         return (a_name(layer), b_name(layer)) if self._excited(layer) else ()
 
-    def _of_roots(
-        self, da: Tensor | None, db: Tensor | None, a0: Tensor | None, b0: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        assert da is not None and db is not None
-        return true_change(da, db, a0, b0)
+    def _parts(self, some: Alike) -> list[Penalised]:
+        return [TrueChange.of(some)]

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lalora.curvature._alike import without_factors
 from lalora.curvature._anchor import Anchor, homes
-from lalora.curvature._bilinear import true_change
+from lalora.curvature._bilinear import TrueChange
 from lalora.curvature._checks import LARGEST, named, require_countable, require_names, require_number
-from lalora.curvature._flat import flat, grouped, in_full_precision, total
+from lalora.curvature._flat import flat, grouped, in_full_precision
+from lalora.curvature._interface import Quadratic
+from lalora.curvature._layered import Layered
 from lalora.curvature._weight_space import WeightSpace
 from lalora.tensor_names import a_name, b_name
 
@@ -44,16 +47,9 @@ class WeightPrior(WeightSpace):
     def value_and_grad(self, delta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute ½δ‖ΔW‖² and its gradient."""
         self._require_anchored()
-        values, gradient = [], {}
-        with in_full_precision(delta):
-            for layer, anchor in self.anchors.items():
-                weight = self.precision * anchor.scale**2
-                a0 = None if anchor.a is None else anchor.a.T
-                value, grad_a, grad_b = true_change(delta[a_name(layer)].T, delta[b_name(layer)], a0, anchor.b)
-                values.append(value * (0.5 * weight))
-                gradient[a_name(layer)] = grad_a.T.contiguous() * weight
-                gradient[b_name(layer)] = grad_b * weight
-        return total(values), gradient
+        first = {layer: delta[a_name(layer)] for layer in self.anchors}
+        dtype = next(iter(first.values())).dtype
+        return self._at({layer: tensor.device for layer, tensor in first.items()}, dtype).value_and_grad(delta)
 
     def mean_eigenvalue(self) -> float:
         """Return δ."""
@@ -77,6 +73,11 @@ class WeightPrior(WeightSpace):
         where = homes(self.anchors, devices)
         return replace(self, anchors={layer: self.anchors[layer].to(device, dtype) for layer, device in where.items()})
 
+    def used_at(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> Quadratic:
+        """Stack the starts of one shape, straight where the adapter's tensors lie."""
+        self._require_anchored()
+        return self._at(homes(self.anchors, devices), dtype)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return δ and anchors."""
         anchors = flat({layer: anchor.tensors() for layer, anchor in self.anchors.items()})
@@ -94,3 +95,9 @@ class WeightPrior(WeightSpace):
         for layer, anchor in starts.items():
             require_countable(layer, precision * anchor.most())
         return cls(precision, starts)
+
+    def _at(self, where: Mapping[str, torch.device], dtype: torch.dtype) -> Quadratic:
+        alike = without_factors(self.precision, self.anchors, where, dtype)
+        with in_full_precision(where.values()):
+            parts = tuple(TrueChange.of(some) for some in alike)
+        return Layered(parts, tuple(name for layer in where for name in (a_name(layer), b_name(layer))))

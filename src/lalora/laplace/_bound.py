@@ -11,7 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lalora.adapter import adapter_tensors
-from lalora.curvature import Curvature, Sum
+from lalora.curvature import Added, Curvature, Quadratic, Sum
 from lalora.errors import LaloraError
 from lalora.laplace._penalty import displacement
 
@@ -35,8 +35,8 @@ class Bound:
     device: torch.device
     parameters: dict[str, nn.Parameter]
     means: dict[str, Tensor]
-    curvature: Curvature
-    penalised: Curvature
+    curvature: Quadratic
+    penalised: Quadratic
 
     @classmethod
     def of(cls, model: PeftModel, mean: Mapping[str, Tensor], curvature: Curvature, prior: float) -> Bound:
@@ -50,10 +50,8 @@ class Bound:
         wide = torch.promote_types(tensors[names[0]].dtype, torch.float32)
         means = {name: mean[name].to(devices[name], wide) for name in names if name in mean}
         parameters = {name: tensors[name] for name in names}
-        here = curvature.to(devices, wide)
-        # Of what lies there already, so that nothing is held twice.
-        held = here.prior(prior, tensors).to(devices, wide) if prior else None
-        penalised = here if held is None else Sum.of([here, held])
+        here = curvature.used_at(devices, wide)
+        penalised = Added((here, curvature.prior(prior, tensors).used_at(devices, wide)), (1, 1)) if prior else here
         return cls(weakref.ref(model), first, parameters[names[0]].device, parameters, means, here, penalised)
 
     def fits(self, model: PeftModel) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lalora.curvature import Curvature
+from lalora.curvature import Quadratic
 from lalora.engines import add_to_gradients, whole_named
 
 
@@ -18,7 +18,7 @@ class Penalty(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, curvature: Curvature, means: Mapping[str, Tensor], strength: float, *parameters: Tensor
+        ctx: Any, curvature: Quadratic, means: Mapping[str, Tensor], strength: float, *parameters: Tensor
     ) -> Tensor:
         """Compute the value of θ for each of `curvature.names`, keeping the gradient for the backward pass."""
         delta = displacement(dict(zip(curvature.names, parameters, strict=True)), means)
@@ -43,15 +43,19 @@ class Penalty(torch.autograd.Function):
 
 def displacement(parameters: Mapping[str, Tensor], means: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Compute Δ = θ − μ, detached, at the precision of the curvature; a μ that is not there is zero."""
-    delta = {}
-    for name, parameter in whole_named(parameters).items():
-        value = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
-        delta[name] = value - means[name] if name in means else value
+    delta = {
+        name: parameter.to(torch.promote_types(parameter.dtype, torch.float32))
+        for name, parameter in whole_named(parameters).items()
+    }
+    moved = [name for name in delta if name in means]
+    if moved:
+        differences = torch._foreach_sub([delta[name] for name in moved], [means[name] for name in moved])
+        delta |= zip(moved, differences, strict=True)
     return delta
 
 
 def add_gradient(
-    curvature: Curvature,
+    curvature: Quadratic,
     parameters: Mapping[str, nn.Parameter],
     delta: Mapping[str, Tensor],
     strength: float,

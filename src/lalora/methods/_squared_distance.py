@@ -43,7 +43,7 @@ class SquaredDistance(Method):
         self._start = {name: start.to(tensors[name].device) for name, start in snapshot(model).items()}
         devices = {name: tensor.device for name, tensor in tensors.items()}
         wide = torch.promote_types(next(iter(tensors.values())).dtype, torch.float32)
-        self._distance = self.distance(model, self._start).to(devices, wide)
+        self._distance = self.distance(model, self._start).used_at(devices, wide)
 
     @torch.no_grad()
     def after_backward(self, model: nn.Module, step: int, loss_scale: float) -> None:
