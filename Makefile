@@ -50,6 +50,7 @@ benchmarks: $(VENV)/.lab
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/penalty.py
+	$(BIN)/python benchmarks/penalty_by_rank.py
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/stage_one.py
 	$(BIN)/python benchmarks/tokens.py
