@@ -101,16 +101,17 @@ def require_alike(value: object, message: str) -> None:
         raise LaloraError(message)
 
 
-def require_same(facts: Mapping[str, object]) -> None:
-    """Refuse to begin where the processes were told different things, and say what and who."""
+def require_same(facts: Mapping[str, object], remedies: Mapping[str, str] | None = None) -> None:
+    """Refuse to begin where the processes were told different things, and say what, who, and what to do about it."""
     first, *others = all_gather({name: repr(value) for name, value in facts.items()})
     for number, other in enumerate(others, start=1):
         for name in first | other:
             value = first.get(name)
             if other.get(name) != value:
+                remedy = (remedies or {}).get(name, "start all of them with the same")
                 raise LaloraError(
                     f"the processes differ in '{name}': {_shown(value)} in process 0, {_shown(other.get(name))} in "
-                    f"process {number}; start all of them with the same"
+                    f"process {number}; {remedy}"
                 )
 
 

@@ -14,6 +14,7 @@ from lalora.curvature import Curvature, Factor, Kronecker, Sum, WeightDiagonal
 from lalora.errors import LaloraError
 from lalora.tensor_names import a_name, b_name
 
+_SMALL = 1e5
 _BYTES_OF_A_WEIGHT = 2
 """Models are published in bfloat16."""
 _MEASURED = ((0.0, 0.0), (0.008, 0.01), (0.131, 0.01), (0.238, 0.04), (0.352, 0.06), (0.465, 0.08))
@@ -48,14 +49,17 @@ class Size:
 
     def __str__(self) -> str:
         """Say it in a line."""
-        told = f"{self.nbytes / 1e6:,.1f} MB, {self.share:.0%} of the {self.layers} layers' weights in bfloat16"
+        size = f"{self.nbytes / 1e6:,.1f} MB" if self.nbytes >= _SMALL else f"{self.nbytes / 1e3:,.1f} kB"
+        told = f"{size}, {self.share:.0%} of the {self.layers} layers' weights in bfloat16"
         if self.ranks is None:
             return told
         few, most = self.ranks
         told += f"; {most if few == most else f'{few} to {most}'} eigenvectors a factor"
         if not self.worst:
             return told
-        return f"{told}, which are all but {self.averaged:.1%} of its trace on average, {self.worst:.0%} at most"
+        return (
+            f"{told}, and the mean of the other {self.averaged:.1%} of its trace on average, {self.worst:.0%} at most"
+        )
 
     @property
     def cost(self) -> str:

@@ -30,6 +30,7 @@ _OF_A_PROCESS = ("local_rank", "output_dir", "logging_dir", "run_name", "push_to
 _ROWS_LOOKED_AT = 10_000
 _ENTRIES_LOOKED_AT = 1_000
 _SURROUNDED = "_surrounded"
+_START = "start of trained tensors"
 
 
 class GradientHookMixin(_Trainer):
@@ -87,7 +88,7 @@ class GradientHookMixin(_Trainer):
         if processes.world_size() > 1:
             with processes.on_all_ranks():
                 facts = self.facts()
-            processes.require_same(facts)
+            processes.require_same(facts, {_START: "set the same seed in all of them before the adapter is made"})
         return super().train(*args, **kwargs)
 
     def facts(self) -> dict[str, object]:
@@ -101,7 +102,7 @@ class GradientHookMixin(_Trainer):
         trained = [(name, whole_shape(p)) for name, p in model.named_parameters() if p.requires_grad]
         start = processes.digest(whole([p for p in model.parameters() if p.requires_grad]))
         base = processes.digest(_looked_at(parameter) for parameter in model.parameters())
-        weights = {"trained tensors": trained, "start of trained tensors": start, "base weights": base}
+        weights = {"trained tensors": trained, _START: start, "base weights": base}
         return {**settings, **weights, **_rows_of(self.train_dataset)}
 
     def after_backward(self, loss_scale: float) -> None:
