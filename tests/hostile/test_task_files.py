@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from hostile.test_data import VALUES
 from lalora import LaloraError
-from lalora.domains import load_domain
+from lalora.domains import harness_tasks, load_domain
 
 ROWS = [{"question": f"Who sat {n}?", "options": ["a cat", "a dog"], "right": n % 2} for n in range(8)]
 SOUND: dict[str, Any] = {
@@ -159,3 +162,30 @@ def test_what_is_no_file_of_a_task(kind: str, folder: Path) -> None:
         LaloraError, match=r"task\.yaml: (cannot be read as a task|a task is a mapping|more than 20,000 v)"
     ):
         load_domain("mine", str(path))
+
+
+def test_odd_rows_are_worded_or_refused_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    kinds: list[dict[str, Any]] = [
+        {"doc_to_target": "right"},
+        {"doc_to_choice": "options", "doc_to_text": "question"},
+        {"output_type": "generate_until", "doc_to_choice": None},
+        {"output_type": "loglikelihood_rolling", "doc_to_target": "question", "doc_to_choice": None},
+    ]
+    ends = Counter[str]()
+    for seed in range(40):
+        chance = random.Random(seed)
+        rows: list[dict[str, Any]] = json.loads(json.dumps(ROWS))
+        for _ in range(chance.choice([1, 1, 2, 6])):
+            chance.choice(rows)[chance.choice(["question", "options", "right", "new"])] = chance.choice(VALUES)
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (tmp_path / "quiz.yaml").write_text(yaml.safe_dump(SOUND | chance.choice(kinds)))
+        try:
+            data = load_domain("mine", str(tmp_path / "quiz.yaml"), "held-out")
+            harness_tasks([data], tmp_path / "tasks")
+            ends["read"] += 1
+        except LaloraError as error:
+            assert "\n" not in str(error)
+            assert len(str(error)) < 600
+            ends["refused"] += 1
+    assert min(ends["read"], ends["refused"]) > 8
+    assert capfd.readouterr().err == ""

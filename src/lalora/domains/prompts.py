@@ -1,5 +1,6 @@
 """Rows as prompts and completions, worded by the harness's own task definitions."""
 
+import logging
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -104,14 +105,18 @@ def _place(rows: Sequence[Row], number: int) -> str:
 
 @contextmanager
 def quiet() -> Generator[None, None, None]:
-    """Hide progress bars, which a second of reading does not need."""
+    """Hide progress bars, which a second of reading does not need, and the harness's remarks on a task's defaults."""
     with named_if_missing():
         import datasets
 
     hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
+    remarks = logging.getLogger("lm_eval")
+    level = remarks.level
+    remarks.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        remarks.setLevel(level)
         if not hidden:
             datasets.enable_progress_bars()
