@@ -257,6 +257,25 @@ def test_a_task_that_comes_with_the_harness_by_name(name: str, hub: Callable[[st
     assert len(again.test_docs()) == len(data.test)
 
 
+def test_a_file_whose_data_are_on_the_hub(
+    tmp_path: Path, hub: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = QUIZ | {"dataset_path": "somebody/boolq", "dataset_kwargs": {"trust_remote_code": False}}
+    task |= {"doc_to_text": "{{question}}", "doc_to_choice": ["no", "yes"], "doc_to_target": "label", "description": ""}
+    place = write(tmp_path, task)
+    hub("boolq")
+    assert not is_here("mine", place)
+    data = load_domain("mine", place)
+    assert (len(data.train), len(data.test)) == (3, 2)
+    (example,) = examples(data.domain, [row for row in data.train if row["question"] == "did the cat sit 3 times"])
+    assert example == Example("did the cat sit 3 times", " yes")
+    monkeypatch.setattr(task_rows, "why_unavailable", lambda *_: "there is no such repository")
+    with pytest.raises(
+        LaloraError, match="whose data are 'somebody/boolq' on the Hugging Face hub .there is no such re"
+    ):
+        load_domain("mine", place)
+
+
 REFUSED = {
     "boolqq": "lm-eval has no task 'boolqq': did you mean 'boolq'?",
     "mmlu": "mmlu is a group of tasks in lm-eval: give each of its tasks as a domain of its own, such as mmlu_",
