@@ -2,7 +2,9 @@
 
 `BasePlugin` and the order of hooks: axolotl/integrations/base.py, axolotl/core/builders/causal.py (`build`,
 `_get_trainer_cls`) and axolotl/train.py (`setup_model_and_trainer`). `AxolotlTrainer`: axolotl/core/trainers/base.py
-and mixins/activation_checkpointing.py, whose `training_step` passes on.
+and mixins/activation_checkpointing.py, whose `training_step` passes on. Its `__init__` takes `num_items_in_batch` from
+models whose forward pass does not name it (most take it in `**kwargs`), so that each micro-batch of a step weighs the
+same.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class AxolotlTrainer(ActivationOffloadingMixin, Trainer):
     ) -> None:
         self.bench_data_collator = bench_data_collator
         super().__init__(*_args, **kwargs)
+        self.model_accepts_loss_kwargs = False
 
 
 def install(patch: pytest.MonkeyPatch) -> None:

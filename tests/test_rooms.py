@@ -33,11 +33,13 @@ BELOW = ("report", "cli")
 SHARED = (
     "adapter",
     "batches",
+    "complaint",
     "completion",
     "errors",
     "extras",
     "files",
     "hub",
+    "marked_yaml",
     "next_token",
     "options",
     "processes",

@@ -105,7 +105,8 @@ def test_a_mistake_in_a_recipe_is_one_line(
 def test_the_schema_of_recipes_describes_it() -> None:
     schema = recipe_schema()
     described = schema["properties"]["base"]["properties"]["sources"]["additionalProperties"]
-    (reference,) = [one["$ref"] for one in described["anyOf"] if "$ref" in one]
+    reference, of_task = [one["$ref"] for one in described["anyOf"] if "$ref" in one]
+    assert of_task.endswith("HarnessTask")
     found = schema
     for part in reference.removeprefix("#/").split("/"):
         found = found[part]

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lalora.domains import DOMAINS, load_domain, places
+from lalora.domains import DOMAINS, DomainData, load_domain, places
 from lalora.domains.checked import checked
-from lalora.domains.load import DomainData
 from lalora.errors import LaloraError
 
 Rows = Callable[..., list[dict[str, Any]]]
@@ -88,13 +87,14 @@ def test_twin_sentences_stay_together(rows: Rows, write: Write) -> None:
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=30))
 def test_no_question_is_on_both_sides(questions: list[tuple[str, str]]) -> None:
-    from lalora.domains.load import _identity, _share
+
+    from lalora.domains.same_question import identity, share
 
     domain = DOMAINS["gsm8k"]
     shares: dict[str, float] = {}
     for question, answer in questions:
         row = {"question": question, "answer": answer}
-        assert shares.setdefault(_identity(domain, row), _share(domain, row)) == _share(domain, row)
+        assert shares.setdefault(identity(domain, row), share(domain, row)) == share(domain, row)
 
 
 def test_held_out_rows_are_all_scored(rows: Rows, write: Write) -> None:

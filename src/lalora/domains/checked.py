@@ -5,7 +5,7 @@ from typing import Any
 
 from lalora.domains.domain import Domain
 from lalora.errors import LaloraError
-from lalora.text import Row, known_columns
+from lalora.text import Example, Row, known_columns
 
 
 class Placed(Row):
@@ -20,6 +20,22 @@ class Placed(Row):
         """
         super().__init__(row)
         self.where = where
+
+
+class Worded(Placed):
+    """A row of a task of the harness, with the words that the harness makes of it."""
+
+    def __init__(self, row: Row, example: Example, asked: str) -> None:
+        """Keep a row and its words.
+
+        Args:
+            row: its columns.
+            example: it as prompt and completion.
+            asked: what is asked, the same for rows that ask the same.
+        """
+        super().__init__(row, example.where)
+        self.example = example
+        self.asked = asked
 
 
 def checked(domain: Domain, rows: Iterable[tuple[str, Any]], origin: str) -> list[Row]:

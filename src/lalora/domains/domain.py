@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lalora.domains.own_rows import OwnRows
 
@@ -31,6 +31,7 @@ class Domain:
         note: what a reader of the embedded results has to be told.
         rows: what a user says of its rows, where that is more than their place.
         own: whether it is a user's own, whose rows are of any kind that `text.row` knows.
+        definition: of any other task of the harness what its YAML says, for rows as the task has processed them.
     """
 
     name: str
@@ -50,3 +51,4 @@ class Domain:
     note: str | None = None
     rows: OwnRows | None = None
     own: bool = False
+    definition: Mapping[str, Any] | None = None

@@ -9,13 +9,14 @@ from lalora.domains.domain import Domain
 from lalora.domains.prompts import examples
 from lalora.errors import LaloraError
 from lalora.text import LONGEST, Row, item_of, tokenize, tokenize_short, without_appended
-from lalora.text.tokens import Item
+from lalora.text.tokens import UNLIMITED, Item
 
 
 def items(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Item]:
     """Encode rows, cut at what the tokenizer allows.
 
-    Of a user's own those without a token to learn are left out, and sources are cut as by `lalora.source_batches`.
+    Of a user's own those without a token to learn are left out, and sources are cut as by `lalora.source_batches`. Of a
+    task of the harness those whose prompt leaves no room are left out, and text of sources is cut alike.
 
     Args:
         domain: what they are rows of.
@@ -28,6 +29,8 @@ def items(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBas
     Raises:
         LaloraError: a row does not fit, or none has a token to learn.
     """
+    if domain.definition is not None:
+        return _of_task(domain, rows, tokenizer)
     if not domain.own:
         return tokenize(examples(domain, rows), tokenizer)
     longest = tokenizer.model_max_length
@@ -53,6 +56,19 @@ def short_items(
     limit = min(longest, tokenizer.model_max_length)
     found = _own(domain, rows, tokenizer, None)
     return {number: item for number, item in found.items() if len(item["input_ids"]) <= limit}
+
+
+def _of_task(domain: Domain, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Item]:
+    limit = tokenizer.model_max_length
+    found = []
+    for item in tokenize(examples(domain, rows), tokenizer, UNLIMITED):
+        is_text = item["labels"][0] != -100
+        longest = min(limit, LONGEST) if is_text and domain.role != "target" else limit
+        if any(label != -100 for label in item["labels"][1:longest]):
+            found.append({name: values[:longest] for name, values in item.items()})
+    if rows and not found:
+        raise LaloraError(f"{domain.name}: no prompt of {len(rows):,} rows leaves room in {limit:,} tokens")
+    return found
 
 
 def _own(

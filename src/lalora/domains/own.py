@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from lalora.domains.catalogue import DOMAINS
 from lalora.domains.domain import Domain, Role
+from lalora.domains.harness_task import HarnessTask
 from lalora.domains.own_rows import MULTIPLE_CHOICE, OwnRows
 from lalora.errors import LaloraError, short
 from lalora.text import ENGLISH
@@ -59,6 +60,25 @@ def domain_named(name: str, role: Role | None = None, rows: OwnRows | None = Non
         rows=rows,
         own=True,
     )
+
+
+def task_domain(name: str, role: Role | None, given: HarnessTask) -> Domain:
+    """Make a domain of a task of lm-evaluation-harness.
+
+    Args:
+        name: that its owner gives it.
+        role: what it is here; None for `source`.
+        given: the task.
+
+    Returns:
+        The domain; its definition and metric are those of the task, and not known yet.
+
+    Raises:
+        LaloraError: the name cannot be one, or is that of another domain.
+    """
+    if name in (*DOMAINS, ENGLISH):
+        raise LaloraError(f"{name} is a domain of its own: give the task {short(given.task)} another name, NAME=task:…")
+    return replace(domain_named(name, role), task=given.task, own=False)
 
 
 def _share(role: Role | None, usual: float = 0.0) -> float:

@@ -1,5 +1,6 @@
 """Rows as prompts and completions, worded by the harness's own task definitions."""
 
+import logging
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -7,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lalora.domains.checked import Placed
+from lalora.domains.checked import Placed, Worded
 from lalora.domains.domain import Domain
 from lalora.domains.task_files import load_task, write_task
+from lalora.domains.templates import in_sandbox
+from lalora.domains.wording import worded
 from lalora.errors import LaloraError, one_line, short
 from lalora.extras import named_if_missing
 from lalora.text import Example, Row
@@ -28,23 +31,35 @@ def examples(domain: Domain, rows: Sequence[Row]) -> list[Example]:
     Raises:
         LaloraError: a row does not fit the task.
     """
+    if all(isinstance(row, Worded) for row in rows):
+        return [row.example for row in rows if isinstance(row, Worded)]
     if domain.task is None:
         return [Example("", row["text"], where=_place(rows, number)) for number, row in enumerate(rows)]
-    if not rows:
-        return []
-    with _task(domain, rows) as (task, docs):
-        worded = []
+    with opened(domain, rows) as (task, docs):
+        found = []
         for number, doc in enumerate(docs):
             try:
-                worded.append(replace(_worded(task, doc), where=_place(rows, number)))
+                found.append(replace(worded(task, doc), where=_place(rows, number)))
             except Exception as error:  # the task's own templates and functions fail in many ways
                 raise LaloraError(_misfit(domain, rows, number, error)) from error
-    return worded
+    return found
 
 
 @contextmanager
-def _task(domain: Domain, rows: Sequence[Row]) -> Generator[tuple[Any, list[Row]], None, None]:
-    with tempfile.TemporaryDirectory(prefix="lalora-") as name, _quiet():
+def opened(domain: Domain, rows: Sequence[Row]) -> Generator[tuple[Any, list[Row]], None, None]:
+    """Open the task of a domain with rows as its test split; its templates run in a sandbox meanwhile.
+
+    Args:
+        domain: one that has a task.
+        rows: at least one.
+
+    Yields:
+        The harness's task, and the rows as it read them.
+
+    Raises:
+        LaloraError: the rows do not fit the task.
+    """
+    with tempfile.TemporaryDirectory(prefix="lalora-") as name, quiet(), in_sandbox():
         try:
             task = load_task(Path(name), write_task(domain, rows, Path(name)))
             docs = list(task.test_docs())
@@ -88,27 +103,20 @@ def _place(rows: Sequence[Row], number: int) -> str:
     return row.where if isinstance(row, Placed) else f"row {number}"
 
 
-def _worded(task: Any, doc: Row) -> Example:
-    between = task.config.target_delimiter
-    if task.OUTPUT_TYPE == "generate_until":
-        return Example(task.doc_to_text(doc), between + task.doc_to_target(doc), ends=True)
-    choices = task.doc_to_choice(doc)
-    if task.multiple_input:
-        # Partial evaluation: the choice stands in the prompt, the completion is the same for all.
-        return Example(choices[task.doc_to_text(doc)], between + task.doc_to_target(doc))
-    return Example(task.doc_to_text(doc), between + choices[task.doc_to_target(doc)])
-
-
 @contextmanager
-def _quiet() -> Generator[None, None, None]:
-    # A second of reading needs no progress bars.
+def quiet() -> Generator[None, None, None]:
+    """Hide progress bars, which a second of reading does not need, and the harness's remarks on a task's defaults."""
     with named_if_missing():
         import datasets
 
     hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
+    remarks = logging.getLogger("lm_eval")
+    level = remarks.level
+    remarks.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        remarks.setLevel(level)
         if not hidden:
             datasets.enable_progress_bars()

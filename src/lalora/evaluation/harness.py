@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains import DOMAINS, MULTIPLE_CHOICE, OwnRows, domain_named
+from lalora.domains import ScoredTask
 from lalora.domains.task_files import require_own_tasks
+from lalora.domains.templates import in_sandbox
+from lalora.errors import LaloraError
 from lalora.extras import named_if_missing
 from lalora.text import without_appended
 from lalora.undisturbed import undisturbed
@@ -20,7 +22,7 @@ from lalora.undisturbed import undisturbed
 def score_accuracy(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    tasks: Mapping[str, str],
+    tasks: Mapping[str, ScoredTask],
     folder: Path,
     max_new_tokens: int = 128,
     batch_size: int = 8,
@@ -32,15 +34,18 @@ def score_accuracy(
     Args:
         model: A causal language model, with or without an adapter.
         tokenizer: Its tokenizer, with a pad token.
-        tasks: Names of domains and of the harness tasks that score them, as `domains.harness_tasks` made them.
+        tasks: The harness task that scores each domain, as `domains.harness_tasks` made them.
         folder: The folder that holds these tasks.
         max_new_tokens: Length of a generated answer, in tokens.
         batch_size: Rows a forward pass; answers are generated for four times as many at once.
 
     Returns:
         The metric of each domain, from 0 to 1.
+
+    Raises:
+        LaloraError: The folder holds tasks that lalora did not write, or a task does not score what it names.
     """
-    require_own_tasks(folder)
+    require_own_tasks(tasks, folder)
     # The harness takes seconds to import; only a study that asks for accuracy waits for it.
     with named_if_missing():
         from lm_eval import evaluate
@@ -50,8 +55,9 @@ def score_accuracy(
     # The harness counts a context's tokens with what the tokenizer appends, and lets the model answer after it.
     bare = without_appended(tokenizer)
     # `evaluate`, and not `simple_evaluate`, which besides seeds the process, asks git and collects the machine's state.
-    with undisturbed(model), contextlib.redirect_stderr(io.StringIO()):
-        loaded = TaskManager(include_path=str(folder), include_defaults=False).load(list(tasks.values()))["tasks"]
+    with undisturbed(model), in_sandbox(), contextlib.redirect_stderr(io.StringIO()):
+        names = [task.name for task in tasks.values()]
+        loaded = TaskManager(include_path=str(folder), include_defaults=False).load(names)["tasks"]
         for task in loaded.values():
             task.set_config("num_fewshot", 0)
             if task.OUTPUT_TYPE == "generate_until":
@@ -66,7 +72,10 @@ def score_accuracy(
                 with _ties_kept(model):
                     harness = HFLM(pretrained=model, tokenizer=bare, batch_size=rows, softmax_dtype="float32")
                 results |= evaluate(harness, {"tasks": part}, bootstrap_iters=0, log_samples=False)["results"]
-    return {domain: float(results[task][_column(domain)]) for domain, task in tasks.items()}
+    for domain, task in tasks.items():
+        if task.metric not in results[task.name]:
+            raise LaloraError(f"{domain}: the harness scored no {task.metric.partition(',')[0]}, which its task names")
+    return {domain: float(results[task.name][task.metric]) for domain, task in tasks.items()}
 
 
 @contextlib.contextmanager
@@ -77,9 +86,3 @@ def _ties_kept(model: torch.nn.Module) -> Generator[None, None, None]:
         yield
     finally:
         del vars(model)["tie_weights"]
-
-
-def _column(domain: str) -> str:
-    known = DOMAINS.get(domain) or domain_named(domain, rows=OwnRows(path="own", kind=MULTIPLE_CHOICE))
-    metric = known.metric or ""
-    return metric if "," in metric else f"{metric},none"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lalora.domains import DomainData, harness_tasks, items, short_items
+from lalora.domains import DomainData, ScoredTask, harness_tasks, items, short_items
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.evaluation.harness import score_accuracy
@@ -38,7 +38,7 @@ class EvalSet:
     """
 
     text: Mapping[str, Sequence[Mapping[str, Tensor]]]
-    tasks: Mapping[str, str]
+    tasks: Mapping[str, ScoredTask]
     folder: Path
     max_new_tokens: int
     batch_size: int
@@ -85,7 +85,7 @@ class EvalSet:
             # Rows of like length side by side: padding is computed too.
             alike = sorted(found[:scored_rows], key=lambda item: len(item["input_ids"]))
             text[one.domain.name] = batches(alike, batch_size, tokenizer.pad_token_id)
-            if one.domain.task is not None and accuracy > 0:
+            if one.domain.metric is not None and accuracy > 0:
                 chosen.append(replace(one, test=rows[:accuracy]))
         tasks = harness_tasks(chosen, folder)
         roles = MappingProxyType({one.domain.name: one.domain.role for one in data})

@@ -11,7 +11,8 @@ from lalora.text.appended import added, without_appended
 from lalora.text.example import Example
 
 Item = dict[str, list[int]]
-_UNLIMITED = 1 << 40
+UNLIMITED = 1 << 40
+"""More tokens than any text has."""
 
 
 def tokenize(
@@ -71,7 +72,7 @@ def tokenize_short(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBa
         The items of `tokenize` by the number of their example, in order.
     """
     limit = min(longest, tokenizer.model_max_length)
-    items = tokenize(examples, tokenizer, _UNLIMITED)
+    items = tokenize(examples, tokenizer, UNLIMITED)
     return {number: item for number, item in enumerate(items) if len(item["input_ids"]) <= limit}
 
 

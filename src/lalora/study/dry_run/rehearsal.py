@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lalora.domains import is_here
+from lalora.domains import HarnessTask, Place, is_here
 from lalora.results.state import RESULTS
 from lalora.study.recipe.recipe import Recipe
 from lalora.study.recipe.settings import StudySettings
@@ -24,9 +24,7 @@ def rehearse(recipe: Recipe, folder: Path) -> list[str]:
     places = study.sources | study.target | study.held_out
     here = {name: place for name, place in places.items() if is_here(name, place)}
     data = [
-        f"{name}, whose rows would be fetched ({place if isinstance(place, str) else place.path})"
-        for name, place in places.items()
-        if name not in here
+        f"{name}, whose rows would be fetched ({_told(place)})" for name, place in places.items() if name not in here
     ]
     models = [f"the model {name}, which would be fetched" for name in absent(study)]
     loads = not (models or study.random_weights or _is_large(study))
@@ -43,6 +41,12 @@ def rehearse(recipe: Recipe, folder: Path) -> list[str]:
         [f"the weights of {study.model}, which are large"] if not study.random_weights and _is_large(study) else []
     )
     return [*models, *weights, *data]
+
+
+def _told(place: Place) -> str:
+    if isinstance(place, HarnessTask):
+        return f"the task {place.task}"
+    return place if isinstance(place, str) else place.path
 
 
 def _is_large(study: StudySettings) -> bool:

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lalora.complaint import complaint
 from lalora.errors import LaloraError, short
+from lalora.marked_yaml import Marked, Path
 from lalora.methods.catalogue import METHODS, method_named, no_option
 from lalora.methods.compatible import require_compatible
 from lalora.study.recipe.chosen import Chosen, all_options, check_alone, choose, options_model, own_options
-from lalora.study.recipe.complaint import complaint
-from lalora.study.recipe.marked_yaml import Marked, Path
 from lalora.study.recipe.settings import RunSettings
 
 Key = tuple[str, ...]

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lalora.complaint import complaint
 from lalora.errors import LaloraError
+from lalora.marked_yaml import Marked, Path
 from lalora.methods import InTurn
 from lalora.study.recipe.chosen import Chosen
-from lalora.study.recipe.complaint import complaint
 from lalora.study.recipe.grid_entry import Entry, Key, read_base, read_entry
-from lalora.study.recipe.marked_yaml import Marked, Path
 from lalora.study.recipe.settings import OF_BUDGET, OF_SOURCES, SELF_SOURCE, RunSettings
 
 _MOST_RUNS = 10_000

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lalora.domains import TASK_FILES
 from lalora.errors import LaloraError, one_line, short
+from lalora.marked_yaml import Marked, Path, parse, parse_value
 from lalora.results.criteria import Criteria
 from lalora.results.published import Published, PublishedCost, PublishedValidation
 from lalora.study.recipe.chosen import all_options
-from lalora.study.recipe.marked_yaml import Marked, Path, parse, parse_value
 from lalora.study.recipe.plan import RunPlan, expand, validated
 from lalora.study.recipe.settings import RunSettings, StudySettings
 
@@ -180,9 +181,11 @@ def _from_the_recipe(base: Any, folder: FilePath) -> None:
             continue
         for name, place in places.items():
             if places is not base and isinstance(place, dict):
-                path = place.get("path")
-                if isinstance(path, str) and path and (folder / path).exists():
-                    place["path"] = str(folder / path)
+                for key in ("path", "task"):
+                    path = place.get(key)
+                    is_name = key == "task" and not str(path).endswith(TASK_FILES)
+                    if isinstance(path, str) and path and not is_name and (folder / path).exists():
+                        place[key] = str(folder / path)
             is_place = places is not base or name == "model"
             if is_place and isinstance(place, str) and place and (folder / place).exists():
                 places[name] = str(folder / place)

@@ -4,13 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from lalora.complaint import complaint
 from lalora.curvature import FITTED
-from lalora.domains import OwnRows, domain_named, require_place
+from lalora.domains import HarnessTask, OwnRows, domain_named, require_place, task_at, task_domain
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.options import Count, NonNegative, OneOf, Rank, at_most
 from lalora.posthoc import RIVALS, rival_named
-from lalora.study.recipe.complaint import complaint
 
 Place = Annotated[str, Field(min_length=1, max_length=4096)]
 Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take 32 bits")]
@@ -20,22 +20,28 @@ LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False), at_most(1e30, 
 CurvatureKind = Annotated[str, OneOf(tuple(FITTED))]
 
 
-def _described(place: Any) -> Any:
+def described(place: Any) -> Any:
+    """Read a place of a domain; ValueError for a mapping that is none."""
+    if isinstance(place, str):
+        return task_at(place) or place
     # A union would tell of each of its members what does not fit.
     if not isinstance(place, dict):
         return place
     try:
-        return OwnRows.model_validate(place)
+        return (HarnessTask if "task" in place else OwnRows).model_validate(place)
     except ValidationError as error:
         raise ValueError(complaint(error.errors()[0])) from error
 
 
-DomainPlace = Annotated[Place | OwnRows, BeforeValidator(_described)]
+DomainPlace = Annotated[Place | OwnRows | HarnessTask, BeforeValidator(described)]
 
 
-def _placed(places: dict[str, str | OwnRows]) -> dict[str, str | OwnRows]:
+def _placed(places: dict[str, str | OwnRows | HarnessTask]) -> dict[str, str | OwnRows | HarnessTask]:
     for name, place in places.items():
         try:
+            if isinstance(place, HarnessTask):
+                task_domain(name, None, place)
+                continue
             if isinstance(place, OwnRows):
                 domain_named(name, rows=place)
             require_place(name, place.path if isinstance(place, OwnRows) else place)
@@ -75,7 +81,8 @@ class StudySettings(_Settings):
     )
     sources: Annotated[dict[str, DomainPlace], AfterValidator(_placed)] = Field(
         description="Domains whose knowledge is kept, each with its place: `embedded`, `hub`, a hub id or a path; any "
-        "name for text of one's own, whose place can be a mapping: `path`, `kind` and the columns of multiple choice.",
+        "name for text of one's own, whose place can be a mapping: `path`, `kind` and the columns of multiple choice; "
+        "or `task`, one of lm-evaluation-harness by name, or its YAML file.",
     )
     target: Annotated[dict[str, DomainPlace], AfterValidator(_placed)] = Field(
         min_length=1, max_length=1, description="The domain that is learned, with its place."

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lalora import processes
-from lalora.domains import DomainData, OwnRows, items, load_domain, short_items
+from lalora.domains import DomainData, Place, items, load_domain, short_items
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
@@ -154,7 +154,7 @@ def evaluation_set(
     )
 
 
-def load_all(places: Mapping[str, str | OwnRows], role: Role | None = None) -> list[DomainData]:
+def load_all(places: Mapping[str, Place], role: Role | None = None) -> list[DomainData]:
     """Load domains; without a role each in its usual one."""
     return [load_domain(name, place, role) for name, place in places.items()]
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lalora.assets import fine_tuned, load_adapter, load_model, load_tokenizer
 from lalora.batches import vocabulary
+from lalora.domains import Place
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError, short
 from lalora.evaluation import EvalSet, KeptBase
@@ -59,7 +60,7 @@ class Evaluated:
 
 
 def evaluate_adapter(
-    model: str, dtype: str, adapter: str, domains: Mapping[Role, Mapping[str, str]], say: Say, **sizes: int
+    model: str, dtype: str, adapter: str, domains: Mapping[Role, Mapping[str, Place]], say: Say, **sizes: int
 ) -> Evaluated:
     """Measure an adapter, or a full fine-tuning, against its base."""
     kind = resolve_dtype(dtype)
@@ -76,6 +77,8 @@ def evaluate_adapter(
                     f"{one.domain.name}: {len(one.test)} of {len(one.train) + len(one.test)} rows are measured, the "
                     "others are for training; give a folder with test.jsonl alone to measure all"
                 )
+            elif one.domain.definition is not None and one.note:
+                say(one.note)
         evalset = EvalSet.prepare(data, tokenizer, Path(tasks), **sizes)
         plain = with_adapter(base, RunSettings(steps=1, rank=1))
         say("measuring the base model")

@@ -9,10 +9,11 @@ import torch
 
 from lalora import processes
 from lalora.assets import load_model, load_tokenizer
+from lalora.domains import Place
 from lalora.fisher import own_part
 from lalora.laplace import fit
+from lalora.marked_yaml import COMMAND_LINE
 from lalora.methods import LaLoRA
-from lalora.study.recipe.marked_yaml import COMMAND_LINE
 from lalora.study.recipe.plan import single
 from lalora.study.recipe.settings import RunSettings
 from lalora.study.setup.context import Say
@@ -29,7 +30,7 @@ SELF_SOURCE_FILE = "self-source.jsonl"
 def fit_laplace(
     model: str,
     dtype: str,
-    sources: Mapping[str, str],
+    sources: Mapping[str, Place],
     settings: Mapping[str, Any],
     self_source: int | None,
     bare: bool,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from lalora.assets import fine_tuned, load_adapter, load_model, load_tokenizer
-from lalora.domains import DomainData
+from lalora.domains import DomainData, Place
 from lalora.domains.domain import Role
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet
@@ -116,7 +116,7 @@ def soften_adapter(
     model: str,
     adapter: str,
     dtype: str,
-    places: Mapping[Role, Mapping[str, str]],
+    places: Mapping[Role, Mapping[str, Place]],
     laplace: str | None,
     wish: Wish,
     rows: Rows,

@@ -13,9 +13,9 @@ from lalora import processes
 from lalora.errors import LaloraError
 from lalora.evaluation import EvalSet, KeptBase
 from lalora.laplace import Laplace, laplace_folder
+from lalora.marked_yaml import COMMAND_LINE
 from lalora.methods import LaLoRA
 from lalora.scoring import interval
-from lalora.study.recipe.marked_yaml import COMMAND_LINE
 from lalora.study.recipe.plan import RunPlan, single, validated
 from lalora.study.recipe.settings import RunSettings, StudySettings
 from lalora.study.run.train_run import train_run

@@ -67,34 +67,34 @@ def parse_value(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
-def parse(text: str, file: str) -> Marked:
-    """Read a YAML document without repeated keys or endless nesting; `file` names it in messages."""
+def parse(text: str, file: str, what: str = "a recipe") -> Marked:
+    """Read a YAML document without repeated keys or endless nesting; `file` and `what` name it in messages."""
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
         places: dict[Path, str] = {(): file}
         if root is None:
             return Marked(None, places)
-        _mark(root, (), file, places, itertools.count(1))
+        _mark(root, (), file, places, itertools.count(1), what)
         return Marked(loader.construct_document(root), places)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise LaloraError(f"{file}{line}: not valid YAML: {error.problem}") from error
     except RecursionError as error:
-        raise LaloraError(f"{file}: nested too deep for a recipe") from error
+        raise LaloraError(f"{file}: nested too deep for {what}") from error
     # A character that YAML does not allow; a number or date that is none.
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, LookupError) as error:
         raise LaloraError(f"{file}: not valid YAML: {one_line(error)}") from error
 
 
-def _mark(node: yaml.Node, path: Path, file: str, places: dict[Path, str], visited: Iterator[int]) -> None:
+def _mark(node: yaml.Node, path: Path, file: str, places: dict[Path, str], visited: Iterator[int], what: str) -> None:
     # An alias is gone through again each time it stands for what it names.
     if next(visited) > _MOST_NODES:
-        raise LaloraError(f"{file}: more than {_MOST_NODES:,} values, aliases written out, are too many for a recipe")
+        raise LaloraError(f"{file}: more than {_MOST_NODES:,} values, aliases written out, are too many for {what}")
     if isinstance(node, yaml.ScalarNode) and not all(c.isprintable() or c in "\n\t" for c in node.value):
         raise LaloraError(f"{file}, line {node.start_mark.line + 1}: holds a control character, {node.value!r:.60}")
     if len(path) > _DEEPEST:
-        raise LaloraError(f"{file}, line {node.start_mark.line + 1}: nested too deep for a recipe")
+        raise LaloraError(f"{file}, line {node.start_mark.line + 1}: nested too deep for {what}")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*path, str(key.value))
@@ -102,10 +102,10 @@ def _mark(node: yaml.Node, path: Path, file: str, places: dict[Path, str], visit
             if inner in places and key.value != "<<":
                 raise LaloraError(f"{place}: '{key.value}' is there twice, first in {places[inner]}")
             places[inner] = place
-            _mark(key, inner, file, places, visited)
-            _mark(value, inner, file, places, visited)
+            _mark(key, inner, file, places, visited, what)
+            _mark(value, inner, file, places, visited, what)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             inner = (*path, index)
             places[inner] = f"{file}, line {item.start_mark.line + 1}"
-            _mark(item, inner, file, places, visited)
+            _mark(item, inner, file, places, visited, what)
