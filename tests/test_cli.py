@@ -17,7 +17,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from drawn_once import no_files_of_pictures
-from lalora.assets import load_model
+from lalora.assets import load_model, statuses
+from lalora.assets.store import MANIFEST
 from lalora.laplace import Laplace
 from lalora.study.recipe.plan import RunPlan
 from lalora.version import __version__
@@ -251,7 +252,7 @@ def test_fit_then_train_then_evaluate_ones_own_model(run: Run, mine: dict[str, A
     )
     status, out, _ = run(*train, "--scored-rows", 3)
     assert status == 0
-    assert out.startswith("target loss ")
+    assert out.startswith("learned: target loss ")
     adapter = safetensors.torch.load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert set(adapter) == set(laplace.shapes)
     b = [name for name in adapter if "lora_B" in name]
@@ -451,6 +452,16 @@ def test_assets_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert status == 0
     assert "smollm2-135m" in out
     assert "missing" in out
+    assert out.splitlines()[-1] == f"cache: {tmp_path / 'home'} (LALORA_HOME sets another)"
+
+
+def test_the_folder_of_what_is_there_is_told_whole(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = tmp_path / ("long" * 30)
+    monkeypatch.setenv("LALORA_HOME", str(home))
+    (asset,) = [one for one in statuses() if one.asset.name == "smollm2-135m"]
+    asset.folder.mkdir(parents=True)
+    (asset.folder / MANIFEST).write_text("{}")
+    assert f"smollm2-135m: {asset.folder}" in run("assets", "list")[1].splitlines()
 
 
 def test_assets_that_are_not_there_cannot_be_verified(

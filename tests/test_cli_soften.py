@@ -43,13 +43,16 @@ def test_it_writes_an_adapter_a_picture_and_says_what_to_type_next(
     status, out, err = run(*asked)
     assert status == 0
     assert "fitting the curvatures" in err
-    assert "next: lalora evaluate" in out
+    # No rows that were just fitted on, or that chose λ.
+    following = f"lalora evaluate {mine['model']} softened --source unseen=FILE"
+    assert out.splitlines()[-1] == f"next, on rows of your own that chose nothing: {following}"
     assert "softened, λ = 1 ←" in out
     folder = tmp_path / "softened"
     found = front(folder)
     assert {path.name for path in folder.iterdir()} >= {
         "adapter_config.json", "adapter_model.safetensors", "front.json", "front.png", "report.html",
     }  # fmt: skip
+    assert not (folder / "README.md").exists()  # PEFT's, with nothing filled in
     assert found["choice"] == {"by": "strength", "strength": 1.0, "met": True}
     by_name = {(row["kind"], row.get("alpha", row.get("strength"))): row for row in found["versions"]}
     assert by_name["scaled", 0.0]["source_kl"] == pytest.approx(0, abs=1e-6)
@@ -58,8 +61,8 @@ def test_it_writes_an_adapter_a_picture_and_says_what_to_type_next(
     # What was saved is what was measured.
     fresh = PeftModel.from_pretrained(load_model(mine["model"], torch.float32), str(folder))
     assert fresh.peft_config["default"].r == 2
-    said = run(*str(out).split("next: lalora ")[1].split(), "--rows", 4, "--dtype", "float32", "--out", "numbers.json")
-    assert said[0] == 0
+    rows = ("--source", mine["source"], "--target", f"gsm8k={mine['data'] / 'gsm8k.jsonl'}", "--rows", 4)
+    assert run(*following.split()[1:4], *rows, "--dtype", "float32", "--out", "numbers.json")[0] == 0
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     assert numbers["adapter"]["kl"]["winogrande"] == pytest.approx(by_name["softened", 1.0]["source_kl"], rel=1e-3)
     assert numbers["adapter"]["loss"]["gsm8k"] == pytest.approx(by_name["softened", 1.0]["target_loss"], rel=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import extract_model_from_parallel
 from peft import PeftModel
@@ -158,6 +159,15 @@ def linear_pairs(model: nn.Module) -> list[LinearPair]:
                 )
             )
     return pairs
+
+
+def save_without_card(model: PeftModel, folder: Path, **options: Any) -> None:
+    """Write an adapter in PEFT's format, without PEFT's model card, which is a form that nobody filled in."""
+    card = folder / "README.md"
+    is_theirs = card.exists()
+    model.save_pretrained(str(folder), **options)
+    if not is_theirs:
+        card.unlink(missing_ok=True)
 
 
 def normalised(name: str, adapter: str) -> str:

@@ -98,3 +98,14 @@ def test_a_target_row_longer_than_the_context_is_left_out_too(
     assert batch["input_ids"].shape[0] == len(gsm8k.test)
     assert int(batch["attention_mask"].sum(1).max()) <= min(max_length, 512)
     assert "long long" not in (tmp_path / "lalora_gsm8k.jsonl").read_text()
+
+
+def test_the_base_models_row_tells_of_how_many_rows_all_are(
+    model: PeftModel, tokenizer: PreTrainedTokenizerFast, data: Data, tmp_path: Path
+) -> None:
+    sizes = {"scored_rows": 3, "target_accuracy_rows": 1, "max_new_tokens": 3, "batch_size": 2}
+    evalset = EvalSet.prepare(list(data.values()), tokenizer, tmp_path, **sizes)
+    row = evaluate(model, tokenizer, evalset, step=0, accuracy=False)
+    assert row["rows"] == {name: min(3, len(one.test)) for name, one in data.items()}
+    assert row["accuracy_rows"] == {"gsm8k": 1}
+    assert "rows" not in evaluate(model, tokenizer, evalset, step=1, accuracy=False)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from drawn_once import page_with_pictures
+from made_up_study import found
 from made_up_study import page as without_pictures
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -313,3 +314,70 @@ def test_prints_on_light_paper(visit: Any) -> None:
     assert page.pdf().startswith(b"%PDF")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+@pytest.fixture
+def crowded(results: dict[str, Any]) -> dict[str, Any]:
+    """Plain LoRA and fourteen settings of LaLoRA, the last of which learned next to nothing, measured at one step."""
+    plain, template, _ = results["runs"]
+    gains = [0.70 + 0.002 * k for k in range(13)] + [0.01]
+    runs = []
+    for k, gain in enumerate(gains):
+        final = {
+            **template["final"],
+            "target_loss": results["base"]["target_loss"] - gain,
+            "source_kl": 0.05 + 0.01 * k,
+        }
+        told = {"label": f"LaLoRA λ={k}", "name": f"lalora-{k}", "strength": k}
+        runs.append({**template, **told, "curve": [], "final": {**final, "forecast": 1e-5 * 2**k}})
+    return {**results, "runs": [{**plain, "curve": []}, *runs]}
+
+
+def test_many_settings_are_ends_and_a_front_without_their_ways(visit: Any, crowded: dict[str, Any]) -> None:
+    crowded["runs"][3]["curve"] = crowded["runs"][0]["curve"] = [dict(crowded["base"], step=0)]
+    page = visit(crowded, pictures=False)
+    way = page.locator("#tradeoff .run-3 > g > .way")
+    assert way.is_hidden()
+    page.locator("#tradeoff .run-3 .point.end").focus()
+    assert way.is_visible()
+    assert page.locator("#tradeoff .unbeaten").count() == 1
+    # A far end is a triangle at the edge, told with its place; the base model too.
+    assert page.locator("#tradeoff .far").count() == 1
+    assert page.locator("#tradeoff .run-14 .far").count() == 1
+    told = page.locator("#tradeoff .beyond").inner_text()
+    for text in ("base model (0.000, 0.000)", "LaLoRA λ=13 (0.010, 0.180)", "1.5 interquartile ranges"):
+        assert text in told
+    # Of names that would touch, plain LoRA's and the headline's are there.
+    names = page.locator("#tradeoff text.name").all_text_contents()
+    assert "LoRA" in names
+    assert page.locator(".versus b").inner_text() in names
+    # A name a method in the legend hides all its settings.
+    legend = page.locator("[data-legend=path] button")
+    assert legend.all_inner_texts() == ["LoRA", "LaLoRA, 14 settings"]
+    legend.nth(1).click()
+    assert page.locator("#tradeoff .point.end").count() == 1
+    assert legend.nth(1).get_attribute("aria-pressed") == "false"
+
+
+def test_one_step_has_one_tick_and_decades_are_logarithmic(visit: Any, crowded: dict[str, Any]) -> None:
+    page = visit(crowded, pictures=False)
+    ticks = page.locator("#stepwise text:not(.title)").all_text_contents()
+    assert ticks.count("60") == 1
+    assert not [text for text in ticks if "60." in text or text in ("59", "61")]
+    assert "predicted: ½ΔᵀΛΔ, nats per token, log scale →" in page.locator("#predicted text.title").all_text_contents()
+    assert page.locator("#predicted text", has_text="10⁻⁴").count() == 1
+
+
+def test_what_is_hidden_is_hidden_in_pictures_too_which_are_dark_in_the_dark(
+    visit: Any, seeded: dict[str, Any]
+) -> None:
+    page = visit(seeded, scheme="dark")
+    marks = page.locator("section[aria-labelledby=h-each-seed] .picture [data-run='3'] use").first
+    assert marks.is_visible()
+    colours = [look.dark for look in found(seeded).looks]
+    fill = page.evaluate("(node) => getComputedStyle(node).fill", marks.element_handle())
+    channels = [int(number) for number in fill[4:-1].split(", ")]
+    assert max(abs(one - other) for one, other in zip(channels, bytes.fromhex(colours[3][1:]), strict=True)) <= 3
+    page.locator("[data-legend=path] button").nth(1).click()
+    assert marks.is_hidden()
+    assert page.locator("section[aria-labelledby=h-each-seed] .picture [data-run='0'] use").first.is_visible()

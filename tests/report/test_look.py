@@ -1,7 +1,10 @@
-from itertools import pairwise
+import math
+from itertools import combinations, pairwise
 from typing import Any
 
-from lalora.report.look import DARK_PAGE, LIGHT_PAGE
+import pytest
+
+from lalora.report.look import DARK_PAGE, LIGHT_PAGE, dark_shade, rival_looks
 from made_up_study import found
 
 
@@ -84,3 +87,61 @@ def test_estimators_of_one_curvature_differ_in_hue_where_a_study_has_several(res
     assert len({look.light for look in study.looks}) == 3
     # One estimator a curvature: nothing more to tell.
     assert found({**results, "runs": runs[1:]}).families == ["lalora diagonal", "lalora kfac"]
+
+
+def test_a_change_after_training_looks_like_no_method(results: dict[str, Any]) -> None:
+    rivals = ["lines", "rewind", "intruders", "fisher-average", "regmean", "mats"]
+    for methods in (["lora"], ["lora", "lalora"], ["lora", "lalora", "l2", "migu"]):
+        after = rival_looks(rivals, methods)
+        template = results["runs"][0]
+        runs = [{**template, "method": method, "label": method} for method in methods]
+        trained = found({**results, "runs": runs}).looks
+        every = [(look.shape, look.light) for look in (*trained, *after.values())]
+        assert len(set(every)) == len(every)
+        hues = {look.light for look in trained}
+        free = 7 - len(hues)
+        # No colour is used for two things while there is another one.
+        assert len({look.light for look in after.values()} - hues) >= min(free, len(rivals))
+        assert len([look for look in after.values() if look.light in hues]) <= max(0, len(rivals) - free)
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
+BLIND = {
+    "protan": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "deutan": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "tritan": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+}
+
+
+def seen(colour: str, kind: str) -> tuple[float, ...]:
+    """A colour as somebody with this colour blindness sees it, in CIE Lab."""
+    channels = [value / 255 for value in bytes.fromhex(colour[1:])]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    red, green, blue = (min(1.0, max(0.0, sum(a * b for a, b in zip(row, linear, strict=True)))) for row in BLIND[kind])
+    xyz = (
+        (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505,
+        0.2126 * red + 0.7152 * green + 0.0722 * blue,
+        (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.089,
+    )
+    f = [t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in xyz]
+    return 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
+
+
+@pytest.mark.parametrize("kind", BLIND)
+def test_methods_whose_hues_look_alike_to_the_colour_blind_differ_in_shape(kind: str, results: dict[str, Any]) -> None:
+    drawn = found(many(results)).looks
+    for one, other in combinations(drawn, 2):
+        for mode in ("light", "dark"):
+            near = math.dist(seen(getattr(one, mode), kind), seen(getattr(other, mode), kind)) < 15
+            assert not (near and one.shape == other.shape)
+
+
+def test_every_shade_of_a_hue_has_one_in_the_dark(results: dict[str, Any]) -> None:
+    template = results["runs"][1]
+    runs = [{**template, "label": f"λ={s}", "strength": s} for s in (1, 2, 5, 10, 100, 1000)]
+    for look in found({**results, "runs": [*results["runs"], *runs]}).looks:
+        dark = dark_shade(look.light)
+        assert dark is not None
+        steps = zip(bytes.fromhex(dark[1:]), bytes.fromhex(look.dark[1:]), strict=True)
+        assert max(abs(one - other) for one, other in steps) <= 3
+    assert dark_shade("#123456") is None

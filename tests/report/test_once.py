@@ -53,7 +53,7 @@ def test_a_drawing_parses_and_works_out_everything_once(
     runs = seeded["runs"]
     rows_measured = sum(len(run["curve"]) + len(run["scaled"] + run["softened"] + run["after"]) for run in runs)
     assert calls == {
-        "parse": 1, "by_label": 1, "looks": 1, "families": 1, "rows": 1, "best": 1, "fronts": 4,
+        "parse": 1, "by_label": 1, "looks": 1, "families": 1, "rows": 1, "best": 1, "fronts": 8,
         "measures": 1 + rows_measured, "plain_partner": len(runs),
     }  # fmt: skip
 

@@ -81,6 +81,16 @@ def test_what_was_published_comes_along(results: dict[str, Any]) -> None:
     assert found.methods["lalora"].label == "LaLoRA"
 
 
+def test_no_row_that_contradicts_the_others_is_dropped(results: dict[str, Any]) -> None:
+    published = [{"run": "LoRA", "source_accuracy": 0.1 * k, "target_accuracy": 0.5} for k in (1, 2, 3, 2)]
+    found = together(a={**results, "published": published}, b={**deepcopy(results), "published": published[:1]})
+    assert [(one.run, round(one.source_accuracy, 3)) for one in found.published] == [
+        ("LoRA", 0.1),
+        ("LoRA (a)", 0.2),
+        ("LoRA (a, 2)", 0.3),
+    ]
+
+
 def test_a_setting_that_both_ran_with_the_same_result_stands_once(results: dict[str, Any]) -> None:
     other = deepcopy(results)
     other["runs"][0]["final"]["source_kl"] *= 1 + 1e-5

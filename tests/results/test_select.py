@@ -113,6 +113,14 @@ def test_one_false_verdict_among_all_is_as_rare_as_for_one_test() -> None:
     assert kl["p"] == pytest.approx(2 * 0.00075, rel=0.01)
 
 
+def test_a_run_without_a_seed_is_not_that_of_seed_0() -> None:
+    runs = [run("LoRA", "lora", 0, (1.0, 0.4), (1.0, 0.4)), run("L2 λ=1", "l2", 0, (1.0, 0.3), (1.0, 0.3))]
+    last = {"target_loss": 2.0, "source_kl": 0.9}
+    nameless = [{**one, "name": f"{one['name']} again", "seed": None, "final": last} for one in runs]
+    loss, kl = selected([*runs, *nameless])["comparisons"]
+    assert (loss["seeds"], kl["seeds"], kl["mean"]) == (2, 2, pytest.approx(-0.05))
+
+
 def test_a_difference_that_one_test_would_call_sure_is_not_among_many() -> None:
     # p = 0.03 alone; with eight comparisons it would have to be below 0.006.
     runs = [run("LoRA", "lora", seed, (1.0, 0.4), (1.0, 0.4)) for seed in (0, 1, 2)]

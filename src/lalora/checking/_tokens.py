@@ -48,9 +48,9 @@ class Tokens:
             template = "no chat template: conversations are refused"
         else:
             template = "chat template: " + {
-                "marked": "it marks the assistant's tokens",
-                "told apart": "it does not mark the assistant's tokens, which can be told apart",
-                "all": "the assistant's tokens cannot be told apart, and all tokens of a conversation count",
+                "marked": "it says which tokens are the assistant's, and only these count",
+                "told apart": "it does not say which tokens are the assistant's, but lalora can tell; only these count",
+                "all": "which tokens are the assistant's cannot be told, so every token of a conversation counts",
             }.get(self.answers, self.answers)
         ends = f"; appends {', '.join(self.appended)}, which is left out" if self.appended else ""
         return f"{pads}, on the {self.padding_side}; {template}{ends}"

@@ -18,13 +18,20 @@ Names = Annotated[list[str] | None, typer.Argument(help="Which (default all).")]
 @assets.command("list", cls=QuietCommand)
 def list_assets() -> None:
     """List what can be fetched and what is there."""
-    from lalora.assets import statuses
+    from lalora.assets import home, statuses
 
     table = Table("name", "state", "MB", "licence", "what", box=None)
-    for status in statuses():
+    found = statuses()
+    for status in found:
         asset = status.asset
         table.add_row(asset.name, status.state, f"{asset.size / 1e6:.0f}", asset.licence, asset.title)
     Console().print(table)
+    # Below the table, each on a line of its own: a path that is wrapped cannot be copied.
+    print()
+    for status in found:
+        if status.state == "ready":
+            print(f"{status.asset.name}: {status.folder}")
+    print(f"cache: {home()} (LALORA_HOME sets another)")
 
 
 @assets.command("fetch", cls=QuietCommand)

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,11 @@ def places_by_role(
     """Read the options of each role; a name has one of them."""
     places([*source, *target, *held_out])
     return {"source": places(source), "target": places(target), "held-out": places(held_out)}
+
+
+def evaluate_unseen(model: str, adapter: Path) -> str:
+    """Write the command that measures an adapter on text of the user's own."""
+    return f"{shlex.join(['lalora', 'evaluate', model, str(adapter)])} --source unseen=FILE"
 
 
 def places(options: Sequence[str]) -> "dict[str, Place]":

@@ -1,6 +1,5 @@
 """`lalora soften`: the front of what was trained, and the version of it that fits a budget."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from lalora.cli.console import say, wide_console
 from lalora.cli.interrupt import resumable
-from lalora.cli.options import SOURCES, Dtype, Model, Seed, Sources, Target, places_by_role
+from lalora.cli.options import SOURCES, Dtype, Model, Seed, Sources, Target, evaluate_unseen, places_by_role
 from lalora.errors import LaloraError
 
 _TABLE_WIDTH = 120
@@ -88,5 +87,5 @@ def soften(
     if found.tokenizer is not None:
         print(f"next: load {out} as you load {adapter}")
         return
-    measured = [word for one in source for word in ("--source", one)] + ["--target", target]
-    print(f"next: {shlex.join(['lalora', 'evaluate', model, str(out), *measured])}")
+    # Not the rows above again: by these λ was chosen.
+    print(f"next, on rows of your own that chose nothing: {evaluate_unseen(model, out)}")

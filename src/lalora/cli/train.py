@@ -11,7 +11,7 @@ import typer
 from lalora.cli.console import say
 from lalora.cli.interrupt import resumable
 from lalora.cli.launcher import launch_command, world_size
-from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Target, TargetModules, places
+from lalora.cli.options import SOURCES, Dtype, Model, Out, Seed, Target, TargetModules, evaluate_unseen, places
 from lalora.errors import LaloraError
 
 
@@ -91,13 +91,21 @@ def train(
     with resumable(f"checkpoints are kept in {out}; to go on: {command}"):
         join(world_size())
         asked = {"r": rank, "lora_alpha": alpha, "target_modules": target_modules}
-        before, after = train_adapter(study, settings, laplace, out, say, asked)
+        found = train_adapter(study, settings, laplace, out, say, asked)
         leave()
-    print(f"target loss {before['target_loss']:.3f} -> {after['target_loss']:.3f} nats per token; adapter in {out}")
-    print(_forgotten(after) + f"; details: {out / METRICS}" if "source_drift" in after else _ask(model, out))
+    losses = (row["target_loss"] for row in (found.before, found.after))
+    print("learned: target loss {:.3f} -> {:.3f} nats per token".format(*losses))
+    print(_forgotten(found.after))
+    if found.softened is not None:
+        print(_kept(found.softened, budget))
+    print(f"adapter: {out}{_beside(out)}; details: {out / METRICS}")
+    print(f"in Python: PeftModel.from_pretrained(base, {str(out)!r})")
+    print(f"next, on rows of your own: {evaluate_unseen(model, out)}")
 
 
 def _forgotten(row: Mapping[str, Any]) -> str:
+    if "source_drift" not in row:
+        return "forgotten: not measured, there is no source to measure on"
     drift = row["source_drift"]
     rows = " and ".join(
         f"{count['rows']:,} rows of {name} ({count['tokens']:,} tokens)" for name, count in row["measured"].items()
@@ -108,9 +116,17 @@ def _forgotten(row: Mapping[str, Any]) -> str:
     )
 
 
-def _ask(model: str, out: Path) -> str:
-    asked = shlex.join(["lalora", "evaluate", model, str(out), "--source"])
-    return f"forgotten: not measured, there is no source to measure on; {asked} NAME=FILE tells it"
+def _kept(softened: Mapping[str, Any], budget: float | None) -> str:
+    return (
+        f"budget: softened at λ = {softened['softening_strength']:.3g} from {softened['trained_drift']:.4f} to "
+        f"{softened['drift']:.4f} nats per token, of {budget:g} allowed, on other rows of the sources"
+    )
+
+
+def _beside(out: Path) -> str:
+    from lalora.training import TRAINED
+
+    return f" (as it was trained: {out / TRAINED})" if (out / TRAINED).is_dir() else ""
 
 
 def _weight(strength: float | None, laplace: str | None) -> dict[str, float]:

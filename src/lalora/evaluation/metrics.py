@@ -35,6 +35,7 @@ class EvalSet:
         max_new_tokens: Length of a generated answer, in tokens.
         batch_size: Rows a forward pass.
         roles: What each domain is here.
+        tested: How many rows accuracy is measured on, by domain.
     """
 
     text: Mapping[str, Sequence[Mapping[str, Tensor]]]
@@ -43,6 +44,7 @@ class EvalSet:
     max_new_tokens: int
     batch_size: int
     roles: Mapping[str, Role] = field(default_factory=dict)
+    tested: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -89,7 +91,8 @@ class EvalSet:
                 chosen.append(replace(one, test=rows[:accuracy]))
         tasks = harness_tasks(chosen, folder)
         roles = MappingProxyType({one.domain.name: one.domain.role for one in data})
-        return cls(MappingProxyType(text), MappingProxyType(tasks), folder, max_new_tokens, batch_size, roles)
+        tested = MappingProxyType({one.domain.name: len(one.test) for one in chosen})
+        return cls(MappingProxyType(text), MappingProxyType(tasks), folder, max_new_tokens, batch_size, roles, tested)
 
     @property
     def drifting(self) -> dict[str, Sequence[Mapping[str, Tensor]]]:
@@ -120,7 +123,7 @@ def evaluate(
     Returns:
         A row of metrics that JSON can hold: `loss` and (but for the target) `kl` in nats per token and `accuracy` from
         0 to 1, by domain, and their macro means over the domains of a role, such as `source_loss`; what was not
-        measured has no key.
+        measured has no key. At step 0 also `rows` and `accuracy_rows`: on how many that is, by domain.
     """
     loss, kl = {}, {}
     for domain, text in evalset.text.items():
@@ -131,6 +134,9 @@ def evaluate(
             score = score_text(model, text, base) if kept is None else kept.score(domain)
             loss[domain], kl[domain] = score.loss, score.kl
     row: dict[str, Any] = {"step": step, "kind": "eval", "loss": loss, "kl": kl}
+    if step == 0:
+        row["rows"] = {name: sum(len(batch["input_ids"]) for batch in text) for name, text in evalset.text.items()}
+        row["accuracy_rows"] = dict(evalset.tested)
     means = {
         "target_loss": _mean_over("target", loss, evalset),
         "source_loss": _mean_over("source", loss, evalset),

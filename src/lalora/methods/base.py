@@ -11,6 +11,7 @@ from peft import PeftModel
 from torch import nn
 from typing_extensions import Doc
 
+from lalora.adapter import save_without_card
 from lalora.fisher import Batch
 from lalora.options import NonNegative, Option, check, options_of, values_of
 
@@ -175,7 +176,7 @@ class Method:
             model: The PEFT model.
             folder: Made where missing.
         """
-        model.save_pretrained(str(folder))
+        save_without_card(model, folder)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Keep in a checkpoint what `prepare` would not find again.

@@ -4,6 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lalora.report.formatting import MISSING
+
+_MOST_CARDS = 6
+
 
 @dataclass(frozen=True)
 class Column:
@@ -49,6 +53,17 @@ class Table:
     of_runs: bool = False
     file: str = ""
     more: Sequence[str] = ()
+
+    @property
+    def told(self) -> list[Column]:
+        """The columns in which something stands: the first, and those with a value in some row."""
+        first, *others = self.columns
+        return [first, *(one for one in others if any(one.text(row) != MISSING for row in self.rows))]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its rows are too many to be cards, one below the other, on a narrow screen."""
+        return len(self.rows) > _MOST_CARDS
 
     @property
     def rows(self) -> list[Any]:

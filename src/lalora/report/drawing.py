@@ -11,7 +11,7 @@ from lalora.report.inline import inline_svg
 from lalora.report.page import render
 from lalora.report.panels.order import PANELS
 from lalora.report.panels.panel import Panel
-from lalora.report.pictures import STYLE, saved
+from lalora.report.pictures import STYLE, saved, settle
 from lalora.report.tables import files_of
 
 
@@ -36,6 +36,8 @@ def drawn(findings: Findings) -> dict[str, bytes]:
     panels = [panel(findings) for panel in PANELS]
     with rc_context(STYLE):
         figures = {panel: figure for panel in panels if (figure := panel.figure()) is not None}
+        for figure in figures.values():
+            settle(figure)
         pictures = {panel.name: saved(figure) for panel, figure in figures.items()}
         inline = {
             panel.name: inline_svg(figure, panel.alt)

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from lalora.report.averages import Average, averaged, best
+from lalora.report.fences import Fences, fences
 from lalora.report.look import Look, families, looks, rival_looks
 from lalora.report.rows import Row, rows
 from lalora.report.seeds import Seeds, Spread, by_label
 from lalora.report.trajectories import VIEWS, Measured, Stop, Version, View, fronts, means, measures
 from lalora.results.schema import Evaluation, Results, Run
 from lalora.results.select import grid_of
+
+_MOST_WAYS = 8
 
 
 class Findings:
@@ -104,9 +107,8 @@ class Findings:
     @cached_property
     def rival_looks(self) -> dict[str, Look]:
         """How each rival looks in every plot."""
-        return rival_looks(
-            list(dict.fromkeys(row.rival for run in self.results.runs for row in run.after if row.rival))
-        )
+        names = list(dict.fromkeys(row.rival for run in self.results.runs for row in run.after if row.rival))
+        return rival_looks(names, self.families)
 
     @cached_property
     def fronts(self) -> dict[str, list[list[int]]]:
@@ -116,6 +118,32 @@ class Findings:
             name: fronts(names, [self.end(place, view) for place in range(len(self.seeds))], view.up)
             for name, view in VIEWS.items()
         }
+
+    @cached_property
+    def unbeaten(self) -> dict[str, list[int]]:
+        """The front of all settings in each view of the trade-off, as places among the labels; none of one setting."""
+        every = [""] * len(self.seeds)
+        found = {
+            name: fronts(every, [self.end(place, view) for place in range(len(self.seeds))], view.up)
+            for name, view in VIEWS.items()
+        }
+        return {name: of[0] if of else [] for name, of in found.items()}
+
+    @cached_property
+    def is_crowded(self) -> bool:
+        """Whether there are so many settings that a trade-off shows their ends and fronts, and no ways there."""
+        return len(self.seeds) > _MOST_WAYS
+
+    def fences(self, view: View) -> tuple[Fences | None, Fences | None]:
+        """Returns where each axis of a view ends for the ends of all settings, in the units of its measures."""
+        ends = [at for place in range(len(self.seeds)) if (at := self.end(place, view)) is not None]
+        base = (self.base[view.x], self.base[view.y]) if view.up else (0.0, 0.0)
+        keeps = not self.is_crowded
+        across, up = (
+            fences([at[axis].mean for at in ends], of_base, keeps) if (of_base := base[axis]) is not None else None
+            for axis in (0, 1)
+        )
+        return across, up
 
     @cached_property
     def with_accuracies(self) -> bool:

@@ -6,6 +6,7 @@ they stand out from the page by 3:1 in the light and in the dark.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from lalora.results.schema import Results, Run
 
@@ -50,7 +51,7 @@ DASHES: tuple[tuple[int, ...], ...] = ((), (6, 3), (2, 3), (8, 3, 2, 3))
 CURVATURES = {
     "diagonal": (ORANGE.light, "circle", 9.0),
     "kfac": (BLUE.light, "square", 10.0),
-    "tri-kfac": (GOLD.dark, "triangle", 5.5),
+    "tri-kfac": (GOLD.light, "triangle", 5.5),
     "weight-kfac": (VIOLET.light, "diamond", 8.0),
     "weight-diagonal": (GREEN.light, "star", 12.0),
 }
@@ -83,23 +84,49 @@ _OTHERS = (
     _Family("star", VIOLET),
 )
 _PALEST = 0.38
+_ROUNDING = 2
+"""Of a channel, in steps of 255, where a paleness is not a whole percent."""
 
 
 def looks(results: Results, names: list[str]) -> list[Look]:
     """Returns one look a run by the name of its family; seeds of one strength look the same."""
-    rivals = [name for name in dict.fromkeys(names) if name not in ("lora", "lalora")]
-    left = [*_OTHERS] if "lalora" in names or len(rivals) <= len(_OTHERS) else [_LALORA, *_OTHERS]
-    drawn = {"lora": _LORA, "lalora": _LALORA} | {name: _other(left, index) for index, name in enumerate(rivals)}
+    drawn = _drawn(names)
     return [_look(drawn[name], *_rank(results, names, index)) for index, name in enumerate(names)]
 
 
-def rival_looks(names: Sequence[str]) -> dict[str, Look]:
-    """Returns one look by the name of each change after training: small marks in the hues of rivals while training."""
-    drawn = {name: _other(list(_OTHERS), index) for index, name in enumerate(names)}
+def rival_looks(names: Sequence[str], families: Sequence[str]) -> dict[str, Look]:
+    """Returns one look by the name of each change after training, small, that none of the families has.
+
+    Hues that no family has come first; where all are taken, it is hue and shape together that no other has.
+    """
+    taken = set(_drawn(families).values())
+    hues = {one.hue for one in taken}
+    every = [*_OTHERS, _LALORA, _LORA]
+    free = [one for one in (_other(every, index) for index in range(len(every) ** 2)) if one not in taken]
+    free.sort(key=lambda one: one.hue in hues)
     return {
         name: Look(shape=one.shape, light=one.hue.light, dark=one.hue.dark, dash=(), size=0.5)
-        for name, one in drawn.items()
+        for name, one in zip(names, free, strict=False)
     }
+
+
+@cache
+def dark_shade(colour: str) -> str | None:
+    """Returns what a colour of the light page is on the dark one; None of one that is no shade of a hue."""
+    for hue in HUES.values():
+        for percent in range(round(100 * _PALEST) + 1):
+            near = zip(_channels(_mix(hue.light, LIGHT_PAGE, percent / 100)), _channels(colour), strict=True)
+            if all(abs(one - other) <= _ROUNDING for one, other in near):
+                return _mix(hue.dark, DARK_PAGE, percent / 100)
+    return None
+
+
+def _drawn(names: Sequence[str]) -> dict[str, "_Family"]:
+    """Returns hue and shape of each family."""
+    rivals = [name for name in dict.fromkeys(names) if name not in ("lora", "lalora")]
+    left = [*_OTHERS] if "lalora" in names or len(rivals) <= len(_OTHERS) else [_LALORA, *_OTHERS]
+    fixed = {name: one for name, one in (("lora", _LORA), ("lalora", _LALORA)) if name in names}
+    return fixed | {name: _other(left, index) for index, name in enumerate(rivals)}
 
 
 def _other(left: list[_Family], index: int) -> _Family:
@@ -143,5 +170,9 @@ def _look(family: _Family, place: int, variants: int) -> Look:
 
 
 def _mix(colour: str, page: str, part: float) -> str:
-    pairs = zip(bytes.fromhex(colour[1:]), bytes.fromhex(page[1:]), strict=True)
+    pairs = zip(_channels(colour), _channels(page), strict=True)
     return "#" + bytes(round(a + (b - a) * part) for a, b in pairs).hex()
+
+
+def _channels(colour: str) -> bytes:
+    return bytes.fromhex(colour[1:])

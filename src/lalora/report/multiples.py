@@ -56,6 +56,10 @@ class Multiples:
         """Returns the lines of one variant: all values that it was run with, in their order."""
         return [(value, self._bands[curve][variant.places[value]]) for value in sorted(variant.places)]
 
+    def first(self, variant: Variant, value: int) -> int:
+        """Returns the first run of a variant at a value."""
+        return self.findings.seeds[variant.places[value]].first
+
     @cached_property
     def _bands(self) -> dict[Curve, list[Band]]:
         return {curve: bands(self.findings.results, self.findings.seeds, curve) for curve in self.curves}

@@ -8,9 +8,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from lalora.report import formatting, look
+from lalora.report.fences import RULE
 from lalora.report.findings import Findings
 from lalora.report.headline import headline, key_figures
+from lalora.report.inline import shades
 from lalora.report.panels.panel import Panel
+from lalora.report.rows import PLAIN
+from lalora.report.seeds import Seeds
 from lalora.report.settings import telling
 from lalora.report.setup import caveats, setup
 from lalora.report.trajectories import Stop
@@ -34,6 +38,7 @@ def render(findings: Findings, panels: Sequence[Panel], pictures: Mapping[str, M
         pictures=pictures,
         formatting=formatting,
         look=look,
+        shades=shades(pictures.values()),
         style=part("style.css"),
         script=Markup("").join(part(name) for name in scripts),
         data=plot_data(findings, shown),
@@ -42,7 +47,13 @@ def render(findings: Findings, panels: Sequence[Panel], pictures: Mapping[str, M
 
 def plot_data(findings: Findings, panels: Sequence[Panel]) -> dict[str, Any]:
     """Returns what the plots of the page draw from: the runs, their labels, and what each panel adds."""
-    shared = {"runs": _runs(findings), "labels": _labels(findings), "rivals": _rivals(findings)}
+    shared = {
+        "runs": _runs(findings),
+        "labels": _labels(findings),
+        "rivals": _rivals(findings),
+        "crowded": findings.is_crowded,
+        "rule": RULE,
+    }
     return shared | {key: value for panel in panels for key, value in panel.plots().items()}
 
 
@@ -97,6 +108,8 @@ def _labels(findings: Findings) -> list[dict[str, Any]]:
             "name": seeds.label,
             "label": seeds.label if len(seeds.runs) > 1 else findings.labels[seeds.first],
             "runs": seeds.runs,
+            "family": _family(findings, seeds.first),
+            "leads": _leads(findings, seeds),
             "settings": telling(findings.results, findings.results.runs[seeds.first]),
             "path": [_stop(stop) for stop in findings.paths[place]],
             "scaled": [_stop(stop) for stop in findings.scaled[place]],
@@ -108,6 +121,17 @@ def _labels(findings: Findings) -> list[dict[str, Any]]:
         }
         for place, seeds in enumerate(findings.seeds)
     ]
+
+
+def _family(findings: Findings, run: int) -> str:
+    method = findings.results.runs[run].method
+    return findings.results.names_of(method).label + findings.families[run].removeprefix(method)
+
+
+def _leads(findings: Findings, seeds: Seeds) -> bool:
+    """Whether a label is named first where names collide: that of the headline, and plain LoRA that it is held to."""
+    best = None if findings.best is None else findings.best.label
+    return seeds.label == best or findings.results.runs[seeds.first].method == PLAIN
 
 
 def _stop(stop: Stop) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """How pictures look, and how they are saved."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -53,9 +55,38 @@ def legend(figure: Figure, panels: Iterable[Axes], letters: int) -> None:
     if not once:
         return
     columns = max(1, min(5, len(once), letters // (8 + max(map(len, once)))))
-    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=columns)
+    drawn = figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=columns)
+    for handle, *parts in zip(once.values(), drawn.legend_handles, drawn.get_texts(), strict=True):
+        gid = handle.get_gid() if isinstance(handle, Artist) else None
+        for part in parts:
+            if gid is not None and part is not None:
+                part.set_gid(gid)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.24 * (-(-len(once) // columns) - 1))
+
+
+def settle(figure: Figure) -> None:
+    """Gives an axis whose values all agree one tick, at their value, so that no difference is drawn where none is."""
+    for axes in figure.axes:
+        if axes.get_visible() and axes.has_data() and not axes.images:
+            _settle(axes, "x", axes.get_shared_x_axes().get_siblings(axes))
+            _settle(axes, "y", axes.get_shared_y_axes().get_siblings(axes))
+
+
+def _settle(axes: Axes, name: str, shared: Sequence[Axes]) -> None:
+    if getattr(axes, f"get_{name}scale")() != "linear":
+        return
+    ranges = [getattr(one.dataLim, f"interval{name}") for one in shared if one.has_data()]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    if agree(low, high):
+        room = abs(high) or 1.0
+        getattr(axes, f"set_{name}lim")(low - room, high + room)
+        getattr(axes, f"set_{name}ticks")([high], [f"{high:.3g}"])
+
+
+def agree(low: float, high: float) -> bool:
+    """Returns whether values agree to three digits."""
+    return isfinite(high - low) and high - low <= max(5e-4 * max(abs(low), abs(high)), 1e-6)
 
 
 def saved(figure: Figure) -> Picture:

@@ -1,6 +1,6 @@
 """What a study is of, in one line under its headline: model, data, and how it was trained and scored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lalora.report.settings import readable
@@ -24,9 +24,18 @@ def setup(results: Results) -> list[tuple[str, str]]:
         ("sources", _joined((name for base in bases for name in _names(base.get("sources"))), most=6)),
         *((name, _of_runs(results, bases, key)) for key, name in _OF_RUNS.items()),
         ("seeds", "one seed" if len(seeds) == 1 else str(len(seeds) or "")),
-        ("scored rows", _joined(base.get("scored_rows") for base in bases)),
+        ("scored rows", counted(results.base.rows) or _joined(base.get("scored_rows") for base in bases)),
+        ("rows for accuracy", counted(results.base.accuracy_rows)),
     ]
     return [(name, value) for name, value in found if value]
+
+
+def counted(rows: Mapping[str, int]) -> str:
+    """Returns of how many rows of each data set numbers are; the data sets of one count are told together."""
+    alike: dict[int, list[str]] = {}
+    for name, count in rows.items():
+        alike.setdefault(count, []).append(name)
+    return "; ".join(f"{count} {'each of' if len(of) > 1 else 'of'} {', '.join(of)}" for count, of in alike.items())
 
 
 def caveats(results: Results) -> list[str]:

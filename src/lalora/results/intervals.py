@@ -1,6 +1,6 @@
 """Differences between runs of the same seeds, with confidence intervals, and how many of them are more than chance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -29,17 +29,21 @@ class Difference:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def paired(ours: Mapping[int, float], theirs: Mapping[int, float], level: float = LEVEL) -> Difference:
-    """Returns ours minus theirs, by seed: mean and Student's interval for it.
+def paired(ours: Mapping[int | None, float], theirs: Mapping[int | None, float], level: float = LEVEL) -> Difference:
+    """Returns ours minus theirs, by seed: mean and Student's interval for it; a run without a seed has the seed None.
 
     Raises:
         LaloraError: the seeds differ, or there are none.
     """
     if set(ours) != set(theirs):
-        raise LaloraError(f"seeds {sorted(ours)} and {sorted(theirs)} cannot be paired: run both with the same seeds")
+        raise LaloraError(f"seeds {_listed(ours)} and {_listed(theirs)} cannot be paired: run both with the same seeds")
     if not ours:
         raise LaloraError("there is no seed to compare")
-    return of_mean([ours[seed] - theirs[seed] for seed in sorted(ours)], level)
+    return of_mean([ours[seed] - theirs[seed] for seed in sorted(ours, key=str)], level)
+
+
+def _listed(seeds: Iterable[int | None]) -> str:
+    return f"[{', '.join(map(str, sorted(seeds, key=str)))}]"
 
 
 def of_mean(differences: Sequence[float], level: float = LEVEL) -> Difference:

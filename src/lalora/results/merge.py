@@ -1,7 +1,8 @@
 """Several studies as one, so that their runs can be compared."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from typing import Any, TypeVar
 
 from lalora.errors import LaloraError
@@ -103,11 +104,16 @@ def _published(
     found: dict[tuple[Any, ...], Row] = {}
     for name, study in studies.items():
         for one in of(study):
-            row = one.model_copy(update={"run": label_in(name, one.run)})
-            if found.get(_key(row), row) != row:
-                row = one.model_copy(update={"run": f"{one.run} ({name})"})
-            found[_key(row)] = row
+            for label in chain([label_in(name, one.run), f"{one.run} ({name})"], _numbered(one.run, name)):
+                row = one.model_copy(update={"run": label})
+                if found.setdefault(_key(row), row) == row:
+                    break
     return list(found.values())
+
+
+def _numbered(run: str, study: str) -> Iterator[str]:
+    """Returns names for more than one row of a study that contradicts what stands there already."""
+    return (f"{run} ({study}, {number})" for number in count(2))
 
 
 def _key(row: Row) -> tuple[Any, ...]:

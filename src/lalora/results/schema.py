@@ -28,7 +28,8 @@ class Evaluation(BaseModel):
 
     `forecast` only where the method has one; `forecasts` by curvature, where the study asks for them; `alpha` where the
     adapter was scaled after training; `strength` where it was softened, from that scale on; `rival` and `knob` where it
-    was changed in another way.
+    was changed in another way. `rows` and `accuracy_rows` are how many rows of each data set were measured: the base
+    model's row tells them, which all steps share, and that of older versions does not.
     """
 
     step: int = 0
@@ -48,6 +49,8 @@ class Evaluation(BaseModel):
     kl: dict[str, Number] = {}
     accuracy: dict[str, Number] = {}
     forecasts: dict[str, Number] = {}
+    rows: dict[str, int] = {}
+    accuracy_rows: dict[str, int] = {}
 
 
 class Step(BaseModel):

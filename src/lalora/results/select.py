@@ -159,7 +159,7 @@ def _mean(points: Sequence[Point]) -> Point:
 def _compared(label: str, ours: Sequence[Run], theirs: Sequence[Run]) -> list[Comparison]:
     found = []
     for metric in _COMPARED:
-        own, other = ({run.seed or 0: getattr(run.final, metric) for run in runs} for runs in (ours, theirs))
+        own, other = ({run.seed: getattr(run.final, metric) for run in runs} for runs in (ours, theirs))
         if None in {*own.values(), *other.values()}:
             continue
         difference = paired(own, other)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor, nn
 
-from lalora.adapter import linear_weight, name_in_base
+from lalora.adapter import linear_weight, name_in_base, save_without_card
 from lalora.errors import LaloraError
 from lalora.softening import _adapter
 
@@ -67,7 +67,7 @@ class OfAdapter:
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format."""
-        self.model.save_pretrained(str(folder), selected_adapters=[self.model.active_adapters[0]])
+        save_without_card(self.model, folder, selected_adapters=[self.model.active_adapters[0]])
 
 
 @dataclass(frozen=True)

@@ -69,17 +69,61 @@ function extent(values, share) {
   return [low - room, high + room];
 }
 
-// An empty plot: grid, tick labels, titles. x and y are { domain, title, zero }; y.title stands above, never sideways.
+// Values that agree to three digits are one value: its axis has one tick, so that no difference is drawn where none is.
+const agree = (low, high) => high - low <= Math.max(5e-4 * Math.max(Math.abs(low), Math.abs(high)), 1e-6);
+
+// What frame() needs of an axis: a logarithmic one where that is asked for and values span more than a decade.
+function axis(values, share, log = false) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (agree(low, high)) {
+    const room = Math.abs(high) || 1;
+    return { domain: [low - room, high + room], ticks: [{ value: high, text: String(Number(high.toPrecision(3))).replace("-", "−") }] };
+  }
+  if (log && spansDecade(values)) {
+    const room = (high / low) ** share;
+    return { domain: [low / room, high * room], log: true };
+  }
+  return { domain: extent(values, share) };
+}
+
+const spansDecade = (values) => Math.min(...values) > 0 && Math.max(...values) > 10 * Math.min(...values);
+
+function logTicks([low, high], count) {
+  const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  const every = Math.ceil((last - first + 1) / Math.max(2, count));
+  const parts = last - first <= 2 ? [1, 2, 5] : [1];
+  const raised = (power) => "10" + String(power).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
+  const found = [];
+  for (let power = first; power <= last; power += every) {
+    for (const part of parts) {
+      const value = part * 10 ** power;
+      if (value >= low && value <= high) found.push({ value, text: first >= -4 && last <= 5 ? String(Number(value.toPrecision(1))) : (part > 1 ? part + "·" : "") + raised(power) });
+    }
+  }
+  return found;
+}
+
+let frames = 0;
+
+// An empty plot: grid, tick labels, titles. x and y are { domain, title, zero, ticks, log }; y.title stands above, never sideways.
 function frame(host, height, x, y) {
   host.replaceChildren();
   const width = Math.max(220, Math.floor(host.clientWidth));
-  const yTicks = niceTicks(y.domain[0], y.domain[1], Math.round((height - 76) / 38));
+  const yCount = Math.round((height - 76) / 38);
+  const yTicks = y.ticks || (y.log ? logTicks(y.domain, yCount) : niceTicks(y.domain[0], y.domain[1], yCount));
   const widest = Math.max(...yTicks.map((t) => t.text.length));
   const box = { left: 12 + 7 * widest, right: width - 10, top: 32, bottom: height - 44 };
   const svg = add(host, "svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "group" });
-  const sx = (v) => box.left + ((v - x.domain[0]) / (x.domain[1] - x.domain[0])) * (box.right - box.left);
-  const sy = (v) => box.bottom - ((v - y.domain[0]) / (y.domain[1] - y.domain[0])) * (box.bottom - box.top);
-  const xTicks = x.ticks || niceTicks(x.domain[0], x.domain[1], Math.floor((box.right - box.left) / 80));
+  const part = ({ domain, log }, v) => {
+    const [low, high, at] = log ? [...domain, v].map(Math.log10) : [...domain, v];
+    return (at - low) / (high - low);
+  };
+  const sx = (v) => box.left + part(x, v) * (box.right - box.left);
+  const sy = (v) => box.bottom - part(y, v) * (box.bottom - box.top);
+  const xCount = Math.floor((box.right - box.left) / 80);
+  const xTicks = x.ticks || (x.log ? logTicks(x.domain, xCount) : niceTicks(x.domain[0], x.domain[1], xCount));
+  const clip = "clip-" + frames++; // lines to marks beyond the axes end at the frame
+  add(add(svg, "clipPath", { id: clip }), "rect", { x: box.left - 8, y: box.top - 8, width: box.right - box.left + 16, height: box.bottom - box.top + 16 });
   for (const tick of yTicks) {
     const at = sy(tick.value);
     add(svg, "line", { class: tick.value === 0 && y.zero ? "zero" : "grid", x1: box.left, x2: box.right, y1: at, y2: at });
@@ -92,7 +136,7 @@ function frame(host, height, x, y) {
   }
   add(svg, "text", { class: "title", x: 0, y: 14 }, y.title);
   add(svg, "text", { class: "title", x: box.right, y: height - 6, "text-anchor": "end" }, x.title);
-  return { svg, box, sx, sy, width, height };
+  return { svg, box, sx, sy, width, height, clip: "url(#" + clip + ")" };
 }
 
 function line(parent, points, dash, extra = "") {

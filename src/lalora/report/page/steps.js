@@ -1,12 +1,12 @@
 // Values over steps, one line a label, all read at once under the pointer; points are [step, mean, low, high].
 // series: [{ index, band, line, thin, marks }]
-function overSteps(host, title, series, describe, height = 230) {
+function overSteps(host, title, series, describe, height = 230, log = false) {
   const flat = series.flatMap((s) => [...s.line, ...s.marks]);
   if (!flat.length) return nothing(host, "Not measured in these runs.");
   const values = flat.concat(series.flatMap((s) => [...s.thin, ...s.band.flatMap(([step, , low, high]) => [[step, low], [step, high]])]));
   const steps = values.map((p) => p[0]);
-  const y = { domain: extent(values.map((p) => p[1]), 0.06), title, zero: true };
-  const plot = frame(host, height, { domain: [Math.min(...steps), Math.max(...steps, Math.min(...steps) + 1)], title: "optimizer step →" }, y);
+  const y = { ...axis(values.map((p) => p[1]), 0.06, log), title, zero: true };
+  const plot = frame(host, height, { ...axis(steps, 0), title: "optimizer step →" }, y);
   const put = (points) => points.map(([a, b]) => [plot.sx(a), plot.sy(b)]);
   for (const s of series) {
     const group = add(plot.svg, "g", { class: "run-" + s.index, "data-run": s.index });

@@ -33,11 +33,11 @@ function drawTradeoff() {
   const place = (at) => ({ x: scale * span(at[view.x])[0], y: scale * span(at[view.y])[0] });
   const measured = (at) => known(at[view.x]) && known(at[view.y]);
   const bars = (at) => ({ xs: span(at[view.x]).map((v) => scale * v), ys: span(at[view.y]).map((v) => scale * v) });
-  const series = visible().map(({ label, index }) => {
+  const series = visible().map(({ label, place: number, index }) => {
     const several = label.runs.length > 1;
     const sub = several ? "mean of " + label.runs.length + " seeds (± one standard deviation)" : DATA.runs[index].name;
     return {
-      index, name: label.label,
+      index, name: label.label, rank: rank(label, number, view),
       points: label.path.filter(measured).map((at) => ({
         ...place(at), ...(several ? bars(at) : {}), title: label.label, sub: sub + " · step " + at.step, rows: numbers(at, label.settings), run: index,
       })),
@@ -58,14 +58,23 @@ function drawTradeoff() {
   const flat = [...series.flatMap((s) => [...s.points, ...s.seeds]), ...[...scaled, ...softened, ...after].flatMap((s) => s.points), ...published];
   const base = measured(DATA.base) ? [place(DATA.base)] : [];
   const origin = view.up ? base : [{ x: 0, y: 0 }];
+  // Ends set the axes; where their limits are fenced, what is further out stands at the edge.
+  const limits = (k) => (view.fences[k] || [-Infinity, Infinity]).map((v) => scale * v);
+  const within = (p) => ["x", "y"].every((of, k) => p[of] >= limits(k)[0] && p[of] <= limits(k)[1]);
   const roomy = host.clientWidth > 460;
   const [acrossTitle, upTitle] = view.up
     ? ["target accuracy, % →", "source accuracy, mean over sources, %"]
     : [(roomy ? "learning: " : "") + "fall of the target loss, nats per token →", (roomy ? "forgetting: " : "") + TITLES[name]];
-  const domain = (axis, room) => extent([...origin, ...flat].flatMap((p) => [p[axis], ...(p[axis + "s"] || [])]), room);
+  const shown = DATA.crowded ? [...series.flatMap((s) => [s.points.at(-1), ...s.seeds]), ...[...softened, ...after].flatMap((s) => s.points), ...published] : flat;
+  const reach = (k, room) => {
+    const of = "xy"[k];
+    const [low, high] = limits(k);
+    const values = [...origin, ...shown].flatMap((p) => [p[of], ...(p[of + "s"] || [])]).filter((v) => v >= low && v <= high);
+    return axis(values.length ? values : shown.map((p) => p[of]), room);
+  };
   const height = Math.round(Math.max(330, Math.min(520, host.clientWidth * 0.62)));
-  const plot = scatter(host, height, { domain: domain("x", 0.06), title: acrossTitle, zero: !view.up }, { domain: domain("y", 0.08), title: "↑ " + upTitle, zero: !view.up }, series, ({ svg, sx, sy, box }) => [
-    ...origin.map(({ x, y }) => {
+  const plot = scatter(host, height, { ...reach(0, 0.06), title: acrossTitle, zero: !view.up }, { ...reach(1, 0.08), title: "↑ " + upTitle, zero: !view.up }, series, ({ svg, sx, sy, box }) => [
+    ...origin.filter(within).map(({ x, y }) => {
       const right = sx(x) > (box.left + box.right) / 2;
       const below = !view.up && sy(y) + 17 <= box.bottom;
       return add(svg, "text", { class: "name", x: sx(x) + (right ? -10 : 10), y: sy(y) + (below ? 17 : -12), "text-anchor": right ? "end" : "start" }, "base model");
@@ -73,32 +82,41 @@ function drawTradeoff() {
     add(svg, "text", { x: box.right - 6, y: view.up ? box.top - 6 : box.bottom - 8, "text-anchor": "end", "font-style": "italic" }, view.up ? "better ↗" : "better ↘"),
   ], published);
   for (const { index, points, end } of scaled) {
-    line(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), [...points, end].sort((a, b) => a.x - b.x).map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "thin scaled");
+    line(add(plot.svg, "g", { class: "run-" + index, "data-run": index, "clip-path": plot.clip }), [...points, end].sort((a, b) => a.x - b.x).map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "thin scaled way");
   }
   for (const { index, points } of softened) {
-    const group = add(plot.svg, "g", { class: "run-" + index, "data-run": index });
+    const group = add(plot.svg, "g", { class: "run-" + index, "data-run": index, "clip-path": plot.clip });
     line(group, points.map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "softened");
     for (const p of points) add(group, "circle", { class: "mark", cx: plot.sx(p.x), cy: plot.sy(p.y), r: 3 });
   }
   for (const { index, rival, name, end, points } of after) {
-    const group = add(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), "g", { class: "rival-" + rival.place });
+    const group = add(add(plot.svg, "g", { class: "run-" + index, "data-run": index, "clip-path": plot.clip }), "g", { class: "rival-" + rival.place });
     line(group, [end, ...points].map((p) => [plot.sx(p.x), plot.sy(p.y)]), null, "after");
     for (const { x, y, at } of points) {
       add(mark(group, rival.shape, plot.sx(x), plot.sy(y), 3), "title", {}, name + ", " + rival.label + " " + rival.knob + " = " + at.knob);
     }
   }
   for (const front of view.fronts) drawFront(plot, front, series);
-  for (const { x, y } of origin) add(plot.svg, "path", { class: "basemark", d: "M" + (plot.sx(x) - 8) + " " + plot.sy(y) + "h16m-8 -8v16" });
+  if (DATA.crowded) drawFront(plot, view.unbeaten, series, "unbeaten");
+  const ends = series.map((s) => ({ ...s.points.at(-1), name: s.name }));
+  tellBeyond(host, [...origin.map((p) => ({ ...p, name: "base model" })), ...ends].filter((p) => !plot.inside(p)).map(({ name, x, y }) => [name, x, y]));
+  for (const { x, y } of origin.filter(within)) add(plot.svg, "path", { class: "basemark", d: "M" + (plot.sx(x) - 8) + " " + plot.sy(y) + "h16m-8 -8v16" });
 }
 
-// A step line through the settings of a method that no other one of it beats.
-function drawFront(plot, places, series) {
+// Which names come first: the headline's and plain LoRA's, then those that no other setting beats.
+function rank(label, place, view) {
+  return label.leads ? 0 : view.unbeaten.includes(place) ? 1 : 2;
+}
+
+// A step line through the settings that no other one beats, of a method or of all.
+function drawFront(plot, places, series, extra = "") {
   const shown = places.map((place) => series.find((s) => labelOf.get(s.index) === place)).filter(Boolean);
   if (shown.length < 2) return;
   const ends = shown.map((s) => s.points.at(-1));
   const index = shown.at(-1).index;
   const corners = ends.flatMap((p, k) => (k ? [[ends[k - 1].x, p.y], [p.x, p.y]] : [[p.x, p.y]]));
-  line(add(plot.svg, "g", { class: "run-" + index, "data-run": index }), corners.map(([x, y]) => [plot.sx(x), plot.sy(y)]), null, "thin front");
+  const group = extra ? { class: "all" } : { class: "run-" + index, "data-run": index };
+  line(add(plot.svg, "g", { ...group, "clip-path": plot.clip }), corners.map(([x, y]) => [plot.sx(x), plot.sy(y)]), null, "thin front " + extra);
 }
 
 function publishedMarks(series) {

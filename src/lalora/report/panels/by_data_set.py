@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lalora.report.findings import Findings
+from lalora.report.inline import of_run
 from lalora.report.lines import draw_line, in_text, opacity_of_bands
 from lalora.report.look import MARKERS
 from lalora.report.panels.panel import Panel
@@ -61,7 +62,7 @@ class ByDataSetPanel(Panel):
         for seeds, found in zip(self.findings.seeds, self.bands[curve], strict=True):
             look = self.findings.looks[seeds.first]
             style: dict[str, Any] = {"marker": MARKERS[look.shape], "dashes": look.dash or (None, None)}
-            draw_line(axes, found, look.light, seeds.label, opacity, markersize=5, **style)
+            draw_line(axes, found, look.light, seeds.label, opacity, of_run(seeds.first), markersize=5, **style)
         axes.set_title(in_text(curve.title))
         axes.set_ylabel(curve.axis, fontsize=8.5)
         axes.set_xlabel("optimizer step", fontsize=8.5)

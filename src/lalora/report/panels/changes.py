@@ -31,6 +31,15 @@ class Changes:
     runs: list[int]
 
 
+@dataclass(frozen=True)
+class Moved:
+    """The mean |change| of the weights of each group in one run."""
+
+    label: str
+    run: int
+    changes: list[float | None]
+
+
 class ChangesPanel(Panel):
     """A plot and a table for each set of precisions, and a picture of all weights of a few runs."""
 
@@ -73,8 +82,13 @@ class ChangesPanel(Panel):
         return draw_changes(self.findings, self.drawn) if self.drawn else None
 
     def tables(self) -> Sequence[Table]:
-        """Returns one table for each set of precisions."""
-        return [Table(self._columns(found.runs), [("", found.groups)]) for found in self.found]
+        """Returns two tables for each set of precisions: its groups, and how far they moved in each run."""
+        return [table for pair in self.pairs for table in pair]
+
+    @property
+    def pairs(self) -> list[tuple[Table, Table]]:
+        """The two tables of each set of precisions."""
+        return [(Table(_GROUPS, [("", found.groups)]), self._runs(found)) for found in self.found]
 
     def plots(self) -> dict[str, Any]:
         """Returns the changes by group and run."""
@@ -89,19 +103,16 @@ class ChangesPanel(Panel):
             ]
         }
 
-    def _columns(self, runs: list[int]) -> list[Column]:
-        return [
-            Column("group", "Group", value=lambda group: group.of.group.capitalize(), is_text=True),
-            Column("n", "Weights", formatting.count, value=lambda group: group.of.n),
-            Column("mean", "Mean precision", formatting.scientific, value=lambda group: group.of.mean),
-            Column("range", "Range", value=lambda group: _range(group.of)),
-            *(
-                Column(
-                    f"run {run}", f"|Δ| {self.findings.labels[run]}", formatting.scientific, value=partial(_at, place)
-                )
-                for place, run in enumerate(runs)
-            ),
+    def _runs(self, found: Changes) -> Table:
+        moved = [
+            Moved(self.findings.labels[run], run, [group.changes[place] for group in found.groups])
+            for place, run in enumerate(found.runs)
         ]
+        columns = [
+            Column(group.of.group, f"Mean |Δ|, {group.of.group}", formatting.scientific, value=partial(_at, place))
+            for place, group in enumerate(found.groups)
+        ]
+        return Table([Column("label", "Run", is_text=True), *columns], [("", moved)], of_runs=True)
 
 
 def changes(results: Results) -> list[Changes]:
@@ -131,5 +142,13 @@ def _range(group: PrecisionGroup) -> str:
     return least if group.min == group.max else f"{least} … {most}"
 
 
-def _at(place: int, group: Change) -> float | None:
-    return group.changes[place]
+def _at(place: int, moved: Moved) -> float | None:
+    return moved.changes[place]
+
+
+_GROUPS = (
+    Column("group", "Group", value=lambda group: group.of.group.capitalize(), is_text=True),
+    Column("n", "Weights", formatting.count, value=lambda group: group.of.n),
+    Column("mean", "Mean precision", formatting.scientific, value=lambda group: group.of.mean),
+    Column("range", "Range", value=lambda group: _range(group.of)),
+)

@@ -6,7 +6,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lalora.report.clipped import Far, clip
+from lalora.report.fences import Fences
 from lalora.report.findings import Findings
+from lalora.report.inline import of_run
 from lalora.report.look import INK, MARKERS
 from lalora.report.marks import Mark, ends, scale_of
 from lalora.report.panels.panel import Panel
@@ -60,23 +63,30 @@ class EachSeedPanel(Panel):
         grid: Any = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         every = list(grid.flat)
         across, up = axis_titles(self.view)
+        base = base_far(self.findings, self.view)
+        far = [(axes, [*self._far(of), *base]) for axes, of in zip(every, self.seeds, strict=False)]
         for place, (axes, of) in enumerate(zip(every, self.seeds, strict=False)):
             self._draw(axes, of)
             axes.tick_params(labelbottom=True, labelleft=True)
             axes.set_xlabel(across, fontsize=8.5)
             if place % columns == 0:
                 axes.set_ylabel(up, fontsize=8.5)
+        clip(scaled_fences(self.findings, self.view), far)
         for axes in every[len(self.seeds) :]:
             axes.set_visible(False)
         legend(figure, every, 52 * columns)
         return figure
+
+    def _far(self, of: OfSeed) -> list[Far]:
+        runs, looks = self.findings.results.runs, self.findings.looks
+        return [Far(mark.at, runs[mark.run].label, looks[mark.run].light, of_run(mark.run)) for mark in of.marks]
 
     def _draw(self, axes: Axes, of: OfSeed) -> None:
         for mark in of.marks:
             look = self.findings.looks[mark.run]
             axes.plot(
                 [mark.at[0]], [mark.at[1]], MARKERS[look.shape], color=look.light, markersize=8 * look.size,
-                markeredgecolor="white", label=self.findings.results.runs[mark.run].label,
+                markeredgecolor="white", label=self.findings.results.runs[mark.run].label, gid=of_run(mark.run),
             )  # fmt: skip
         base = base_mark(self.findings, self.view)
         if base is not None:
@@ -100,6 +110,21 @@ def base_mark(findings: Findings, view: View) -> Point | None:
     if view.up:
         return None if x is None or y is None else (scale_of(view) * x, scale_of(view) * y)
     return (0.0, 0.0)
+
+
+def base_far(findings: Findings, view: View) -> list[Far]:
+    """Returns the base model as a mark that may lie beyond the axes."""
+    base = base_mark(findings, view)
+    return [] if base is None else [Far(base, "Base model", INK)]
+
+
+def scaled_fences(findings: Findings, view: View) -> tuple[Fences | None, Fences | None]:
+    """Returns the limits of the axes of a view in the units of its axes."""
+    scale = scale_of(view)
+    across, up = (
+        None if limits is None else (scale * limits[0], scale * limits[1]) for limits in findings.fences(view)
+    )
+    return across, up
 
 
 def axis_titles(view: View) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lalora.report.findings import Findings
+from lalora.report.inline import of_run
 from lalora.report.lines import draw_line, in_text, opacity_of_bands
 from lalora.report.look import DASHES, INK, MARKERS
 from lalora.report.multiples import Multiples, Variant, multiples
@@ -75,7 +76,8 @@ class ByValuePanel(_MultiplesPanel):
         for variant, line in lines:
             look = variant.look
             style: dict[str, Any] = {"marker": MARKERS[look.shape], "dashes": look.dash or (None, None)}
-            draw_line(axes, line, look.light, variant.name, opacity_of_bands(len(lines)), markersize=5, **style)
+            gid = of_run(found.first(variant, value))
+            draw_line(axes, line, look.light, variant.name, opacity_of_bands(len(lines)), gid, markersize=5, **style)
 
 
 class ByMethodPanel(_MultiplesPanel):
@@ -108,7 +110,7 @@ class ByMethodPanel(_MultiplesPanel):
     def _lines(self, axes: Axes, found: Multiples, curve: Curve, variant: Variant) -> None:
         for value, line in found.of(variant, curve):
             band = opacity_of_bands(2) if _is_outer(found, value) else 0.0
-            draw_line(axes, line, variant.hue, "", band, **_style(found, value))
+            draw_line(axes, line, variant.hue, "", band, of_run(found.first(variant, value)), **_style(found, value))
 
 
 def _style(found: Multiples, value: int) -> dict[str, Any]:

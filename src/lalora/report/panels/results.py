@@ -64,7 +64,17 @@ class ResultsPanel(Panel):
             more=("name", "method", "gain"),
         )
         datasets = by_dataset(self.findings)
-        return [runs, Table(OF_A_DATASET, list(datasets.items()), of_runs=True)] if datasets else [runs]
+        sections = [(self._with_rows(name), rows) for name, rows in datasets.items()]
+        return [runs, Table(OF_A_DATASET, sections, of_runs=True)] if datasets else [runs]
+
+    def _with_rows(self, name: str) -> str:
+        base = self.findings.results.base
+        told = [
+            f"{of[name]} rows{what}"
+            for of, what in ((base.rows, ""), (base.accuracy_rows, " for accuracy"))
+            if name in of
+        ]
+        return ", ".join([name, *told])
 
 
 def by_dataset(findings: Findings) -> dict[str, list[DatasetRow]]:

@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from lalora.report.clipped import Far, clip
+from lalora.report.fences import RULE
 from lalora.report.findings import Findings
 from lalora.report.lines import in_text
 from lalora.report.look import INK, LIGHT_PAGE, MARKERS, QUIET, Look
 from lalora.report.marks import Mark, ends, scale_of
-from lalora.report.panels.each_seed import axis_titles, base_mark
+from lalora.report.panels.each_seed import axis_titles, base_far, base_mark, scaled_fences
 from lalora.report.panels.panel import Panel
 from lalora.report.pictures import framed, legend, remark
 from lalora.report.seeds import Spread
@@ -57,9 +59,10 @@ class TradeoffPanel(Panel):
             _draw(axes, findings, VIEWS[name])
             _titles(axes, findings.results, name)
         several = _SEVERAL if findings.several else ""
+        beyond = RULE if any(findings.fences(VIEWS[name]) != (None, None) for name in names) else ""
         hollow = _HOLLOW if "accuracy" in names and findings.results.published else ""
-        if several or hollow:
-            remark(figure, fill(f"{several} {hollow}".strip(), 95 * len(names)))
+        if told := " ".join(filter(None, [several, hollow, beyond])):
+            remark(figure, fill(told, 95 * len(names)))
         legend(figure, every, 85 * len(names))
         return figure
 
@@ -68,7 +71,14 @@ class TradeoffPanel(Panel):
         return {
             "base": self.findings.base,
             "views": {
-                name: {"x": view.x, "y": view.y, "up": view.up, "fronts": self.findings.fronts[name]}
+                name: {
+                    "x": view.x,
+                    "y": view.y,
+                    "up": view.up,
+                    "fronts": self.findings.fronts[name],
+                    "unbeaten": self.findings.unbeaten[name],
+                    "fences": self.findings.fences(view),
+                }
                 for name, view in VIEWS.items()
             },
             "published": [one.model_dump() for one in self.findings.results.published],
@@ -93,14 +103,20 @@ def _titles(axes: Axes, results: Results, name: str) -> None:
 
 def _draw(axes: Axes, findings: Findings, view: View) -> None:
     of_grids: dict[str, list[tuple[float, Point, str]]] = defaultdict(list)
-    on_the_way = any(len(run.points) > 2 for run in findings.results.runs)
+    measured = any(len(run.points) > 2 for run in findings.results.runs)
+    on_the_way = measured and not findings.is_crowded
+    far = base_far(findings, view)
     for place, seeds in enumerate(findings.seeds):
         at = _label(axes, findings, place, view, on_the_way)
         if at is not None:
+            far.append(Far(at, in_text(seeds.label), findings.looks[seeds.first].light))
+            if len(seeds.runs) > 1:
+                of_seeds = ends(findings, seeds.runs, view)
+                far += [Far(mark.at, "", findings.looks[seeds.first].light) for mark in of_seeds]
             run = findings.results.runs[seeds.first]
             knob = run.settings.get(findings.results.names_of(run.method).knob, 0.0)
             of_grids[grid_of(run, findings.results)].append((float(knob), at, findings.looks[seeds.first].light))
-    if not on_the_way:
+    if not measured:
         # Where runs were not measured on their way, a line joins the runs that differ in their knob alone.
         for joined in of_grids.values():
             ordered = sorted(joined)
@@ -113,10 +129,11 @@ def _draw(axes: Axes, findings: Findings, view: View) -> None:
     else:
         axes.axhline(0, color=QUIET, linewidth=0.8)
     base = base_mark(findings, view)
-    if base is not None and (view.up or on_the_way):
+    if base is not None and (view.up or measured):
         axes.plot(
             [base[0]], [base[1]], marker="P", markersize=9, color=INK, linestyle="none", label="Base model", zorder=4
         )
+    clip(scaled_fences(findings, view), [(axes, far)])
 
 
 def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: bool) -> Point | None:
@@ -129,7 +146,8 @@ def _label(axes: Axes, findings: Findings, place: int, view: View, on_the_way: b
     xs, ys = zip(*path, strict=True)
     if len(seeds.runs) > 1:
         _seeds(axes, ends(findings, seeds.runs, view), path[-1], look)
-    if shrunk := _means(findings.scaled[place], view):
+    shrunk = [] if findings.is_crowded else _means(findings.scaled[place], view)
+    if shrunk:
         # Thin: what the same adapter gives when it is scaled after training; more of it is learned as it grows.
         line = sorted([*shrunk, path[-1]])
         axes.plot(*zip(*line, strict=True), color=look.light, linewidth=0.6, alpha=0.7)

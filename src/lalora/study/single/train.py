@@ -32,6 +32,15 @@ from lalora.study.store.records import Row, read_rows
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What was measured before and after a fine-tuning, and where it was softened to a budget, how far."""
+
+    before: Row
+    after: Row
+    softened: Row | None
+
+
+@dataclass(frozen=True)
 class _GivenContext(Context):
     """A context whose runs start from a Laplace that the user brought."""
 
@@ -64,7 +73,7 @@ def train_adapter(
     out: Path,
     say: Say,
     asked: Mapping[str, Any] = MappingProxyType({}),
-) -> tuple[Row, Row]:
+) -> Trained:
     """Fine-tune once and keep the adapter."""
     with processes.on_all_ranks():
         common: StudySettings = validated(StudySettings, study, (), COMMAND_LINE)
@@ -82,8 +91,9 @@ def train_adapter(
         with processes.on_all_ranks():
             context = _context(common, plan, given, _content(folder), out, say)
         train_run(plan, context, out, plan.label)
-    rows = [row for row in read_rows(out / METRICS) if row["kind"] == "eval"]
-    return rows[0], rows[-1]
+    told = read_rows(out / METRICS)
+    evals = [row for row in told if row["kind"] == "eval"]
+    return Trained(evals[0], evals[-1], next((row for row in told if row["kind"] == "budget"), None))
 
 
 def _require_its_adapter(laplace: Laplace, asked: Mapping[str, Any]) -> None:
