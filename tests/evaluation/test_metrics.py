@@ -64,7 +64,7 @@ def test_what_is_not_measured_has_no_key(
 ) -> None:
     evalset = EvalSet.prepare([data["gsm8k"]], tokenizer, tmp_path, scored_rows=2, target_accuracy_rows=1)
     row = evaluate(model, tokenizer, evalset, step=0, accuracy=False)
-    assert set(row) == {"step", "kind", "loss", "kl", "target_loss"}
+    assert set(row) == {"step", "kind", "loss", "kl", "target_loss", "rows", "accuracy_rows"}
 
 
 def test_long_target_rows_are_left_out(

@@ -157,10 +157,10 @@ def test_a_legend_shows_a_label_once_and_hides_all_its_seeds(visit: Any, seeded:
 
 def test_fronts_and_published_points(visit: Any, seeded: dict[str, Any]) -> None:
     page = visit(seeded)
-    assert page.locator("#tradeoff .front").count() == 2
+    assert page.locator("#tradeoff .front:not(.pareto)").count() == 2
     assert page.locator("#tradeoff .published").count() == 0
     page.get_by_text("Accuracy", exact=True).first.click()
-    assert page.locator("#tradeoff .run-0 .published .hollow").count() == 1
+    assert page.locator("#tradeoff .run-0 .published .far").count() == 1  # far beyond what was run here
     assert page.locator("#tradeoff .published").count() == 3
     page.locator("#tradeoff .run-0 .published").focus()
     tip = page.locator("#tip").inner_text()
@@ -340,7 +340,7 @@ def test_many_settings_are_ends_and_a_front_without_their_ways(visit: Any, crowd
     assert way.is_hidden()
     page.locator("#tradeoff .run-3 .point.end").focus()
     assert way.is_visible()
-    assert page.locator("#tradeoff .unbeaten").count() == 1
+    assert page.locator("#tradeoff .pareto").count() == 1
     # A far end is a triangle at the edge, told with its place; the base model too.
     assert page.locator("#tradeoff .far").count() == 1
     assert page.locator("#tradeoff .run-14 .far").count() == 1

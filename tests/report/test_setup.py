@@ -26,12 +26,13 @@ def test_model_data_and_training_are_named(seeded: dict[str, Any]) -> None:
 
 
 def test_rows_are_those_that_were_measured_where_that_is_known(results: dict[str, Any]) -> None:
-    results["recipe"]["base"]["scored_rows"] = 48
-    results["base"] |= {"rows": {"gsm8k": 48, "winogrande": 20, "lambada": 48}, "accuracy_rows": {"gsm8k": 16}}
+    results["recipe"] = {"base": {"scored_rows": 48}}
+    measured = {"rows": {"gsm8k": 48, "winogrande": 20, "lambada": 48}, "accuracy_rows": {"gsm8k": 16}}
+    results["base"] = {**results.get("base", {}), **measured}
     told = dict(setup(parse(results)))
     assert told["scored rows"] == "48 each of gsm8k, lambada; 20 of winogrande"
     assert told["rows for accuracy"] == "16 of gsm8k"
-    assert '<th scope="rowgroup" colspan="4">winogrande, 20 rows</th>' in page(results)
+    assert ">winogrande, 20 rows</th>" in page(results)
 
 
 def test_of_merged_studies_both(results: dict[str, Any]) -> None:

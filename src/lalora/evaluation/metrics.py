@@ -136,7 +136,8 @@ def evaluate(
     row: dict[str, Any] = {"step": step, "kind": "eval", "loss": loss, "kl": kl}
     if step == 0:
         row["rows"] = {name: sum(len(batch["input_ids"]) for batch in text) for name, text in evalset.text.items()}
-        row["accuracy_rows"] = dict(evalset.tested)
+        if evalset.tested:
+            row["accuracy_rows"] = dict(evalset.tested)
     means = {
         "target_loss": _mean_over("target", loss, evalset),
         "source_loss": _mean_over("source", loss, evalset),

@@ -120,7 +120,7 @@ class Findings:
         }
 
     @cached_property
-    def unbeaten(self) -> dict[str, list[int]]:
+    def pareto_fronts(self) -> dict[str, list[int]]:
         """The front of all settings in each view of the trade-off, as places among the labels; none of one setting."""
         every = [""] * len(self.seeds)
         found = {

@@ -97,7 +97,7 @@ function drawTradeoff() {
     }
   }
   for (const front of view.fronts) drawFront(plot, front, series);
-  if (DATA.crowded) drawFront(plot, view.unbeaten, series, "unbeaten");
+  if (DATA.crowded) drawFront(plot, view.pareto, series, "pareto");
   const ends = series.map((s) => ({ ...s.points.at(-1), name: s.name }));
   tellBeyond(host, [...origin.map((p) => ({ ...p, name: "base model" })), ...ends].filter((p) => !plot.inside(p)).map(({ name, x, y }) => [name, x, y]));
   for (const { x, y } of origin.filter(within)) add(plot.svg, "path", { class: "basemark", d: "M" + (plot.sx(x) - 8) + " " + plot.sy(y) + "h16m-8 -8v16" });
@@ -105,7 +105,7 @@ function drawTradeoff() {
 
 // Which names come first: the headline's and plain LoRA's, then those that no other setting beats.
 function rank(label, place, view) {
-  return label.leads ? 0 : view.unbeaten.includes(place) ? 1 : 2;
+  return label.leads ? 0 : view.pareto.includes(place) ? 1 : 2;
 }
 
 // A step line through the settings that no other one beats, of a method or of all.

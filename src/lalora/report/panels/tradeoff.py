@@ -76,7 +76,7 @@ class TradeoffPanel(Panel):
                     "y": view.y,
                     "up": view.up,
                     "fronts": self.findings.fronts[name],
-                    "unbeaten": self.findings.unbeaten[name],
+                    "pareto": self.findings.pareto_fronts[name],
                     "fences": self.findings.fences(view),
                 }
                 for name, view in VIEWS.items()
