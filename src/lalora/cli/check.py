@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lalora.cli.console import say
+from lalora.cli.console import in_bytes, say
 from lalora.cli.interrupt import resumable
 from lalora.cli.options import Dtype, Model, TargetModules
 
@@ -42,11 +42,7 @@ def _memory(layers: "Layers", weight_bytes: int) -> str:
 
     trained = Sizes(0, layers.adapter_weights, weight_bytes).memory
     return (
-        f"memory: {_told(weight_bytes)} of weights, {_told(trained)} with an adapter of rank {layers.rank}, its "
-        f"gradients and AdamW; the Kronecker factors of a fit, kept whole, are at most {_told(layers.factor_bytes)} "
-        "besides; activations come on top"
+        f"memory: {in_bytes(weight_bytes)} of weights, {in_bytes(trained)} with an adapter of rank {layers.rank}, "
+        f"its gradients and AdamW; the Kronecker factors of a fit, kept whole, are at most "
+        f"{in_bytes(layers.factor_bytes)} besides; activations come on top"
     )
-
-
-def _told(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"

@@ -14,6 +14,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def in_bytes(count: int) -> str:
+    """Write a number of bytes for people."""
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:,.1f} MiB"
+
+
 def wide_console(columns: int) -> Console:
     """Make a console at least so wide: lines that wrap can still be read, columns that are cut or dropped cannot."""
     console = Console()

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lalora.assets import load_config
+from lalora.cli.console import in_bytes
 from lalora.cli.dry_run import require_shape
+from lalora.curvature import FITTED
 from lalora.planning import plan, speed
 from lalora.study.setup.device import device
 from lalora.study.setup.precision import resolve_dtype
@@ -33,21 +35,17 @@ def show_plan(model: str, dtype: str, length: int, sources: int, base: bool, set
     fast = speed(kind, place)
     table = Table("curvature", "eigenvectors", "peak memory", "result", "file", "time here", box=None)
     for cost in found.costs:
-        vectors = "" if "kfac" not in cost.curvature else str(cost.rank or "all")
+        vectors = str(cost.rank or "all") if FITTED[cost.curvature].statistic == "factors" else ""
         took = str(timedelta(seconds=round(cost.operations / fast)))
-        table.add_row(cost.curvature, vectors, _told(cost.device), _told(cost.host), _told(cost.file), took)
+        table.add_row(cost.curvature, vectors, in_bytes(cost.device), in_bytes(cost.host), in_bytes(cost.file), took)
     Console().print(table)
     traced = found.model
     print(
         f"{model}: {len(traced.shapes)} layers of {traced.layer_weights:,} weights; all weights take "
-        f"{_told(traced.weight_bytes)} in {str(kind).removeprefix('torch.')}. {found.tokens:,} source tokens, all "
-        f"of them completion; a batch takes {_told(found.pass_bytes)}. Nothing was loaded."
+        f"{in_bytes(traced.weight_bytes)} in {str(kind).removeprefix('torch.')}. {found.tokens:,} source tokens, all "
+        f"of them completion; a batch takes {in_bytes(found.pass_bytes)}. Nothing was loaded."
     )
     print(
         "The result is in main memory, on a CPU within the peak; --factor-rank sets the eigenvectors. N processes take "
         "as much memory each and an N-th of the time; of a model in parts (FSDP) each of them gathers all weights."
     )
-
-
-def _told(count: int) -> str:
-    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:,.1f} MiB"

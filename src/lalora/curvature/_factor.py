@@ -76,7 +76,7 @@ class Factor:
             part.to(part.vectors.device, torch.promote_types(part.vectors.dtype, torch.float32)) for part in weighted
         ]
         # What stands out of the tails has low rank, and the tails add up to a multiple of the identity.
-        standing = cls.of_rows(torch.cat([part.vectors * part._roots.T for part in wide], dim=1).T)
+        standing = cls.of_rows(torch.cat([part.vectors * part.roots for part in wide], dim=1).T)
         tail = sum(part.tail for part in weighted)
         return replace(standing, values=standing.values + tail, tail=tail if standing.rank < standing.size else 0.0)
 
@@ -118,17 +118,18 @@ class Factor:
         return self.rank + (self.size if self.tail else 0)
 
     @cached_property
-    def _roots(self) -> Tensor:
-        return (self.values - self.tail).clamp_min(0).sqrt()[:, None]
+    def roots(self) -> Float[Tensor, " k"]:
+        """√(e−τ), of what stands out of the tail."""
+        return (self.values - self.tail).clamp_min(0).sqrt()
 
     def to_root(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.root_size} m"]:
         """Compute the root coordinates H = [diag(√(e−τ)) Qᵀ V; √τ V] of columns V: HᵀH is VᵀMV for this matrix M."""
-        standing = self._roots * (self.vectors.T @ columns)
+        standing = self.roots[:, None] * (self.vectors.T @ columns)
         return torch.cat([standing, columns * math.sqrt(self.tail)]) if self.tail else standing
 
     def from_root(self, coordinates: Float[Tensor, "{self.root_size} m"]) -> Float[Tensor, "{self.size} m"]:
         """Apply the transpose of `to_root`: `from_root(to_root(V))` is MV."""
-        found = self.vectors @ (self._roots * coordinates[: self.rank])
+        found = self.vectors @ (self.roots[:, None] * coordinates[: self.rank])
         return found.add_(coordinates[self.rank :], alpha=math.sqrt(self.tail)) if self.tail else found
 
     def times(self, columns: Float[Tensor, "{self.size} m"]) -> Float[Tensor, "{self.size} m"]:

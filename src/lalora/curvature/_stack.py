@@ -47,7 +47,7 @@ class Together(Stack):
         stack = torch.zeros(len(factors), factors[0].size, rank, device=device, dtype=dtype)
         for here, factor, scale in zip(stack, factors, scales, strict=True):
             here[:, : factor.rank] = factor.vectors
-            here[:, : factor.rank] *= _roots(factor, scale).to(device, dtype)
+            here[:, : factor.rank] *= factor.scaled(scale).roots.to(device, dtype)
         return cls(stack)
 
     def roots_and_products(
@@ -75,7 +75,7 @@ class Apart:
         """Point to factors, each times a number."""
         vectors = tuple(factor.vectors.to(dtype) for factor in factors)
         pairs = zip(factors, scales, strict=True)
-        return cls(vectors, tuple(_roots(factor, scale).to(dtype) for factor, scale in pairs))
+        return cls(vectors, tuple(factor.scaled(scale).roots.to(dtype) for factor, scale in pairs))
 
     def roots_and_products(
         self, rows: Sequence[Float[Tensor, "m d"]], start: Float[Tensor, "n m k"] | None
@@ -109,10 +109,6 @@ class Identity(Stack):
         roots = rows * self.roots
         roots = roots if start is None else roots + start
         return roots, roots * self.roots
-
-
-def _roots(factor: Factor, scale: float) -> Float[Tensor, " k"]:
-    return ((factor.values - factor.tail).clamp_min(0) * scale).sqrt()
 
 
 def apart(factor: Factor, device: torch.device, dtype: torch.dtype) -> bool:

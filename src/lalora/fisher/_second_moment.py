@@ -22,8 +22,15 @@ _SPARE = 2
 
 def held(size: int, rows: int, rank: int | None) -> int:
     """Count the rows of `size` entries that are held at most of so many, with at most `rank` eigenvectors wanted."""
-    sketched = rank is not None and size > _SKETCHED * rank
-    return min(rows, 2 * rank + rank // _SPARE if sketched and rank is not None else size)
+    return min(rows, size if rank is None or not _is_sketched(size, rank) else _kept(rank) + rank)
+
+
+def _is_sketched(size: int, rank: int | None) -> bool:
+    return rank is not None and size > _SKETCHED * rank
+
+
+def _kept(rank: int) -> int:
+    return rank + rank // _SPARE
 
 
 class SecondMoment:
@@ -49,11 +56,11 @@ class SecondMoment:
         self.count += rows.shape[0]
         if self._sum is not None:
             self._sum.addmm_(rows.T, rows)
-        elif self._rank is not None and rows.shape[1] > _SKETCHED * self._rank:
+        elif self._rank is not None and _is_sketched(rows.shape[1], self._rank):
             for part in torch.split(rows, self._rank):
                 self._rows.append(part.clone())
-                if self._held >= self._kept + self._rank:
-                    self._merge()
+                if self._held >= _kept(self._rank) + self._rank:
+                    self._merge(_kept(self._rank))
         else:
             self._rows.append(rows.clone())
             if self.count >= rows.shape[1]:
@@ -76,20 +83,16 @@ class SecondMoment:
     def _held(self) -> int:
         return sum(rows.shape[0] for rows in self._rows)
 
-    @property
-    def _kept(self) -> int:
-        return 0 if self._rank is None else self._rank + self._rank // _SPARE
-
     def _close(self) -> None:
         collected = torch.cat(self._rows)
         self._any = self._any or bool(collected.any())
         self._sum = collected.T @ collected
         self._rows.clear()
 
-    def _merge(self) -> None:
+    def _merge(self, rank: int) -> None:
         collected = torch.cat(self._rows)
         self._any = self._any or bool(collected.any())
-        found = Factor.of_rows(collected, rank=self._kept)
+        found = Factor.of_rows(collected, rank=rank)
         self._left_out += found.tail * (found.size - found.rank)
         self._rows = [(found.vectors * found.values.sqrt()).T.to(collected.dtype)]
 
@@ -117,8 +120,7 @@ class SecondMoment:
         self.count = sum(share.count for share in shares)
         self._left_out = sum(share.left_out for share in shares)
         self._any = any(share.any for share in shares)
-        sketched = self._rank is not None and size > _SKETCHED * self._rank
-        if self.count >= size and not sketched:
+        if self.count >= size and not _is_sketched(size, self._rank):
             self._any = self._any or bool(own.any())
             self._sum = processes.all_reduce(own.T @ own if self._sum is None else self._sum)
             return

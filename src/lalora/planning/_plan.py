@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PretrainedConfig
 
-from lalora.curvature import FITTED
+from lalora.curvature import FITTED, WeightSpace
 from lalora.fisher import held
 from lalora.planning._traced import Traced, traced
 
@@ -97,12 +97,13 @@ def plan(
     setting = _Setting(model, adapter_rank, sources, rows * length, model.saved_bytes + logits, on_cpu)
     costs: list[Cost] = []
     for name, kind in FITTED.items():
+        if adapter_rank is None and not issubclass(kind, WeightSpace):
+            continue
         if kind.statistic == "factors":
             costs += [setting.of_factors(name, rank) for rank in RANKS]
-        elif kind.statistic == "weight squares" or adapter_rank is not None:
+        else:
             costs.append(setting.of_squares(name, weights=kind.statistic == "weight squares"))
-    bare = [one for one in costs if one.curvature in ("weight-kfac", "weight-diagonal")]
-    return Plan(model, sources * rows * length, setting.passed, tuple(bare if adapter_rank is None else costs))
+    return Plan(model, sources * rows * length, setting.passed, tuple(costs))
 
 
 @dataclass(frozen=True)
@@ -132,30 +133,26 @@ class _Setting:
         if self.sources > 1:
             collected += sum(size * held(size, self.tokens, rank) for size in sizes) * _WIDE
         found = sum((size + 1) * _rank(size, every, rank) for size in sizes)
-        start = 0 if self.adapter_rank is None else _WIDE * 2 * self.adapter
-        narrow = _WIDE if self.adapter_rank is not None else torch.bfloat16.itemsize
         # A CPU's allocator gives nothing back to be used again before the end; on a CPU the result comes on top.
         working = max(_working(size, every, rank) for size in sizes)
         besides = self.passed + found * _WIDE if self.on_cpu else max(self.passed, working)
         operations = self.operations + sum(_operations(size, every, rank) for size in sizes)
-        host = found * _WIDE + start
-        return self._cost(curvature, rank, collected + besides, host, found * narrow + start, operations)
+        return self._cost(curvature, rank, collected + besides, found, operations)
 
     def of_squares(self, curvature: str, weights: bool) -> Cost:
         """Plan for squared gradients."""
         entries = self.model.layer_weights if weights else self.adapter
         # Of the batch, of the source, per token, and of the sources before.
         collected = _WIDE * entries * (2 + min(self.sources, 2))
-        start = 0 if self.adapter_rank is None else _WIDE * 2 * self.adapter
-        narrow = _WIDE if self.adapter_rank is not None else torch.bfloat16.itemsize
         more = 2.0 * self.tokens * self.sources * entries
-        host = _WIDE * entries + start
-        taken = collected + self.passed
-        return self._cost(curvature, None, taken, host, narrow * entries + start, self.operations + more)
+        return self._cost(curvature, None, collected + self.passed, entries, self.operations + more)
 
-    def _cost(self, curvature: str, rank: int | None, taken: int, host: int, file: int, operations: float) -> Cost:
+    def _cost(self, curvature: str, rank: int | None, taken: int, found: int, operations: float) -> Cost:
         weights = self.model.weight_bytes + _WIDE * self.adapter
-        return Cost(curvature, rank, weights + taken, host, file, operations)
+        # The file of a base model is in bfloat16; that of an adapter holds its start, as mean and as anchor.
+        narrow = torch.bfloat16.itemsize if self.adapter_rank is None else _WIDE
+        start = 2 * _WIDE * self.adapter
+        return Cost(curvature, rank, weights + taken, found * _WIDE + start, found * narrow + start, operations)
 
 
 def _rank(size: int, tokens: int, rank: int | None) -> int:

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import PretrainedConfig
 
 from lalora.adapter import lora_layers, name_in_base
-from lalora.errors import LaloraError, first_sentence, one_line
+from lalora.errors import LaloraError, one_line
+from lalora.planning._without_weights import without_weights
 
 
 @dataclass(frozen=True)
@@ -59,30 +59,22 @@ def traced(
     length: int,
 ) -> Traced:
     """Run a model of this configuration, with an adapter unless the rank is None, over a batch on the meta device."""
+    adapted = without_weights(config, dtype, target_modules, adapter_rank or 1, "the model")
+    frozen = [parameter for parameter in adapted.parameters() if not parameter.requires_grad]
+    count, size = sum(one.numel() for one in frozen), sum(one.nbytes for one in [*frozen, *adapted.buffers()])
+    found = {name_in_base(name): layer for name, layer in lora_layers(adapted).items()}
+    linear: dict[str, Any] = {name: layer.get_base_layer() for name, layer in found.items()}
+    linear = {name: layer for name, layer in linear.items() if hasattr(layer, "in_features")}
+    if not linear:
+        raise LaloraError(f"target_modules={target_modules!r} names no linear layer of the model")
+    shapes = {name: (int(one.out_features), int(one.in_features)) for name, one in linear.items()}
     with torch.device("meta"):
-        try:
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            raise LaloraError(f"the model does not predict the next token ({one_line(error)})") from error
-        weights = {id(one): one for one in [*model.parameters(), *model.buffers()]}.values()
-        count, size = sum(one.numel() for one in model.parameters()), sum(one.nbytes for one in weights)
-        modules = target_modules if isinstance(target_modules, str) else list(target_modules)
-        try:
-            adapted = get_peft_model(
-                model, LoraConfig(r=adapter_rank or 1, target_modules=modules, task_type="CAUSAL_LM")
-            )
-        except ValueError as error:
-            raise LaloraError(f"target_modules={modules!r}: {first_sentence(error)}") from error
-        found = {name_in_base(name): layer for name, layer in lora_layers(adapted).items()}
-        linear: dict[str, Any] = {name: layer.get_base_layer() for name, layer in found.items()}
-        linear = {name: layer for name, layer in linear.items() if hasattr(layer, "in_features")}
-        if not linear:
-            raise LaloraError(f"target_modules={modules!r} names no linear layer of the model")
-        shapes = {name: (int(one.out_features), int(one.in_features)) for name, one in linear.items()}
-        layers = linear if adapter_rank is None else {name: found[name] for name in linear}
-        passed = adapted.unload() if adapter_rank is None else adapted.get_base_model()
         if adapter_rank is None:
+            layers: Mapping[str, Any] = linear
+            passed = adapted.unload()
             passed.requires_grad_(False)
+        else:
+            layers, passed = {name: found[name] for name in linear}, adapted.get_base_model()
         inputs, saved = _passed(passed, layers, torch.zeros(rows, length, dtype=torch.long))
     return Traced(shapes, inputs, count, size, saved, int(config.get_text_config().vocab_size))
 

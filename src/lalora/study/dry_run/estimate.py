@@ -5,13 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
-
-from lalora.errors import LaloraError, first_sentence, one_line
 from lalora.methods.costs import cost_of
-from lalora.planning import speed
+from lalora.planning import speed, without_weights
 from lalora.study.recipe.plan import RunPlan
 from lalora.study.recipe.settings import RunSettings, StudySettings
 from lalora.study.setup.base_model import base_config
@@ -69,19 +64,11 @@ def sizes(study: StudySettings, settings: RunSettings) -> Sizes:
 def _sizes(written: str, rank: int, targets: str | tuple[str, ...]) -> Sizes:
     study = StudySettings.model_validate_json(written)
     config, kind = base_config(study), resolve_dtype(study.dtype)
-    with torch.device("meta"):
-        try:
-            base = AutoModelForCausalLM.from_config(config, dtype=kind)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            raise LaloraError(f"{study.model} does not predict the next token ({one_line(error)})") from error
-        weights = sum(parameter.numel() for parameter in base.parameters())
-        modules = targets if isinstance(targets, str) else list(targets)
-        try:
-            adapted = get_peft_model(base, LoraConfig(r=rank, target_modules=modules, task_type="CAUSAL_LM"))
-        except ValueError as error:
-            raise LaloraError(f"target_modules={modules!r}: {first_sentence(error)}") from error
-    trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
-    return Sizes(weights, trained, weights * kind.itemsize)
+    adapted = without_weights(config, kind, targets, rank, study.model)
+    counts = {True: 0, False: 0}
+    for parameter in adapted.parameters():
+        counts[parameter.requires_grad] += parameter.numel()
+    return Sizes(counts[False], counts[True], counts[False] * kind.itemsize)
 
 
 def seconds(study: StudySettings, plans: Sequence[RunPlan], folder: Path) -> tuple[float, str]:
